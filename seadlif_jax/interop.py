@@ -1,0 +1,125 @@
+"""Bringing models over from the authors' PyTorch program.
+
+    checkpoint = torch.load("model.ckpt", weights_only=True)
+    arrays = {name: tensor.numpy() for name, tensor in checkpoint["state_dict"].items()}
+    network, variables = from_reference(arrays, settings)
+    outputs = network.apply(variables, inputs)
+
+Only names and shapes of the reference are known here: hidden layers `l1`, `l2`, ..., readout `out_layer`, matrices
+stored [out, in], the LSTM's gates in the order input, forget, cell, output.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from seadlif_jax.network import LeakyReadout, Network, Range, RecurrentLayer
+
+_PARAMETERS = {
+    "weight": "kernel",
+    "bias": "bias",
+    "recurrent": "recurrent_kernel",
+    "a": "a",
+    "b": "b",
+    "tau_u_trainer.weight": "k_u",
+    "tau_w_trainer.weight": "k_w",
+    "weight_ih": "kernel",
+    "weight_hh": "recurrent_kernel",
+    "bias_ih": "bias",
+    "bias_hh": "recurrent_bias",
+}
+_RANGE = re.compile(r"tau_[uw]_trainer\.tau_(min|max)")
+
+
+def parameters_from_reference(arrays: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
+    """Renames and transposes the reference's parameters (or gradients) to the tree of `Network`'s.
+
+    Bounds of time constants (`*.tau_min`, `*.tau_max`) are settings, not parameters, and left out.
+
+    Raises:
+      ValueError: a name is not one of the reference's.
+    """
+    tree: dict[str, dict[str, Array]] = {}
+    for name, array in arrays.items():
+        layer, _, parameter = name.partition(".")
+        if _RANGE.fullmatch(parameter):
+            continue
+        if not re.fullmatch(r"l[1-9]\d*|out_layer", layer) or parameter not in _PARAMETERS:
+            raise ValueError(f"{name!r} is not a parameter of the reference program that this library knows")
+        module = "readout" if layer == "out_layer" else f"layers_{int(layer[1:]) - 1}"
+        array = np.asarray(array)
+        tree.setdefault(module, {})[_PARAMETERS[parameter]] = jnp.asarray(array.T if array.ndim == 2 else array)
+    return tree
+
+
+def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Network, dict[str, Any]]:
+    """The network and variables equal to a model of the reference program.
+
+    Args:
+      arrays: its `state_dict` as a mapping of names to arrays.
+      settings: its configuration: `cell` ("lif", "ef_adlif", "se_adlif", "lstm"); where the cell has them `q`, `alpha`
+        (the surrogate's slope), `c`, and the ranges `tau_u_range`, `tau_w_range`; `tau_out_range`; and, where given,
+        `dropout`, `train_tau_out_method` (the readout's time constants are trained if it is "interpolation").
+
+    Raises:
+      ValueError: a parameter is unknown, missing, superfluous or of another shape; or a setting is missing.
+    """
+    tree = parameters_from_reference(arrays)
+    depth = len(tree) - 1
+    expected = {"readout", *(f"layers_{index}" for index in range(depth))}
+    if depth < 1 or set(tree) != expected:
+        raise ValueError(f"the arrays must hold layers l1, l2, ... without a gap and out_layer; found {sorted(tree)}")
+
+    try:
+        cell = settings["cell"]
+        fields: dict[str, Any] = {"neuron": cell, "forget_bias": settings.get("forget_bias_init")}
+        if cell != "lstm":
+            fields |= {"tau_u": _range(settings["tau_u_range"]), "slope": settings["alpha"], "c": settings["c"]}
+        if cell.endswith("adlif"):
+            fields |= {"tau_w": _range(settings["tau_w_range"]), "q": settings["q"]}
+        tau_out = _range(settings["tau_out_range"])
+    except KeyError as error:
+        raise ValueError(f"the reference's setting {error} is needed and missing") from None
+
+    train_tau = settings.get("train_tau_out_method", "fixed") == "interpolation"
+    hidden = tuple(
+        RecurrentLayer(
+            features=_neurons(tree, index, cell), recurrent="recurrent_kernel" in tree[f"layers_{index}"], **fields
+        )
+        for index in range(depth)
+    )
+    network = Network(
+        layers=hidden,
+        readout=LeakyReadout(len(tree["readout"]["bias"]), tau_out, train_tau),
+        dropout=settings.get("dropout") or None,
+    )
+
+    variables: dict[str, Any] = {"params": tree}
+    if not train_tau:
+        # Where the reference does not train the readout's time constants, it stores them as they are.
+        variables["constants"] = {"readout": {"tau": tree["readout"].pop("k_u")}}
+    _check_shapes(network, variables, tree)
+    return network, variables
+
+
+def _range(bounds: Any) -> Range:
+    low, high = bounds
+    return float(low), float(high)
+
+
+def _neurons(tree: Mapping[str, Mapping[str, Array]], index: int, cell: str) -> int:
+    width = len(tree[f"layers_{index}"]["bias"])
+    return width // 4 if cell == "lstm" else width
+
+
+def _check_shapes(network: Network, variables: Mapping[str, Any], tree: Mapping[str, Mapping[str, Array]]) -> None:
+    inputs = jax.ShapeDtypeStruct((1, 1, len(tree["layers_0"]["kernel"])), jnp.result_type(float))
+    wanted = jax.tree.map(jnp.shape, dict(jax.eval_shape(network.init, jax.random.key(0), inputs)))
+    found = jax.tree.map(jnp.shape, dict(variables))
+    if wanted != found:
+        raise ValueError(f"the arrays do not fit the settings: they are {found}, the network needs {wanted}")

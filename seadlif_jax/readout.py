@@ -1,0 +1,123 @@
+"""The block readout: from the readout layer's potentials to predictions, losses and accuracies.
+
+Each time step carries a block number. The steps of block 0 are ignored (padding, warm-up); those of block i are
+gathered and compared with `targets[:, i]`, where -1 stands for "no target". Classification has one block a sample,
+per-step labelling one block a step, and anything between works too.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+IGNORED = -1
+
+
+def _block_sum(values: Float[Array, "batch time *class"], block_index: Int[Array, "batch time"], num_blocks: int) -> Array:
+    def one_sample(values, block_index):
+        return jax.ops.segment_sum(values, block_index, num_segments=num_blocks + 1)
+
+    return jax.vmap(one_sample)(values, block_index)
+
+
+def softmax_sum(
+    outputs: Float[Array, "batch time class"], block_index: Int[Array, "batch time"], num_blocks: int
+) -> Float[Array, "batch blocks class"]:
+    """Sum over a block's steps of `softmax(y_t)`."""
+    return _block_sum(jax.nn.softmax(outputs), block_index, num_blocks)
+
+
+def mean(
+    outputs: Float[Array, "batch time class"], block_index: Int[Array, "batch time"], num_blocks: int
+) -> Float[Array, "batch blocks class"]:
+    """Mean over a block's steps of `y_t`; zero for a block without steps."""
+    steps = _block_sum(jnp.ones_like(outputs[..., 0]), block_index, num_blocks)
+    return _block_sum(outputs, block_index, num_blocks) / jnp.maximum(steps, 1)[..., None]
+
+
+AGGREGATIONS: Mapping = MappingProxyType({"softmax": softmax_sum, "mean": mean})
+
+
+def aggregate(
+    outputs: Float[Array, "batch time class"], block_index: Int[Array, "batch time"], num_blocks: int, how: str
+) -> Float[Array, "batch blocks class"]:
+    """One score a class for each of the blocks 0..num_blocks, the aggregation `how` of its steps.
+
+    The scores are used as logits. A block index beyond `num_blocks` is dropped; the trainer refuses such data.
+
+    Raises:
+      ValueError: `how` is not in `AGGREGATIONS`.
+    """
+    if how not in AGGREGATIONS:
+        raise ValueError(f"unknown aggregation {how!r}; choose one of {', '.join(AGGREGATIONS)}")
+    return AGGREGATIONS[how](outputs, block_index, num_blocks)
+
+
+class Sums(NamedTuple):
+    """Sums over targets, which add up over batches of any size: what is averaged only at the end.
+
+    `score` is the number of correct predictions (classification) or the squared error of the second half (forecast),
+    each with its own count.
+    """
+
+    loss: Float[Array, ""]
+    count: Float[Array, ""]
+    score: Float[Array, ""]
+    score_count: Float[Array, ""]
+
+    def mean_loss(self) -> Float[Array, ""]:
+        return self.loss / jnp.maximum(self.count, 1)
+
+    def mean_score(self) -> Float[Array, ""]:
+        return self.score / jnp.maximum(self.score_count, 1)
+
+
+def classification(
+    outputs: Float[Array, "batch time class"],
+    block_index: Int[Array, "batch time"],
+    targets: Int[Array, "batch blocks"],
+    how: str,
+) -> Sums:
+    """Cross-entropy and number of correct predictions over all blocks whose target is not -1."""
+    scores = aggregate(outputs, block_index, targets.shape[1] - 1, how)
+    counted = targets != IGNORED
+    labels = jnp.where(counted, targets, 0)
+    losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+    correct = jnp.argmax(scores, axis=-1) == targets
+    count = jnp.sum(counted, dtype=outputs.dtype)
+    return Sums(
+        loss=jnp.sum(jnp.where(counted, losses, 0)),
+        count=count,
+        score=jnp.sum(correct & counted, dtype=outputs.dtype),
+        score_count=count,
+    )
+
+
+def feedback_start(num_steps: int) -> int:
+    """The step from which a forecasting network is fed its own output: `ceil(T / 2)`."""
+    return -(-num_steps // 2)
+
+
+def forecast(
+    outputs: Float[Array, "batch time channel"],
+    block_index: Int[Array, "batch time"],
+    targets: Float[Array, "batch targets channel"],
+) -> Sums:
+    """Squared error of `y_t` against the next input `targets[:, t + 1]`, a mean over channels.
+
+    The loss counts the steps whose block is not 0; the score those of the second half, where the network is fed its
+    own output.
+    """
+    errors = jnp.mean((outputs - targets[:, 1:]) ** 2, axis=-1)
+    counted = block_index != 0
+    second_half = counted & (jnp.arange(outputs.shape[1]) >= feedback_start(outputs.shape[1]))
+    return Sums(
+        loss=jnp.sum(jnp.where(counted, errors, 0)),
+        count=jnp.sum(counted, dtype=errors.dtype),
+        score=jnp.sum(jnp.where(second_half, errors, 0)),
+        score_count=jnp.sum(second_half, dtype=errors.dtype),
+    )
