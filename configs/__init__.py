@@ -1,0 +1,1 @@
+"""One config a task. `python train.py --config=configs/<task>.py[:variant]`."""

@@ -1,0 +1,43 @@
+"""ECG: six wave classes at every step of the QT database's recordings (see data/ecg.py for the files).
+
+    python train.py --config=configs/ecg.py --config.data.dir=DIR       # DIR/QTDB/QTDB_train.mat, QTDB_test.mat
+
+Published test accuracy: 88.18 +- 0.36 % (SE-adLIF), 87.83 % (EF-adLIF). The README has ours.
+
+Variants: `se_adlif` (default), `ef_adlif` or `lif`; `two_layers` (default) or `one_layer`. Joined by commas:
+`configs/ecg.py:lif,one_layer`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import variants
+from seadlif_jax.config import base_config
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    choice = variants.parse(variant, {"neuron": variants.NEURONS, "depth": ("two_layers", "one_layer")})
+    neuron = choice["neuron"]
+
+    config = base_config().unlock()
+    config.num_epochs = 400
+    config.batch_size = 64
+
+    config.data.loader = "data.ecg:load"
+    config.data.dir = "datasets"
+    config.data.num_classes = 6
+    config.data.validation = "held_out"
+    config.data.validation_fraction = 0.05  # of the training recordings
+
+    config.model.neuron = neuron
+    config.model.hidden = (36,) if choice["depth"] == "one_layer" else (36, 36)
+    config.model.tau_u = (5.0, 25.0)  # steps
+    config.model.tau_w = (60.0, 300.0)
+    config.model.q = 60.0 if neuron == "ef_adlif" else 120.0
+    config.model.tau_out = (3.0, 3.0)
+    config.model.dropout = 0.15
+    config.model.aggregation = "mean"  # every step is a block of its own
+    config.model.surrogate.slope = 5.0
+    config.model.surrogate.c = 0.2
+
+    config.optimizer.learning_rate = 0.01
+    return config.lock()

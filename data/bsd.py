@@ -1,0 +1,71 @@
+"""Burst sequence detection (BSD): tell classes of spatio-temporal burst patterns apart; generated, by seed.
+
+Ten input channels fire sparsely for 200 steps, each with one burst. A class is a set of three channels and the times of
+their bursts; the bursts of the other seven channels come at random times, a new draw for every sample. The network must
+answer from the last fifth of the steps, after the bursts. (Baronig et al., section "Burst sequence detection".)
+"""
+
+from typing import Any
+
+import numpy as np
+
+from data.dataset import DataError, Dataset, Split
+
+NUM_CHANNELS = 10
+NUM_STEPS = 200
+CHANNELS_PER_CLASS = 3
+CENTRE_RANGE = (0.1, 0.85)  # of a burst, as a fraction of the sample
+TIME_PER_STEP = 0.1  # of the time axis on which the burst's variance is given
+BURST_VARIANCE = 0.1
+SPIKE_PROBABILITY = (0.05, 0.8)  # far from the burst's centre, and at it
+ANSWER_STEPS = NUM_STEPS // 5
+
+
+def load(config: Any) -> Dataset:
+    """Generates the data set that `config.data` asks for: `num_samples`, `num_classes`, `seed`.
+
+    Raises:
+      DataError: fewer than ten samples, or another protocol than "held_out".
+    """
+    if config.data.validation != "held_out":
+        raise DataError(f"config.data.validation = {config.data.validation!r}: BSD has only 'held_out'")
+    if config.data.num_samples < 10:
+        raise DataError(f"config.data.num_samples = {config.data.num_samples}: at least 10 are needed for three splits")
+    samples = generate(config.data.num_samples, config.data.num_classes, config.data.seed)
+    first, second = (round(config.data.num_samples * share) for share in (0.7, 0.8))
+    return Dataset(
+        train=samples.take(slice(None, first)),
+        validation=samples.take(slice(first, second)),
+        test=samples.take(slice(second, None)),
+        protocol="best epoch on 10 % of the samples, generated for this",
+    )
+
+
+def generate(num_samples: int, num_classes: int, seed: int) -> Split:
+    """Draws class patterns, then samples of classes drawn uniformly; inputs are uint8 spikes `[sample, 200, 10]`."""
+    rng = np.random.default_rng(seed)
+    class_channels = np.stack([rng.choice(NUM_CHANNELS, CHANNELS_PER_CLASS, replace=False) for _ in range(num_classes)])
+    class_centres = rng.uniform(*CENTRE_RANGE, class_channels.shape)
+
+    labels = rng.integers(num_classes, size=num_samples)
+    centres = rng.uniform(*CENTRE_RANGE, (num_samples, NUM_CHANNELS))
+    np.put_along_axis(centres, class_channels[labels], class_centres[labels], axis=1)
+
+    spikes = np.empty((num_samples, NUM_STEPS, NUM_CHANNELS), np.uint8)
+    for sample in range(num_samples):
+        spikes[sample] = rng.random((NUM_STEPS, NUM_CHANNELS)) < spike_probability(centres[sample])
+
+    block_index = (np.arange(NUM_STEPS) >= NUM_STEPS - ANSWER_STEPS).astype(np.uint8)
+    return Split(
+        inputs=spikes,
+        targets=np.stack([np.full(num_samples, -1), labels], axis=1).astype(np.int16),
+        block_index=np.broadcast_to(block_index, (num_samples, NUM_STEPS)),
+    )
+
+
+def spike_probability(centres: np.ndarray) -> np.ndarray:
+    """`[time, channel]` probabilities of a spike for bursts centred at these fractions of the sample, one a channel."""
+    time = TIME_PER_STEP * np.arange(NUM_STEPS)
+    distance = time[:, None] - TIME_PER_STEP * NUM_STEPS * centres
+    low, high = SPIKE_PROBABILITY
+    return low + (high - low) * np.exp(-(distance**2) / (2 * BURST_VARIANCE))

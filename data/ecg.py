@@ -1,0 +1,90 @@
+"""ECG: label every step of a two-lead heart recording with one of six wave classes.
+
+The recordings are those of the PhysioNet QT Database in the level-crossing code of Yin, Corradi & Bohte (2021): 1301
+steps of four channels (up and down crossings of two leads) with values -1, 0, 1.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+
+from data.dataset import DataError, Dataset, Split, hold_out
+
+FOLDER = "QTDB"
+NUM_CHANNELS = 4
+NUM_CLASSES = 6
+REMEDY = (
+    "QTDB_train.mat and QTDB_test.mat come from the folder data/ of the repository byin-cwi/Efficient-spiking-networks "
+    "on GitHub; put both into a folder QTDB and set --config.data.dir to the folder that holds it"
+)
+
+
+def load(config: Any) -> Dataset:
+    """Reads `QTDB_train.mat` and `QTDB_test.mat`, and holds `config.data.validation_fraction` of train out.
+
+    `config.data.dir` is the folder that holds `QTDB/QTDB_train.mat`, or that file itself.
+
+    Raises:
+      DataError: a file is missing, damaged or not what it should be; or a field of `config.data` is out of range.
+    """
+    data = config.data
+    if data.validation != "held_out":
+        raise DataError(f"config.data.validation = {data.validation!r}: ECG has only 'held_out'")
+    if not 0 < data.validation_fraction < 1:
+        raise DataError(f"config.data.validation_fraction = {data.validation_fraction}: it must be above 0 and below 1")
+    if data.num_classes != NUM_CLASSES:
+        raise DataError(f"config.data.num_classes = {data.num_classes}: ECG has {NUM_CLASSES} classes")
+
+    train_file, test_file = find_files(data.dir)
+    train, validation = hold_out(read(train_file), data.validation_fraction, data.seed)
+    return Dataset(
+        train=train,
+        validation=validation,
+        test=read(test_file),
+        protocol=f"best epoch on {100 * data.validation_fraction:g} % of the training recordings, held out at random",
+    )
+
+
+def find_files(folder: str) -> tuple[Path, Path]:
+    """The training and test file below `folder`, or beside it where it is the training file itself."""
+    given = Path(folder).expanduser()
+    train = given if given.suffix == ".mat" else given / FOLDER / "QTDB_train.mat"
+    test = train.with_name("QTDB_test.mat")
+    for path in (train, test):
+        if not path.is_file():
+            raise DataError(f"ECG data not found: there is no {path}. {REMEDY}")
+    return train, test
+
+
+def read(path: Path) -> Split:
+    """Reads one file: spikes as int8, one target a step."""
+    try:
+        arrays = scipy.io.loadmat(path, variable_names=["x", "y"])
+        x, y = arrays["x"], arrays["y"]
+    except Exception as error:  # scipy raises whatever its parser runs into
+        raise DataError(f"{path} is damaged or not the ECG file ({type(error).__name__}: {error}). {REMEDY}") from error
+
+    def refuse(what: str) -> DataError:
+        return DataError(f"{path}: {what}. {REMEDY}")
+
+    if x.ndim != 3 or x.shape[2] != NUM_CHANNELS or y.shape != (*x.shape[:2], NUM_CLASSES) or x.size == 0:
+        raise refuse(
+            f"x is {x.shape} and y is {y.shape}; expected x [recording, time, {NUM_CHANNELS}] "
+            f"and y [recording, time, {NUM_CLASSES}]"
+        )
+    if not np.isin(x, (-1, 0, 1)).all():
+        raise refuse("x holds values other than -1, 0 and 1")
+    if not (np.isin(y, (0, 1)).all() and (y.sum(axis=2, dtype=np.int64) == 1).all()):
+        raise refuse("y is not one-hot")
+
+    recordings, steps = x.shape[:2]
+    no_target = np.full((recordings, 1), -1, np.int8)
+    # Every step is a block of its own.
+    block_index = np.arange(1, steps + 1, dtype=np.int16)
+    return Split(
+        inputs=x.astype(np.int8),
+        targets=np.concatenate([no_target, y.argmax(axis=2).astype(np.int8)], axis=1),
+        block_index=np.broadcast_to(block_index, (recordings, steps)),
+    )

@@ -1,0 +1,69 @@
+"""Checkpoints of a run: the only file that imports orbax.
+
+A checkpoint is one folder a saved epoch, written in the background and visible only once complete. It holds two items:
+"last", the whole train state, and "best", the parameters and constants of the best epoch. Only the newest is kept.
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import orbax.checkpoint as ocp
+
+from seadlif_jax.program import TrainState
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be restored: the message names it and what to do."""
+
+
+class Checkpoints:
+    """The checkpoints in a folder. Use as a context manager: leaving it waits for saves under way."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._manager = ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(max_to_keep=1))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    def save(self, state: TrainState) -> None:
+        """Saves the state of an epoch, in the background."""
+        best = {"params": state.best.params, "constants": state.constants}
+        self._manager.save(
+            int(state.epoch),
+            args=ocp.args.Composite(
+                last=ocp.args.StandardSave(state),
+                best=ocp.args.StandardSave(best),
+                metadata=ocp.args.JsonSave(
+                    {
+                        "epoch": int(state.epoch),
+                        "best_epoch": int(state.best.epoch),
+                        "best_score": float(state.best.score),
+                    }
+                ),
+            ),
+        )
+
+    def restore_last(self, like: TrainState) -> TrainState:
+        """The state saved last, or `like` itself if nothing has been saved.
+
+        Raises:
+          CheckpointError: the checkpoint is damaged, or of another architecture than `like`.
+        """
+        epoch = self._manager.latest_step()
+        if epoch is None:
+            return like
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        try:
+            restored = self._manager.restore(epoch, args=ocp.args.Composite(last=ocp.args.StandardRestore(target)))
+        except Exception as error:  # orbax and the storage below it raise many kinds
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CheckpointError(
+                f"the checkpoint {self.folder / str(epoch)} is damaged or of another architecture ({reason}). "
+                "Nothing was changed; choose another --workdir to start anew"
+            ) from error
+        return restored["last"]

@@ -1,0 +1,180 @@
+"""The fields every run has, and the check that a config is one that can be run.
+
+`base_config()` lists and explains the fields; a file in `configs/` starts from it and sets what its task needs.
+"""
+
+import difflib
+import json
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict, config_dict
+
+from seadlif_jax.neurons import NEURONS
+from seadlif_jax.readout import AGGREGATIONS
+from seadlif_jax.surrogate import SURROGATES
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run: the message names the field and what it must be."""
+
+
+def base_config() -> ConfigDict:
+    """Every field that configs share, with the settings most of the paper's experiments have in common."""
+    config = ConfigDict()
+    config.seed = 0  # initial parameters, order of the samples, dropout
+    config.num_epochs = 100
+    config.batch_size = 128  # training drops the last partial batch, evaluation never does
+
+    config.data = data = ConfigDict()
+    data.loader = ""  # "module:function", from the config to a Dataset (see data/dataset.py)
+    data.dir = ""  # folder of the data files; unused by generated data
+    data.seed = 0  # generation and split of the data, apart from the seed of the run
+    data.num_classes = 10  # number of outputs
+    data.validation = "held_out"  # protocol: what the best epoch is selected on
+
+    config.model = model = ConfigDict()
+    model.neuron = "se_adlif"  # lif, ef_adlif, se_adlif, lstm
+    model.hidden = (128,)  # neurons in each hidden layer
+    model.recurrent = True  # recurrent connections within each hidden layer
+    model.tau_u = (5.0, 25.0)  # range of the membrane time constants, steps
+    model.tau_w = (60.0, 300.0)  # range of the adaptation time constants, steps
+    model.q = 120.0  # scale of the adaptation
+    model.forget_bias = config_dict.placeholder(float)  # LSTM: initial bias of the forget gate (unset: random)
+    model.dropout = 0.0  # probability that a hidden layer's spike is dropped, in training
+    model.tau_out = (15.0, 15.0)  # range of the readout's time constants, steps
+    model.train_tau_out = False  # train them within the range; otherwise they are drawn once
+    model.aggregation = "softmax"  # block readout: softmax, mean; or forecast: predict the next input
+
+    model.surrogate = surrogate = ConfigDict()
+    surrogate.shape = "exponential"  # exponential, fast_sigmoid, arctan, triangular, boxcar
+    surrogate.slope = 5.0  # steepness
+    surrogate.c = 0.4  # area, scales the gradient
+
+    config.optimizer = optimizer = ConfigDict()
+    optimizer.learning_rate = 0.01  # of Adam
+    optimizer.clip_norm = 1.5  # largest global norm of the gradients, clipped before Adam
+    optimizer.plateau_factor = 1.0  # learning-rate factor once the validation loss stalls; 1 for none
+    optimizer.plateau_patience = 0  # epochs without a better validation loss before that
+    return config.lock()
+
+
+class Check(NamedTuple):
+    accepts: Callable[[Any], bool]
+    requirement: str
+
+
+def _integer(low: int, high: float = math.inf) -> Check:
+    text = f"a whole number of at least {low}" if high == math.inf else f"a whole number in {low}..{high}"
+    return Check(lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool) and low <= v <= high, text)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(requirement: str, accepts: Callable[[float], bool]) -> Check:
+    return Check(lambda v: _is_number(v) and accepts(v), f"a number {requirement}")
+
+
+def _one_of(names: Any) -> Check:
+    names = tuple(names)
+    return Check(lambda v: isinstance(v, str) and v in names, f"one of {', '.join(names)}")
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_number, value))
+
+
+_BOOL = Check(lambda v: isinstance(v, bool), "True or False")
+_TEXT = Check(lambda v: isinstance(v, str), "a text")
+_POSITIVE = _number("above 0", lambda v: v > 0)
+_TAU_RANGE = Check(
+    lambda v: _is_pair(v) and 0 < v[0] <= v[1], "a pair (min, max) of steps with 0 < min <= max, such as (5.0, 25.0)"
+)
+
+CHECKS: Mapping[str, Check] = {
+    "seed": _integer(0, 2**32 - 1),
+    "num_epochs": _integer(1),
+    "batch_size": _integer(1),
+    "data.loader": Check(
+        lambda v: isinstance(v, str) and all(v.partition(":")), "a loader as 'module:function', such as 'data.bsd:load'"
+    ),
+    "data.dir": _TEXT,
+    "data.seed": _integer(0, 2**32 - 1),
+    "data.num_classes": _integer(1),
+    "data.validation": _TEXT,
+    "model.neuron": _one_of(NEURONS),
+    "model.hidden": Check(
+        lambda v: isinstance(v, tuple | list) and len(v) > 0 and all(map(_integer(1).accepts, v)),
+        "a tuple of layer widths, such as (360, 360)",
+    ),
+    "model.recurrent": _BOOL,
+    "model.tau_u": _TAU_RANGE,
+    "model.tau_w": _TAU_RANGE,
+    "model.q": _number("of at least 0", lambda v: v >= 0),
+    "model.forget_bias": Check(lambda v: v is None or _is_number(v), "a number, or None"),
+    "model.dropout": _number("in [0, 1)", lambda v: 0 <= v < 1),
+    "model.tau_out": _TAU_RANGE,
+    "model.train_tau_out": _BOOL,
+    "model.aggregation": _one_of((*AGGREGATIONS, "forecast")),
+    "model.surrogate.shape": _one_of(SURROGATES),
+    "model.surrogate.slope": _POSITIVE,
+    "model.surrogate.c": _POSITIVE,
+    "optimizer.learning_rate": _POSITIVE,
+    "optimizer.clip_norm": _POSITIVE,
+    "optimizer.plateau_factor": _number("in (0, 1]", lambda v: 0 < v <= 1),
+    "optimizer.plateau_patience": _integer(0),
+}
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"model": {"q": 1}}` -> `{"model.q": 1}`."""
+    flat = {}
+    for name, value in config.items():
+        if isinstance(value, ConfigDict | Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises a `ConfigError` unless every shared field is there and in range, and no field is unknown.
+
+    A loader may have fields of its own under `data`; it checks those itself.
+    """
+    fields = flatten(config)
+    for name in fields:
+        if name not in CHECKS and not name.startswith("data."):
+            close = difflib.get_close_matches(name, CHECKS, n=1)
+            hint = f"; did you mean config.{close[0]}?" if close else ""
+            raise ConfigError(f"config.{name}: unknown field{hint}")
+    for name, check in CHECKS.items():
+        require(config, name, check)
+
+
+def require(config: ConfigDict, name: str, check: Check) -> None:
+    """Raises a `ConfigError` unless the field `name` is there and passes the check."""
+    fields = flatten(config)
+    if name not in fields:
+        raise ConfigError(f"config.{name}: missing; it must be {check.requirement}")
+    if not check.accepts(fields[name]):
+        raise ConfigError(f"config.{name} = {fields[name]!r}: it must be {check.requirement}")
+
+
+def to_json(config: ConfigDict) -> str:
+    """The config as JSON text, the same for equal configs."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The fields in which two configs (as read back from JSON) differ, as `field: old -> new`."""
+    old, new = flatten(old), flatten(new)
+    return [
+        f"config.{name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, "absent") != new.get(name, "absent")
+    ]

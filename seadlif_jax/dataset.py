@@ -1,0 +1,143 @@
+"""Getting a data set from the loader that the config names, and refusing one that breaks the contract.
+
+A loader is any function from the config to a value with the splits `train`, `validation` and `test`, each with
+`inputs [sample, time, channel]`, `targets [sample, num_blocks + 1]` and `block_index [sample, time]`, and with a text
+`protocol` that says how the best epoch is selected.
+"""
+
+import importlib
+from typing import Any, NamedTuple, Protocol
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Num
+from ml_collections import ConfigDict
+
+from seadlif_jax.config import ConfigError
+from seadlif_jax.readout import IGNORED
+
+
+class Split(Protocol):
+    """Samples on the host, in the smallest dtypes that hold them."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    block_index: np.ndarray
+
+
+class Dataset(Protocol):
+    """What a loader returns."""
+
+    train: Split
+    validation: Split
+    test: Split
+    protocol: str
+
+
+class DatasetError(ValueError):
+    """A data set that breaks the contract: the message names the split and what is wrong with it."""
+
+
+class Samples(NamedTuple):
+    """Samples on the device: a whole split, kept compact, or one batch of it."""
+
+    inputs: Num[Array, "sample time channel"]
+    targets: Num[Array, "sample targets ..."]
+    block_index: Int[Array, "sample time"]
+
+    @property
+    def size(self) -> int:
+        return len(self.inputs)
+
+    def take(self, indices: Int[Array, " batch"]) -> "Samples":
+        """The samples at these indices, with block index and class targets as int32."""
+        inputs, targets, block_index = (array[indices] for array in self)
+        if jnp.issubdtype(targets.dtype, jnp.integer):
+            targets = targets.astype(jnp.int32)
+        return Samples(inputs, targets, block_index.astype(jnp.int32))
+
+
+def to_device(split: Split) -> Samples:
+    """Puts a split on the device."""
+    return Samples(*(jnp.asarray(array) for array in (split.inputs, split.targets, split.block_index)))
+
+
+def load_dataset(config: ConfigDict) -> Dataset:
+    """Calls the loader that `config.data.loader` names, and checks what it returns.
+
+    Raises:
+      ConfigError: there is no such loader.
+      DatasetError: the data breaks the contract.
+    """
+    dataset = find_loader(config.data.loader)(config)
+    check_dataset(dataset, config)
+    return dataset
+
+
+def find_loader(name: str) -> Any:
+    """The function that "module:function" names."""
+    module_name, _, function_name = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), function_name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"config.data.loader = {name!r}: {error}") from error
+
+
+def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
+    """Raises a `DatasetError` unless every split can be trained on or evaluated with this config."""
+    channels = dataset.train.inputs.shape[-1]
+    for name in ("train", "validation", "test"):
+        split = getattr(dataset, name)
+        problem = _problem(split, channels, config)
+        if problem:
+            raise DatasetError(f"the {name} split of {config.data.loader}: {problem}")
+    if len(dataset.train.inputs) < config.batch_size:
+        raise ConfigError(
+            f"config.batch_size = {config.batch_size}: the train split has only {len(dataset.train.inputs)} samples, "
+            "and training drops partial batches"
+        )
+
+
+def _problem(split: Split, channels: int, config: ConfigDict) -> str | None:
+    inputs, targets, block_index = split.inputs, split.targets, split.block_index
+    if inputs.ndim != 3 or 0 in inputs.shape:
+        return f"inputs have shape {inputs.shape}; they must be [sample, time, channel], none of them empty"
+    if inputs.shape[2] != channels:
+        return f"inputs have {inputs.shape[2]} channels, those of the train split {channels}"
+    if np.issubdtype(inputs.dtype, np.floating) and not np.isfinite(inputs).all():
+        sample = np.argwhere(~np.isfinite(inputs))[0][0]
+        return f"inputs are NaN or infinite, first in sample {sample}"
+    if block_index.shape != inputs.shape[:2] or not np.issubdtype(block_index.dtype, np.integer):
+        return f"block_index is {block_index.dtype} {block_index.shape}; it must be integers {inputs.shape[:2]}"
+    if config.model.aggregation == "forecast":
+        return _forecast_problem(inputs, targets, config.data.num_classes)
+    return _label_problem(inputs, targets, block_index, config.data.num_classes)
+
+
+def _forecast_problem(inputs: np.ndarray, targets: np.ndarray, num_classes: int) -> str | None:
+    samples, steps, channels = inputs.shape
+    if targets.shape != (samples, steps + 1, channels):
+        return f"targets have shape {targets.shape}; to forecast they must be {(samples, steps + 1, channels)}"
+    if not np.isfinite(targets).all():
+        return "targets are NaN or infinite"
+    if num_classes != channels:
+        return f"config.data.num_classes = {num_classes}, but a forecast has the {channels} channels of the input"
+    return None
+
+
+def _label_problem(inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray, num_classes: int) -> str | None:
+    if targets.ndim != 2 or len(targets) != len(inputs) or not np.issubdtype(targets.dtype, np.integer):
+        return f"targets are {targets.dtype} {targets.shape}; they must be integers [sample, num_blocks + 1]"
+    num_blocks = targets.shape[1] - 1
+    if block_index.min() < 0 or block_index.max() > num_blocks:
+        return f"block_index reaches {block_index.min()}..{block_index.max()}, but there are targets for 0..{num_blocks}"
+    if (targets[:, 0] != IGNORED).any():
+        return f"targets[:, 0] must be {IGNORED}: block 0 is ignored"
+    if targets.min() < IGNORED or targets.max() >= num_classes:
+        return (
+            f"targets reach {targets.min()}..{targets.max()}; with config.data.num_classes = {num_classes} they must be "
+            f"{IGNORED}..{num_classes - 1}"
+        )
+    if (targets == IGNORED).all():
+        return "there is no target at all"
+    return None

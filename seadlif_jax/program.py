@@ -1,0 +1,232 @@
+"""Training and evaluation as pure functions, to be compiled (and mapped over) by their caller.
+
+An epoch is one call that scans over batches of a data set held on the device. All randomness comes from
+(seed, purpose, epoch, step), so that a run can be resumed anywhere with the same bits.
+"""
+
+import enum
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree
+from ml_collections import ConfigDict
+
+from seadlif_jax import optimizer, readout
+from seadlif_jax.dataset import Samples
+from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+class Purpose(enum.IntEnum):
+    """What random numbers are for; part of every key. Numbers are never reused."""
+
+    PARAMETERS = 0
+    ORDER = 1
+    DROPOUT = 2
+
+
+class Hyperparameters(NamedTuple):
+    """What may vary between runs of one compiled program: traced values, never baked into it.
+
+    `dropout` is None for none, which spares drawing masks.
+    """
+
+    learning_rate: Float[Array, ""]
+    q: Float[Array, ""]
+    slope: Float[Array, ""]
+    c: Float[Array, ""]
+    dropout: Float[Array, ""] | None
+
+    @classmethod
+    def from_config(cls, config: ConfigDict) -> "Hyperparameters":
+        dropout = config.model.dropout
+        return cls(
+            learning_rate=jnp.asarray(config.optimizer.learning_rate, float),
+            q=jnp.asarray(config.model.q, float),
+            slope=jnp.asarray(config.model.surrogate.slope, float),
+            c=jnp.asarray(config.model.surrogate.c, float),
+            dropout=jnp.asarray(dropout, float) if dropout > 0 else None,
+        )
+
+
+class Best(NamedTuple):
+    """The parameters of the epoch with the best validation score so far: accuracy, or the negative forecast loss."""
+
+    epoch: Int[Array, ""]
+    score: Float[Array, ""]
+    params: PyTree[Array]
+
+
+class TrainState(NamedTuple):
+    """All that changes in training, and the key all randomness comes from."""
+
+    key: Key[Array, ""]
+    epoch: Int[Array, ""]  # epochs completed
+    params: PyTree[Array]
+    constants: PyTree[Array]
+    opt_state: PyTree[Array]
+    plateau: PyTree[Array]
+    best: Best
+
+
+def key_for(key: Key[Array, ""], purpose: Purpose, *indices: Int[Array, ""] | int) -> Key[Array, ""]:
+    """The key for a purpose at (epoch, step, ...)."""
+    for index in (purpose, *indices):
+        key = jax.random.fold_in(key, index)
+    return key
+
+
+def build_network(config: ConfigDict, hyper: Hyperparameters) -> Network:
+    """The network a config describes."""
+    model = config.model
+
+    def layer(features):
+        return RecurrentLayer(
+            features=features,
+            neuron=model.neuron,
+            recurrent=model.recurrent,
+            tau_u=tuple(model.tau_u),
+            tau_w=tuple(model.tau_w),
+            q=hyper.q,
+            surrogate=model.surrogate.shape,
+            slope=hyper.slope,
+            c=hyper.c,
+            forget_bias=model.forget_bias,
+        )
+
+    return Network(
+        layers=tuple(layer(features) for features in model.hidden),
+        readout=LeakyReadout(config.data.num_classes, tuple(model.tau_out), model.train_tau_out),
+        dropout=hyper.dropout,
+    )
+
+
+class Program:
+    """The pure functions of a config: `init`, `train_epoch`, `evaluate`. They hold no state and can be vmapped."""
+
+    def __init__(self, config: ConfigDict):
+        self.config = config
+        self.forecasting = config.model.aggregation == "forecast"
+        self.score_name = "mse" if self.forecasting else "accuracy"
+        factor = config.optimizer.plateau_factor
+        self.schedule = optimizer.plateau(factor, config.optimizer.plateau_patience) if factor < 1 else None
+
+    def init(self, seed: Int[Array, ""] | int, hyper: Hyperparameters, samples: Samples) -> TrainState:
+        """The state before the first epoch."""
+        key = jax.random.key(seed)
+        network = build_network(self.config, hyper)
+        variables = network.init(key_for(key, Purpose.PARAMETERS), samples.inputs[:1])
+        params = variables["params"]
+        return TrainState(
+            key=key,
+            epoch=jnp.asarray(0, jnp.int32),
+            params=params,
+            constants=variables.get("constants", {}),
+            opt_state=self._adam(hyper).init(params),
+            plateau=self.schedule.init(params) if self.schedule else None,
+            best=Best(jnp.asarray(0, jnp.int32), jnp.asarray(-jnp.inf), params),
+        )
+
+    def train_epoch(
+        self, state: TrainState, hyper: Hyperparameters, train: Samples, validation: Samples
+    ) -> tuple[TrainState, Metrics]:
+        """Trains on every full batch of a new order of the samples, validates, and keeps the best parameters."""
+        adam = self._adam(hyper)
+        epoch = state.epoch
+        scale = state.plateau.scale if self.schedule else 1.0
+        learning_rate = hyper.learning_rate * scale
+
+        def train_step(carry, step_input):
+            params, opt_state = carry
+            step, indices = step_input
+            batch = train.take(indices)
+            dropout_key = key_for(state.key, Purpose.DROPOUT, epoch, step)
+
+            def loss(params):
+                sums = self._forward(hyper, params, state.constants, batch, dropout_key)
+                return sums.mean_loss(), sums
+
+            gradients, sums = jax.grad(loss, has_aux=True)(params)
+            updates, opt_state = adam.update(gradients, opt_state, params)
+            params = optimizer.project_to_boxes(optax.apply_updates(params, updates))
+            return (params, opt_state), (sums, optax.global_norm(gradients))
+
+        batch_size = self.config.batch_size
+        num_batches = train.size // batch_size
+        order = jax.random.permutation(key_for(state.key, Purpose.ORDER, epoch), train.size)
+        batches = order[: num_batches * batch_size].reshape(num_batches, batch_size)
+        carry = (state.params, optimizer.set_learning_rate(state.opt_state, learning_rate))
+        (params, opt_state), (sums, gradient_norms) = jax.lax.scan(
+            train_step, carry, (jnp.arange(num_batches), batches)
+        )
+
+        metrics = self._metrics("train_", jax.tree.map(jnp.sum, sums))
+        metrics |= self.evaluate(params, state.constants, hyper, validation, "validation_")
+        metrics |= {"learning_rate": learning_rate, "gradient_norm": jnp.mean(gradient_norms)}
+
+        plateau = state.plateau
+        if self.schedule:
+            plateau = optimizer.update_plateau(self.schedule, plateau, metrics["validation_loss"])
+        best = self._best(state.best, epoch + 1, metrics, params)
+        return TrainState(state.key, epoch + 1, params, state.constants, opt_state, plateau, best), metrics
+
+    def evaluate(
+        self, params: PyTree[Array], constants: PyTree[Array], hyper: Hyperparameters, split: Samples, prefix: str = ""
+    ) -> Metrics:
+        """Loss and accuracy (or MSE) over all samples of a split, every target weighing the same."""
+        num_batches = -(-split.size // self.config.batch_size)
+        batch_size = -(-split.size // num_batches)
+
+        def add_batch(total, start):
+            indices = start + jnp.arange(batch_size)
+            batch = split.take(indices % split.size)
+            # The last batch is filled up with samples seen before; they must not count.
+            repeated = indices >= split.size
+            batch = batch._replace(
+                targets=jnp.where(_like(repeated, batch.targets), readout.IGNORED, batch.targets),
+                block_index=jnp.where(repeated[:, None], 0, batch.block_index),
+            )
+            sums = self._forward(hyper, params, constants, batch, None)
+            return jax.tree.map(jnp.add, total, sums), None
+
+        zero = readout.Sums(*(jnp.zeros(()) for _ in readout.Sums._fields))
+        total, _ = jax.lax.scan(add_batch, zero, batch_size * jnp.arange(num_batches))
+        return self._metrics(prefix, total)
+
+    def _adam(self, hyper: Hyperparameters) -> optax.GradientTransformationExtraArgs:
+        return optimizer.clipped_adam(hyper.learning_rate, self.config.optimizer.clip_norm)
+
+    def _forward(
+        self,
+        hyper: Hyperparameters,
+        params: PyTree[Array],
+        constants: PyTree[Array],
+        batch: Samples,
+        dropout_key: Key[Array, ""] | None,
+    ) -> readout.Sums:
+        network = build_network(self.config, hyper)
+        variables = {"params": params, "constants": constants}
+        inputs, targets, block_index = batch
+        if self.forecasting:
+            inputs = inputs.astype(float)
+            start = readout.feedback_start(inputs.shape[1])
+            outputs = network.apply(variables, inputs, start, dropout_key, method="forecast")
+            return readout.forecast(outputs, block_index, targets)
+        outputs = network.apply(variables, inputs, dropout_key)
+        return readout.classification(outputs, block_index, targets, self.config.model.aggregation)
+
+    def _metrics(self, prefix: str, sums: readout.Sums) -> Metrics:
+        return {f"{prefix}loss": sums.mean_loss(), f"{prefix}{self.score_name}": sums.mean_score()}
+
+    def _best(self, best: Best, epoch: Int[Array, ""], metrics: Metrics, params: PyTree[Array]) -> Best:
+        score = -metrics["validation_loss"] if self.forecasting else metrics["validation_accuracy"]
+        improved = score > best.score
+        return jax.tree.map(lambda new, old: jnp.where(improved, new, old), Best(epoch, score, params), best)
+
+
+def _like(mask: Array, array: Array) -> Array:
+    """Appends axes of length one to a mask over samples, to broadcast against `array`."""
+    return mask.reshape(mask.shape + (1,) * (array.ndim - mask.ndim))

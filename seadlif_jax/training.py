@@ -1,0 +1,112 @@
+"""Training from a config to a finished run: the loop around the compiled functions of `program`."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from seadlif_jax import plots
+from seadlif_jax.checkpoint import Checkpoints
+from seadlif_jax.config import validate
+from seadlif_jax.dataset import Samples, load_dataset, to_device
+from seadlif_jax.program import Hyperparameters, Program, TrainState, build_network
+from seadlif_jax.progress import Progress
+from seadlif_jax.run import Run
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
+    """Trains as the config says, selects the best epoch on validation, tests once; returns what is in `result.json`.
+
+    Everything is left in `workdir` (see `run.Run`). Called again with the same config, it goes on after the last epoch
+    saved there, to the same numbers as if never interrupted; a finished run is not run again.
+
+    Raises:
+      ConfigError: a field is unknown, missing or out of range.
+      DatasetError: the loader's data breaks the contract (and what the loader itself raises).
+      RunError: `workdir` holds another run, or files that are none.
+      TrainingDiverged: the loss is not finite; the checkpoints before it are kept.
+    """
+    validate(config)
+    run = Run(workdir, config)
+    result = run.result()
+    if result is not None:
+        return result
+    dataset = load_dataset(config)
+    run.create()
+
+    program, hyper = Program(config), Hyperparameters.from_config(config)
+    train, validation, test = map(to_device, (dataset.train, dataset.validation, dataset.test))
+    with Checkpoints(run.folder / "checkpoints") as checkpoints:
+        state = jax.jit(program.init)(config.seed, hyper, train)
+        state = checkpoints.restore_last(state)
+        run.metrics.keep(int(state.epoch))
+        state = _train(program, state, hyper, train, validation, run, checkpoints)
+
+    evaluate = jax.jit(program.evaluate)
+    best = state.best
+    metrics = {
+        name: {key: float(value) for key, value in evaluate(best.params, state.constants, hyper, split).items()}
+        for name, split in (("validation", validation), ("test", test))
+    }
+    rows = run.metrics.read()
+    plots.save_curves(rows, int(best.epoch), program.score_name, run.folder / "curves.png")
+    if not program.forecasting:
+        _save_raster(config, hyper, state, test, run.folder / "raster.png")
+    return run.finish(
+        **metrics,
+        protocol=dataset.protocol,
+        best_epoch=int(best.epoch),
+        wall_seconds=sum(row["seconds"] for row in rows),
+    )
+
+
+def _train(
+    program: Program,
+    state: TrainState,
+    hyper: Hyperparameters,
+    train: Samples,
+    validation: Samples,
+    run: Run,
+    checkpoints: Checkpoints,
+) -> TrainState:
+    """Runs the epochs that are left, each with a row of metrics, a checkpoint and a line of output."""
+    train_epoch = jax.jit(program.train_epoch)
+    with Progress(int(state.epoch), program.config.num_epochs, program.score_name) as progress:
+        while int(state.epoch) < program.config.num_epochs:
+            start = time.perf_counter()
+            new_state, metrics = train_epoch(state, hyper, train, validation)
+            values = {name: float(value) for name, value in metrics.items()}
+            epoch = int(new_state.epoch)
+            _refuse_divergence(epoch, values)
+            state = new_state
+            row = {"epoch": epoch, **values, "seconds": time.perf_counter() - start}
+            # The row first: a row without its checkpoint is dropped on resuming, the reverse could not be mended.
+            run.metrics.append(row)
+            checkpoints.save(state)
+            progress.epoch_done(row, int(state.best.epoch))
+    return state
+
+
+def _refuse_divergence(epoch: int, metrics: dict[str, float]) -> None:
+    for name in ("train_loss", "validation_loss", "gradient_norm"):
+        if not np.isfinite(metrics[name]):
+            raise TrainingDiverged(
+                f"{name} is {metrics[name]} in epoch {epoch}; the run's folder keeps the state of epoch {epoch - 1}. "
+                "Try a smaller config.optimizer.learning_rate in another --workdir"
+            )
+
+
+def _save_raster(config: ConfigDict, hyper: Hyperparameters, state: TrainState, test: Samples, path: Path) -> None:
+    """A picture of the best network at work on the first test sample."""
+    network = build_network(config, hyper)
+    variables = {"params": state.best.params, "constants": state.constants}
+    sample = test.take(np.arange(1))
+    outputs, states = jax.jit(lambda inputs: network.apply(variables, inputs, method="trace"))(sample.inputs)
+    plots.save_raster(sample, outputs, states, path)

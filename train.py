@@ -1,0 +1,54 @@
+"""Trains a network as a config says.
+
+    python train.py --config=configs/<task>.py[:variant] [--workdir=DIR] [--config.<field>=<value> ...]
+
+The run's results, pictures and checkpoints are left in DIR, by default runs/<task>[-<variant>]-seed<seed>. The same
+command again continues an interrupted run.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from data.dataset import DataError
+from seadlif_jax.checkpoint import CheckpointError
+from seadlif_jax.config import ConfigError
+from seadlif_jax.dataset import DatasetError
+from seadlif_jax.run import RunError
+from seadlif_jax.training import TrainingDiverged, train_and_evaluate
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "The config, as configs/<task>.py[:variant].", lock_config=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all that the run leaves (default: runs/<name>).")
+
+
+def default_workdir(config_file: str, seed: int) -> Path:
+    """`configs/bsd.py:lif,quick` with seed 3 -> `runs/bsd-lif-quick-seed3`."""
+    path, _, variant = config_file.partition(":")
+    words = filter(None, (Path(path).stem, *variant.split(",")))
+    return Path("runs") / "-".join((*words, f"seed{seed}"))
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # orbax tells every step of a save
+    config = CONFIG.value
+    workdir = WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename, config.seed)
+    try:
+        result = train_and_evaluate(config, workdir)
+    except KeyboardInterrupt:
+        sys.exit(f"interrupted; the same command continues the run in {workdir}")
+    except (CheckpointError, ConfigError, DataError, DatasetError, RunError, TrainingDiverged) as error:
+        sys.exit(f"error: {error}")
+    metrics = "  ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
+    print(f"test {metrics}  ({result['protocol']}: epoch {result['best_epoch']})")
+    print(f"results and pictures: {workdir}")
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    app.run(main)
