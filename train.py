@@ -18,9 +18,11 @@ from seadlif_jax.checkpoint import CheckpointError
 from seadlif_jax.config import ConfigError
 from seadlif_jax.dataset import DatasetError
 from seadlif_jax.run import RunError
-from seadlif_jax.training import TrainingDiverged, train_and_evaluate
+from seadlif_jax.training import DivergenceError, train_and_evaluate
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "The config, as configs/<task>.py[:variant].", lock_config=True)
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The config, as configs/<task>.py[:variant].", lock_config=True
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all that the run leaves (default: runs/<name>).")
 
 
@@ -42,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
         result = train_and_evaluate(config, workdir)
     except KeyboardInterrupt:
         sys.exit(f"interrupted; the same command continues the run in {workdir}")
-    except (CheckpointError, ConfigError, DataError, DatasetError, RunError, TrainingDiverged) as error:
+    except (CheckpointError, ConfigError, DataError, DatasetError, RunError, DivergenceError) as error:
         sys.exit(f"error: {error}")
     metrics = "  ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
     print(f"test {metrics}  ({result['protocol']}: epoch {result['best_epoch']})")

@@ -2,6 +2,9 @@
 
 The recordings are those of the PhysioNet QT Database in the level-crossing code of Yin, Corradi & Bohte (2021): 1301
 steps of four channels (up and down crossings of two leads) with values -1, 0, 1.
+
+About 8 % of the training steps and 10 % of the test steps carry no label in the files. As in all published results on
+them (an argmax over six zeros), these steps count as class 0.
 """
 
 from pathlib import Path
@@ -76,8 +79,8 @@ def read(path: Path) -> Split:
         )
     if not np.isin(x, (-1, 0, 1)).all():
         raise refuse("x holds values other than -1, 0 and 1")
-    if not (np.isin(y, (0, 1)).all() and (y.sum(axis=2, dtype=np.int64) == 1).all()):
-        raise refuse("y is not one-hot")
+    if not np.isin(y, (0, 1)).all() or y.sum(axis=2, dtype=np.int64).max() > 1:
+        raise refuse("y has steps with more than one class")
 
     recordings, steps = x.shape[:2]
     no_target = np.full((recordings, 1), -1, np.int8)

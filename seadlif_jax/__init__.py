@@ -4,8 +4,7 @@ from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.neurons import NEURONS
 from seadlif_jax.surrogate import SURROGATES, spike_function
 from seadlif_jax.training import train_and_evaluate
-
-__version__ = "0.1.0"
+from seadlif_jax.version import __version__
 
 __all__ = [
     "NEURONS",
@@ -13,6 +12,7 @@ __all__ = [
     "LeakyReadout",
     "Network",
     "RecurrentLayer",
+    "__version__",
     "spike_function",
     "train_and_evaluate",
 ]

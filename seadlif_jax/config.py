@@ -62,13 +62,15 @@ def base_config() -> ConfigDict:
 
 
 class Check(NamedTuple):
+    """What a field must be: a predicate, and its words for the error."""
+
     accepts: Callable[[Any], bool]
     requirement: str
 
 
 def _integer(low: int, high: float = math.inf) -> Check:
     text = f"a whole number of at least {low}" if high == math.inf else f"a whole number in {low}..{high}"
-    return Check(lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool) and low <= v <= high, text)
+    return Check(lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high, text)
 
 
 def _is_number(value: Any) -> bool:
@@ -132,7 +134,7 @@ CHECKS: Mapping[str, Check] = {
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """`{"model": {"q": 1}}` -> `{"model.q": 1}`."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, ConfigDict | Mapping):
             flat |= flatten(value, f"{prefix}{name}.")

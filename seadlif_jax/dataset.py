@@ -130,13 +130,15 @@ def _label_problem(inputs: np.ndarray, targets: np.ndarray, block_index: np.ndar
         return f"targets are {targets.dtype} {targets.shape}; they must be integers [sample, num_blocks + 1]"
     num_blocks = targets.shape[1] - 1
     if block_index.min() < 0 or block_index.max() > num_blocks:
-        return f"block_index reaches {block_index.min()}..{block_index.max()}, but there are targets for 0..{num_blocks}"
+        return (
+            f"block_index reaches {block_index.min()}..{block_index.max()}, but there are targets for 0..{num_blocks}"
+        )
     if (targets[:, 0] != IGNORED).any():
         return f"targets[:, 0] must be {IGNORED}: block 0 is ignored"
     if targets.min() < IGNORED or targets.max() >= num_classes:
         return (
-            f"targets reach {targets.min()}..{targets.max()}; with config.data.num_classes = {num_classes} they must be "
-            f"{IGNORED}..{num_classes - 1}"
+            f"targets reach {targets.min()}..{targets.max()}; with config.data.num_classes = {num_classes} "
+            f"they must be {IGNORED}..{num_classes - 1}"
         )
     if (targets == IGNORED).all():
         return "there is no target at all"

@@ -60,8 +60,8 @@ class RecurrentLayer(nn.Module):
 
     Parameters: `kernel [channel, neuron]` uniform in +-1/sqrt(channel), `bias` zero, `recurrent_kernel
     [neuron, neuron]` orthogonal; adLIF `a` in [0, 1] and `b` in [0, 2]; `k_u`, `k_w` in [0, 1], the positions of the
-    time constants in their ranges; these four uniform over their boxes (`optimizer.BOXES`). For an LSTM, all of `kernel`,
-    `recurrent_kernel`, `bias` and `recurrent_bias` are uniform in +-1/sqrt(neuron), and four gates wide.
+    time constants in their ranges; these four uniform over their boxes (`optimizer.BOXES`). For an LSTM, all of
+    `kernel`, `recurrent_kernel`, `bias` and `recurrent_bias` are uniform in +-1/sqrt(neuron), and four gates wide.
     """
 
     features: int

@@ -98,7 +98,7 @@ class LSTMState(NamedTuple):
 
 
 def _membrane(params: LIFParams | AdLIFParams, u: Neurons, drive: Neurons, spike: SpikeFn) -> tuple[Neurons, Neurons]:
-    """Integrates, fires and resets: `u^ = alpha u + (1 - alpha) drive`, `z = H(u^ - threshold)`, `u = u^ (1 - sg(z))`."""
+    """`u^ = alpha u + (1 - alpha) drive`, `z = H(u^ - threshold)`, `u = u^ (1 - sg(z))`; returns `u, z`."""
     u = params.alpha * u + (1 - params.alpha) * drive
     z = spike(u - params.threshold)
     # No gradient through the reset: it would oppose the one through the spike.
@@ -144,7 +144,9 @@ def leaky_integrator(params: LIParams, state: LIState, current: Neurons, spike: 
     return LIState(params.alpha * state.y + (1 - params.alpha) * current)
 
 
-def lstm(params: None, state: LSTMState, current: Float[Array, "*batch gates"], spike: SpikeFn | None = None) -> LSTMState:
+def lstm(
+    params: None, state: LSTMState, current: Float[Array, "*batch gates"], spike: SpikeFn | None = None
+) -> LSTMState:
     """Long short-term memory (Hochreiter & Schmidhuber, 1997), the baseline that does not spike.
 
     `current` holds the four gates side by side, in the order input, forget, cell, output:
@@ -157,7 +159,7 @@ def lstm(params: None, state: LSTMState, current: Float[Array, "*batch gates"], 
 
 
 class Neuron(NamedTuple):
-    """What a layer must know of its neuron: the step function, the type of its state, and the currents a neuron takes."""
+    """What a layer must know of its neuron: step function, type of the state, and number of currents a neuron takes."""
 
     step: Callable[..., Any]
     state: type

@@ -5,7 +5,7 @@ An epoch is one call that scans over batches of a data set held on the device. A
 """
 
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -127,7 +127,7 @@ class Program:
             constants=variables.get("constants", {}),
             opt_state=self._adam(hyper).init(params),
             plateau=self.schedule.init(params) if self.schedule else None,
-            best=Best(jnp.asarray(0, jnp.int32), jnp.asarray(-jnp.inf), params),
+            best=Best(jnp.asarray(0, jnp.int32), jnp.asarray(-jnp.inf, float), params),
         )
 
     def train_epoch(
@@ -210,6 +210,7 @@ class Program:
         network = build_network(self.config, hyper)
         variables = {"params": params, "constants": constants}
         inputs, targets, block_index = batch
+        outputs: Any
         if self.forecasting:
             inputs = inputs.astype(float)
             start = readout.feedback_start(inputs.shape[1])

@@ -19,11 +19,10 @@ class Progress:
         )
 
     def __enter__(self) -> Self:
-        self._bar.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._bar.__exit__(*error)
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
 
     def epoch_done(self, row: dict[str, float], best_epoch: int) -> None:
         tqdm.write(self._line(row, best_epoch))

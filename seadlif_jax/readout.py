@@ -17,7 +17,9 @@ from jaxtyping import Array, Float, Int
 IGNORED = -1
 
 
-def _block_sum(values: Float[Array, "batch time *class"], block_index: Int[Array, "batch time"], num_blocks: int) -> Array:
+def _block_sum(
+    values: Float[Array, "batch time *class"], block_index: Int[Array, "batch time"], num_blocks: int
+) -> Array:
     def one_sample(values, block_index):
         return jax.ops.segment_sum(values, block_index, num_segments=num_blocks + 1)
 
@@ -60,20 +62,20 @@ def aggregate(
 class Sums(NamedTuple):
     """Sums over targets, which add up over batches of any size: what is averaged only at the end.
 
-    `score` is the number of correct predictions (classification) or the squared error of the second half (forecast),
-    each with its own count.
+    `score` is the number of correct predictions (classification) or the squared error of the second half (forecast);
+    `loss_terms` and `score_terms` are the numbers of terms in the two sums.
     """
 
     loss: Float[Array, ""]
-    count: Float[Array, ""]
+    loss_terms: Float[Array, ""]
     score: Float[Array, ""]
-    score_count: Float[Array, ""]
+    score_terms: Float[Array, ""]
 
     def mean_loss(self) -> Float[Array, ""]:
-        return self.loss / jnp.maximum(self.count, 1)
+        return self.loss / jnp.maximum(self.loss_terms, 1)
 
     def mean_score(self) -> Float[Array, ""]:
-        return self.score / jnp.maximum(self.score_count, 1)
+        return self.score / jnp.maximum(self.score_terms, 1)
 
 
 def classification(
@@ -88,12 +90,12 @@ def classification(
     labels = jnp.where(counted, targets, 0)
     losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
     correct = jnp.argmax(scores, axis=-1) == targets
-    count = jnp.sum(counted, dtype=outputs.dtype)
+    terms = jnp.sum(counted, dtype=outputs.dtype)
     return Sums(
         loss=jnp.sum(jnp.where(counted, losses, 0)),
-        count=count,
+        loss_terms=terms,
         score=jnp.sum(correct & counted, dtype=outputs.dtype),
-        score_count=count,
+        score_terms=terms,
     )
 
 
@@ -117,7 +119,7 @@ def forecast(
     second_half = counted & (jnp.arange(outputs.shape[1]) >= feedback_start(outputs.shape[1]))
     return Sums(
         loss=jnp.sum(jnp.where(counted, errors, 0)),
-        count=jnp.sum(counted, dtype=errors.dtype),
+        loss_terms=jnp.sum(counted, dtype=errors.dtype),
         score=jnp.sum(jnp.where(second_half, errors, 0)),
-        score_count=jnp.sum(second_half, dtype=errors.dtype),
+        score_terms=jnp.sum(second_half, dtype=errors.dtype),
     )

@@ -1,10 +1,10 @@
 """A run's folder: which run it holds, its metrics and its result.
 
-    config.json       the config
-    metrics.csv       one row an epoch
-    checkpoints/      last and best state (see `checkpoint`)
-    curves.png, raster.png
-    result.json       present once the run is finished
+config.json       the config
+metrics.csv       one row an epoch
+checkpoints/      last and best state (see `checkpoint`)
+curves.png, raster.png
+result.json       present once the run is finished
 """
 
 import csv
@@ -58,7 +58,7 @@ class Run:
             "config": json.loads(to_json(self.config)),
             "versions": versions(),
             "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()}, {platform.machine()})",
-            "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
         write_atomically(self.folder / "result.json", json.dumps(result, indent=2))
         return result

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -17,7 +18,7 @@ from seadlif_jax.progress import Progress
 from seadlif_jax.run import Run
 
 
-class TrainingDiverged(RuntimeError):
+class DivergenceError(RuntimeError):
     """The loss became NaN or infinite."""
 
 
@@ -31,7 +32,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
       ConfigError: a field is unknown, missing or out of range.
       DatasetError: the loader's data breaks the contract (and what the loader itself raises).
       RunError: `workdir` holds another run, or files that are none.
-      TrainingDiverged: the loss is not finite; the checkpoints before it are kept.
+      DivergenceError: the loss is not finite; the checkpoints before it are kept.
     """
     validate(config)
     run = Run(workdir, config)
@@ -97,7 +98,7 @@ def _train(
 def _refuse_divergence(epoch: int, metrics: dict[str, float]) -> None:
     for name in ("train_loss", "validation_loss", "gradient_norm"):
         if not np.isfinite(metrics[name]):
-            raise TrainingDiverged(
+            raise DivergenceError(
                 f"{name} is {metrics[name]} in epoch {epoch}; the run's folder keeps the state of epoch {epoch - 1}. "
                 "Try a smaller config.optimizer.learning_rate in another --workdir"
             )
@@ -107,6 +108,6 @@ def _save_raster(config: ConfigDict, hyper: Hyperparameters, state: TrainState, 
     """A picture of the best network at work on the first test sample."""
     network = build_network(config, hyper)
     variables = {"params": state.best.params, "constants": state.constants}
-    sample = test.take(np.arange(1))
+    sample = test.take(jnp.arange(1))
     outputs, states = jax.jit(lambda inputs: network.apply(variables, inputs, method="trace"))(sample.inputs)
-    plots.save_raster(sample, outputs, states, path)
+    plots.save_raster(sample, outputs, states, config.model.aggregation, path)
