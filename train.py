@@ -20,10 +20,34 @@ from seadlif_jax.dataset import DatasetError
 from seadlif_jax.run import RunError
 from seadlif_jax.training import DivergenceError, train_and_evaluate
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The config, as configs/<task>.py[:variant].", lock_config=True
-)
+CONFIG = config_flags.DEFINE_config_file("config", None, "The config: configs/<task>.py[:variant].", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all that the run leaves (default: runs/<name>).")
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses the command line; what is wrong with it is said in one line."""
+    try:
+        rest = flags.FLAGS(argv)
+        if CONFIG.value is None:
+            sys.exit("error: --config is missing; try --config=configs/bsd.py:quick")
+        CONFIG.value.is_locked  # noqa: B018  a config file that failed to load tells so only when it is used
+    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        sys.exit(f"error: {_reason(error)}")
+    if rest[1:]:
+        sys.exit(f"error: {rest[1]!r}: not understood; every argument has the form --name=value")
+    return rest
+
+
+def _reason(error: BaseException) -> str:
+    """The message of the config file's own error where there is one below, else of the error itself; in one line."""
+    chain = [error]
+    while below := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(below)
+    reason: object = next((link for link in reversed(chain) if isinstance(link, ConfigError)), error)
+    while isinstance(reason, BaseException) and len(reason.args) == 1:
+        reason = reason.args[0]  # an error may carry another one as its message
+    text = " ".join(str(reason).split())
+    return f"unknown config field {text}" if isinstance(error, AttributeError | KeyError) else text
 
 
 def default_workdir(config_file: str, seed: int) -> Path:
@@ -33,9 +57,7 @@ def default_workdir(config_file: str, seed: int) -> Path:
     return Path("runs") / "-".join((*words, f"seed{seed}"))
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main(_: Sequence[str]) -> None:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # orbax tells every step of a save
     config = CONFIG.value
@@ -44,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
         result = train_and_evaluate(config, workdir)
     except KeyboardInterrupt:
         sys.exit(f"interrupted; the same command continues the run in {workdir}")
-    except (CheckpointError, ConfigError, DataError, DatasetError, RunError, DivergenceError) as error:
+    except (CheckpointError, ConfigError, DataError, DatasetError, DivergenceError, OSError, RunError) as error:
         sys.exit(f"error: {error}")
     metrics = "  ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
     print(f"test {metrics}  ({result['protocol']}: epoch {result['best_epoch']})")
@@ -52,5 +74,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

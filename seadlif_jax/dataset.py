@@ -6,7 +6,7 @@ A loader is any function from the config to a value with the splits `train`, `va
 """
 
 import importlib
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +17,7 @@ from seadlif_jax.config import ConfigError
 from seadlif_jax.readout import IGNORED
 
 
+@runtime_checkable
 class Split(Protocol):
     """Samples on the host, in the smallest dtypes that hold them."""
 
@@ -25,6 +26,7 @@ class Split(Protocol):
     block_index: np.ndarray
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """What a loader returns."""
 

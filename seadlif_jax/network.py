@@ -241,7 +241,7 @@ class Network(nn.Module):
 
     def forecast(
         self,
-        inputs: Float[Array, "batch time channel"],
+        inputs: Num[Array, "batch time channel"],
         feedback_from: int,
         dropout_key: Key[Array, ""] | None = None,
     ) -> Float[Array, "batch time channel"]:
@@ -251,7 +251,7 @@ class Network(nn.Module):
         outputs = unroll_steps(
             lambda state, x, t: step(state, x, dropout_key, t),
             self.initial_state(len(inputs)),
-            time_major(inputs),
+            time_major(inputs).astype(layers[0].kernel.dtype),
             feedback_from,
         )
         return batch_major(outputs)

@@ -212,7 +212,6 @@ class Program:
         inputs, targets, block_index = batch
         outputs: Any
         if self.forecasting:
-            inputs = inputs.astype(float)
             start = readout.feedback_start(inputs.shape[1])
             outputs = network.apply(variables, inputs, start, dropout_key, method="forecast")
             return readout.forecast(outputs, block_index, targets)

@@ -1,6 +1,6 @@
 """What a user sees while training: a bar over the run, and a line an epoch."""
 
-from typing import Self
+import sys
 
 from tqdm import tqdm
 
@@ -18,7 +18,7 @@ class Progress:
             total=num_epochs, initial=epochs_done, unit="epoch", desc="compiling", disable=None, dynamic_ncols=True
         )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -26,6 +26,7 @@ class Progress:
 
     def epoch_done(self, row: dict[str, float], best_epoch: int) -> None:
         tqdm.write(self._line(row, best_epoch))
+        sys.stdout.flush()  # for those who watch a file
         self._bar.set_description("training", refresh=False)
         self._bar.update()
 

@@ -47,9 +47,12 @@ class Run:
         return _read_json(path) if path.exists() else None
 
     def create(self) -> None:
-        """Makes the folder and writes the config into it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / "config.json", to_json(self.config))
+        """Makes the folder and writes the config into it; raises a `RunError` where that is not allowed."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.folder / "config.json", to_json(self.config))
+        except OSError as error:
+            raise RunError(f"cannot write to {self.folder} ({error.strerror}); choose another --workdir") from error
 
     def finish(self, **result: Any) -> dict[str, Any]:
         """Writes and returns the result."""

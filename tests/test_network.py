@@ -1,0 +1,172 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.neurons import NEURONS
+
+NUM_STEPS = 30
+BATCH = 4
+
+
+@pytest.fixture
+def inputs():
+    return 3.0 * jax.random.bernoulli(jax.random.key(1), 0.5, (BATCH, NUM_STEPS, 5))
+
+
+def build(neuron, dropout=None, outputs=5, **settings):
+    network = Network(
+        layers=(RecurrentLayer(12, neuron=neuron, **settings), RecurrentLayer(9, neuron=neuron, **settings)),
+        readout=LeakyReadout(outputs, tau=(3.0, 15.0)),
+        dropout=dropout,
+    )
+    variables = network.init(jax.random.key(0), jnp.ones((1, 1, 5)))
+
+    def louder(path, leaf):
+        return 20 * leaf if path[-1].key == "kernel" else leaf
+
+    return network, jax.tree_util.tree_map_with_path(louder, variables)
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+@pytest.mark.parametrize("recurrent", [True, False])
+def test_streaming_gives_the_outputs_of_the_whole_sequence(neuron, recurrent, x64, inputs):
+    network, variables = build(neuron, recurrent=recurrent)
+    step = jax.jit(lambda state, x: network.apply(variables, state, x, method="step"))
+    state, outputs = network.initial_state(len(inputs)), []
+    for x in inputs.swapaxes(0, 1):
+        state, y = step(state, x)
+        outputs.append(y)
+    whole = network.apply(variables, inputs)
+    assert jnp.abs(whole).max() > 1e-3
+    np.testing.assert_allclose(jnp.stack(outputs, axis=1), whole, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_a_layer_streams_like_it_runs(neuron, x64, inputs):
+    layer = RecurrentLayer(12, neuron=neuron)
+    whole, variables = layer.init_with_output(jax.random.key(0), inputs)
+    step = jax.jit(lambda state, x: layer.apply(variables, state, x, method="step"))
+    state = layer.initial_state(len(inputs))
+    for t, x in enumerate(inputs.swapaxes(0, 1)):
+        state, spikes = step(state, x)
+        np.testing.assert_allclose(spikes, whole[:, t], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_both_ways_through_time_drop_the_same_spikes(neuron, x64, inputs):
+    network, variables = build(neuron, dropout=0.5)
+    key = jax.random.key(7)
+    never = inputs.shape[1]
+    stepwise = network.apply(variables, inputs, never, key, method="forecast")
+    np.testing.assert_allclose(stepwise, network.apply(variables, inputs, key), rtol=1e-12, atol=1e-14)
+    assert not jnp.allclose(stepwise, network.apply(variables, inputs))
+
+
+def test_forecast_feeds_the_output_back_without_gradient(x64, inputs):
+    network, variables = build("lif")
+    start = 10
+    forecast = network.apply(variables, inputs, start, method="forecast")
+
+    fed = inputs.at[:, start:].set(forecast[:, start - 1 : -1])
+    np.testing.assert_allclose(forecast, network.apply(variables, fed), rtol=1e-12, atol=1e-14)
+
+    def loss(params, run):
+        return jnp.sum(run({**variables, "params": params}) ** 2)
+
+    detached = jax.grad(loss)(variables["params"], lambda v: network.apply(v, inputs, start, method="forecast"))
+    constant = jax.grad(loss)(variables["params"], lambda v: network.apply(v, fed))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), detached, constant)
+
+
+def test_dropout_keeps_the_mean_and_changes_every_step(x64, inputs):
+    network, variables = build("se_adlif", dropout=0.3)
+    outputs = jax.vmap(lambda key: network.apply(variables, inputs, key))(jax.random.split(jax.random.key(0), 9))
+    assert len(np.unique(np.asarray(outputs)[:, 0, -1, 0])) == 9
+
+    ones = jnp.ones((2000, 12))
+    first, second = (network._drop(ones, jax.random.key(3), 0, step) for step in (0, 1))
+    assert not jnp.array_equal(first, second)
+    assert set(np.unique(first).round(6)) == {0.0, round(1 / 0.7, 6)}
+    assert float(first.mean()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_dropout_spares_recurrent_connections(x64, inputs):
+    network, variables = build("se_adlif", dropout=0.9)
+    _, with_dropout = network.apply(variables, inputs, jax.random.key(0), method="trace")
+    _, without = network.apply(variables, inputs, method="trace")
+    assert jnp.array_equal(with_dropout[0].z, without[0].z)
+    assert not jnp.array_equal(with_dropout[1].z, without[1].z)
+
+
+def test_parameters_start_as_documented():
+    network = Network(layers=(RecurrentLayer(400),), readout=LeakyReadout(200, tau=(3.0, 15.0)))
+    variables = network.init(jax.random.key(0), jnp.ones((1, 1, 25)))
+    layer, readout = variables["params"]["layers_0"], variables["params"]["readout"]
+    assert set(layer) == {"kernel", "bias", "recurrent_kernel", "a", "b", "k_u", "k_w"}
+    assert set(readout) == {"kernel", "bias"}
+
+    def assert_uniform(values, low, high):
+        assert low <= values.min() <= low + 0.03 * (high - low)
+        assert high - 0.03 * (high - low) <= values.max() <= high
+        assert float(values.mean()) == pytest.approx((low + high) / 2, abs=0.1 * (high - low))
+
+    assert_uniform(layer["kernel"], -0.2, 0.2)
+    assert_uniform(readout["kernel"], -0.05, 0.05)
+    for name, high in {"a": 1.0, "b": 2.0, "k_u": 1.0, "k_w": 1.0}.items():
+        assert_uniform(layer[name], 0.0, high)
+    assert_uniform(variables["constants"]["readout"]["tau"], 3.0, 15.0)
+    assert not layer["bias"].any()
+    assert not readout["bias"].any()
+    recurrent = layer["recurrent_kernel"]
+    np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(400), atol=1e-4)
+
+
+def test_trained_readout_time_constants_are_parameters(inputs):
+    network = Network(layers=(RecurrentLayer(4),), readout=LeakyReadout(3, tau=(1.0, 20.0), train_tau=True))
+    variables = network.init(jax.random.key(0), inputs)
+    assert "constants" not in variables
+    assert variables["params"]["readout"]["k_u"].shape == (3,)
+
+
+def test_forget_bias_is_the_sum_of_both_biases(inputs):
+    layer = RecurrentLayer(6, neuron="lstm", forget_bias=1.5)
+    params = layer.init(jax.random.key(0), inputs)["params"]
+    total = params["bias"] + params["recurrent_bias"]
+    np.testing.assert_allclose(total[6:12], 1.5, rtol=1e-6)
+    assert jnp.abs(total).max() <= 1.5 + 1e-6
+
+
+def test_time_constants_stay_in_their_range(inputs):
+    layer = RecurrentLayer(3, neuron="lif", tau_u=(5.0, 25.0))
+    variables = layer.init(jax.random.key(0), inputs)
+    variables["params"]["k_u"] = jnp.array([0.0, 0.5, 1.0])
+    step = layer.apply(variables, 5, method="bind_parameters").step
+    alpha = step.args[0].alpha
+    np.testing.assert_allclose(-1 / jnp.log(alpha), [5, 15, 25], rtol=1e-5)
+
+
+def test_event_counts_need_no_conversion(inputs):
+    network, variables = build("se_adlif")
+    counts = inputs.astype(jnp.uint8)
+    np.testing.assert_allclose(network.apply(variables, counts), network.apply(variables, inputs), rtol=1e-6)
+
+
+def test_q_slope_c_and_dropout_may_be_mapped_over(inputs):
+    _, variables = build("se_adlif")
+
+    def gradient(q, slope, c, dropout):
+        network, _ = build("se_adlif", dropout, q=q, slope=slope, c=c)
+        return jax.grad(lambda v: jnp.sum(network.apply(v, inputs, jax.random.key(0)) ** 2))(variables)["params"]
+
+    settings = jnp.array([[120.0, 5.0, 0.4, 0.15], [60.0, 10.0, 0.2, 0.5]])
+    mapped = jax.jit(jax.vmap(gradient))(*settings.T)
+    for index, setting in enumerate(settings):
+        single = gradient(*setting.tolist())
+        jax.tree.map(lambda a, b, i=index: np.testing.assert_allclose(a[i], b, rtol=1e-3, atol=1e-4), mapped, single)
+
+
+def test_an_unknown_neuron_is_refused_by_name(inputs):
+    with pytest.raises(ValueError, match="unknown neuron 'alif'; choose one of lif, ef_adlif"):
+        RecurrentLayer(3, neuron="alif").init(jax.random.key(0), inputs)
