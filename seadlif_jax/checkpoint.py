@@ -5,7 +5,6 @@ A checkpoint is one folder a saved epoch, written in the background and visible 
 """
 
 from pathlib import Path
-from typing import Self
 
 import jax
 import orbax.checkpoint as ocp

@@ -132,7 +132,7 @@ CHECKS: Mapping[str, Check] = {
 }
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
     """`{"model": {"q": 1}}` -> `{"model.q": 1}`."""
     flat: dict[str, Any] = {}
     for name, value in config.items():

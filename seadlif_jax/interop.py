@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 
 from seadlif_jax.network import LeakyReadout, Network, Range, RecurrentLayer
@@ -89,21 +90,23 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
     train_tau = settings.get("train_tau_out_method", "fixed") == "interpolation"
     hidden = tuple(
         RecurrentLayer(
-            features=_neurons(tree, index, cell), recurrent="recurrent_kernel" in tree[f"layers_{index}"], **fields
+            features=_features(arrays, f"l{index + 1}", cell),
+            recurrent="recurrent_kernel" in tree[f"layers_{index}"],
+            **fields,
         )
         for index in range(depth)
     )
     network = Network(
         layers=hidden,
-        readout=LeakyReadout(len(tree["readout"]["bias"]), tau_out, train_tau),
+        readout=LeakyReadout(_rows(arrays, "out_layer.weight"), tau_out, train_tau),
         dropout=settings.get("dropout") or None,
     )
 
     variables: dict[str, Any] = {"params": tree}
-    if not train_tau:
+    if not train_tau and "k_u" in tree["readout"]:
         # Where the reference does not train the readout's time constants, it stores them as they are.
         variables["constants"] = {"readout": {"tau": tree["readout"].pop("k_u")}}
-    _check_shapes(network, variables, tree)
+    _check_shapes(network, variables)
     return network, variables
 
 
@@ -112,14 +115,27 @@ def _range(bounds: Any) -> Range:
     return float(low), float(high)
 
 
-def _neurons(tree: Mapping[str, Mapping[str, Array]], index: int, cell: str) -> int:
-    width = len(tree[f"layers_{index}"]["bias"])
-    return width // 4 if cell == "lstm" else width
+def _features(arrays: Mapping[str, Any], layer: str, cell: str) -> int:
+    return _rows(arrays, f"{layer}.weight_ih") // 4 if cell == "lstm" else _rows(arrays, f"{layer}.weight")
 
 
-def _check_shapes(network: Network, variables: Mapping[str, Any], tree: Mapping[str, Mapping[str, Array]]) -> None:
-    inputs = jax.ShapeDtypeStruct((1, 1, len(tree["layers_0"]["kernel"])), jnp.result_type(float))
-    wanted = jax.tree.map(jnp.shape, dict(jax.eval_shape(network.init, jax.random.key(0), inputs)))
-    found = jax.tree.map(jnp.shape, dict(variables))
-    if wanted != found:
-        raise ValueError(f"the arrays do not fit the settings: they are {found}, the network needs {wanted}")
+def _rows(arrays: Mapping[str, Any], name: str) -> int:
+    if name not in arrays:
+        raise ValueError(f"the reference's parameter {name!r} is missing")
+    return len(arrays[name])
+
+
+def _check_shapes(network: Network, variables: Mapping[str, Any]) -> None:
+    channels = len(variables["params"]["layers_0"]["kernel"])
+    inputs = jax.ShapeDtypeStruct((1, 1, channels), jnp.result_type(float))
+    needed, found = (
+        {name: array.shape for name, array in flatten_dict(tree, sep=".").items()}
+        for tree in (jax.eval_shape(network.init, jax.random.key(0), inputs), variables)
+    )
+    wrong = [
+        f"{name} is {found.get(name, 'absent')}, needed {needed.get(name, 'absent')}"
+        for name in sorted(needed.keys() | found.keys())
+        if found.get(name) != needed.get(name)
+    ]
+    if wrong:
+        raise ValueError(f"the arrays do not fit the settings: {'; '.join(wrong)}")

@@ -5,7 +5,6 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
@@ -46,7 +45,7 @@ def project_to_boxes(params: PyTree[Array]) -> PyTree[Array]:
 def plateau(factor: float, patience: int) -> optax.GradientTransformationExtraArgs:
     """Multiplies the scale of the learning rate by `factor` after more than `patience` epochs without a better loss.
 
-    "Better" is by a relative 1e-4. Its state's `scale` is 1 at first; `next_scale` advances it.
+    "Better" is by a relative 1e-4. The factor to apply is the `scale` of its state; `update_plateau` advances it.
     """
     # optax reduces at the patience-th bad epoch, the reference's scheduler at the one after it.
     return optax.contrib.reduce_on_plateau(factor=factor, patience=patience + 1, rtol=1e-4, atol=0.0)
@@ -55,7 +54,3 @@ def plateau(factor: float, patience: int) -> optax.GradientTransformationExtraAr
 def update_plateau(schedule: optax.GradientTransformationExtraArgs, state: Any, loss: Float[Array, ""]) -> Any:
     """The schedule's state after an epoch that ended with this validation loss."""
     return schedule.update(updates={}, state=state, value=loss)[1]
-
-
-def plateau_scale(state: Any) -> Float[Array, ""]:
-    return jnp.asarray(state.scale)

@@ -164,7 +164,7 @@ def _labels(ax: Axes, targets: np.ndarray, predictions: np.ndarray, block_index:
         for start, length in zip(starts, lengths, strict=True):
             if of_step[start] != IGNORED:
                 colour = CLASS_COLOURS[of_step[start] % len(CLASS_COLOURS)]
-                ax.broken_barh([(start, length)], (row, 0.8), color=colour, linewidth=0)
+                ax.broken_barh([(float(start), float(length))], (row, 0.8), color=colour, linewidth=0)
     ax.set_yticks([0.4, 1.4], ["predicted", "target"])
 
 

@@ -152,7 +152,7 @@ class Program:
             gradients, sums = jax.grad(loss, has_aux=True)(params)
             updates, opt_state = adam.update(gradients, opt_state, params)
             params = optimizer.project_to_boxes(optax.apply_updates(params, updates))
-            return (params, opt_state), (sums, optax.global_norm(gradients))
+            return (params, opt_state), (sums, optax.tree.norm(gradients))
 
         batch_size = self.config.batch_size
         num_batches = train.size // batch_size

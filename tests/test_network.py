@@ -21,7 +21,7 @@ def build(neuron, dropout=None, outputs=5, **settings):
         readout=LeakyReadout(outputs, tau=(3.0, 15.0)),
         dropout=dropout,
     )
-    variables = network.init(jax.random.key(0), jnp.ones((1, 1, 5)))
+    variables = jax.jit(network.init)(jax.random.key(0), jnp.ones((1, 1, 5)))
 
     def louder(path, leaf):
         return 20 * leaf if path[-1].key == "kernel" else leaf
@@ -34,11 +34,11 @@ def build(neuron, dropout=None, outputs=5, **settings):
 def test_streaming_gives_the_outputs_of_the_whole_sequence(neuron, recurrent, x64, inputs):
     network, variables = build(neuron, recurrent=recurrent)
     step = jax.jit(lambda state, x: network.apply(variables, state, x, method="step"))
-    state, outputs = network.initial_state(len(inputs)), []
+    state, outputs = network.initial_state(BATCH), []
     for x in inputs.swapaxes(0, 1):
         state, y = step(state, x)
         outputs.append(y)
-    whole = network.apply(variables, inputs)
+    whole = jax.jit(network.apply)(variables, inputs)
     assert jnp.abs(whole).max() > 1e-3
     np.testing.assert_allclose(jnp.stack(outputs, axis=1), whole, rtol=1e-12, atol=1e-14)
 
@@ -59,30 +59,34 @@ def test_both_ways_through_time_drop_the_same_spikes(neuron, x64, inputs):
     network, variables = build(neuron, dropout=0.5)
     key = jax.random.key(7)
     never = inputs.shape[1]
-    stepwise = network.apply(variables, inputs, never, key, method="forecast")
-    np.testing.assert_allclose(stepwise, network.apply(variables, inputs, key), rtol=1e-12, atol=1e-14)
-    assert not jnp.allclose(stepwise, network.apply(variables, inputs))
+    stepwise = jax.jit(lambda: network.apply(variables, inputs, never, key, method="forecast"))()
+    whole = jax.jit(network.apply)
+    np.testing.assert_allclose(stepwise, whole(variables, inputs, key), rtol=1e-12, atol=1e-14)
+    assert not jnp.allclose(stepwise, whole(variables, inputs))
 
 
 def test_forecast_feeds_the_output_back_without_gradient(x64, inputs):
     network, variables = build("lif")
     start = 10
-    forecast = network.apply(variables, inputs, start, method="forecast")
 
+    def fed_back(variables):
+        return network.apply(variables, inputs, start, method="forecast")
+
+    forecast = jax.jit(fed_back)(variables)
     fed = inputs.at[:, start:].set(forecast[:, start - 1 : -1])
-    np.testing.assert_allclose(forecast, network.apply(variables, fed), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(forecast, jax.jit(network.apply)(variables, fed), rtol=1e-12, atol=1e-14)
 
-    def loss(params, run):
-        return jnp.sum(run({**variables, "params": params}) ** 2)
+    def gradient(run):
+        return jax.jit(jax.grad(lambda variables: jnp.sum(run(variables) ** 2)))(variables)["params"]
 
-    detached = jax.grad(loss)(variables["params"], lambda v: network.apply(v, inputs, start, method="forecast"))
-    constant = jax.grad(loss)(variables["params"], lambda v: network.apply(v, fed))
+    detached, constant = gradient(fed_back), gradient(lambda variables: network.apply(variables, fed))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), detached, constant)
 
 
 def test_dropout_keeps_the_mean_and_changes_every_step(x64, inputs):
     network, variables = build("se_adlif", dropout=0.3)
-    outputs = jax.vmap(lambda key: network.apply(variables, inputs, key))(jax.random.split(jax.random.key(0), 9))
+    run = jax.jit(jax.vmap(lambda key: network.apply(variables, inputs, key)))
+    outputs = run(jax.random.split(jax.random.key(0), 9))
     assert len(np.unique(np.asarray(outputs)[:, 0, -1, 0])) == 9
 
     ones = jnp.ones((2000, 12))
@@ -102,7 +106,7 @@ def test_dropout_spares_recurrent_connections(x64, inputs):
 
 def test_parameters_start_as_documented():
     network = Network(layers=(RecurrentLayer(400),), readout=LeakyReadout(200, tau=(3.0, 15.0)))
-    variables = network.init(jax.random.key(0), jnp.ones((1, 1, 25)))
+    variables = jax.jit(network.init)(jax.random.key(0), jnp.ones((1, 1, 25)))
     layer, readout = variables["params"]["layers_0"], variables["params"]["readout"]
     assert set(layer) == {"kernel", "bias", "recurrent_kernel", "a", "b", "k_u", "k_w"}
     assert set(readout) == {"kernel", "bias"}
@@ -150,20 +154,22 @@ def test_time_constants_stay_in_their_range(inputs):
 def test_event_counts_need_no_conversion(inputs):
     network, variables = build("se_adlif")
     counts = inputs.astype(jnp.uint8)
-    np.testing.assert_allclose(network.apply(variables, counts), network.apply(variables, inputs), rtol=1e-6)
+    run = jax.jit(network.apply)
+    np.testing.assert_allclose(run(variables, counts), run(variables, inputs), rtol=1e-6)
 
 
 def test_q_slope_c_and_dropout_may_be_mapped_over(inputs):
     _, variables = build("se_adlif")
 
+    @jax.jit
     def gradient(q, slope, c, dropout):
         network, _ = build("se_adlif", dropout, q=q, slope=slope, c=c)
         return jax.grad(lambda v: jnp.sum(network.apply(v, inputs, jax.random.key(0)) ** 2))(variables)["params"]
 
     settings = jnp.array([[120.0, 5.0, 0.4, 0.15], [60.0, 10.0, 0.2, 0.5]])
-    mapped = jax.jit(jax.vmap(gradient))(*settings.T)
+    mapped = jax.vmap(gradient)(*settings.T)
     for index, setting in enumerate(settings):
-        single = gradient(*setting.tolist())
+        single = gradient(*setting)
         jax.tree.map(lambda a, b, i=index: np.testing.assert_allclose(a[i], b, rtol=1e-3, atol=1e-4), mapped, single)
 
 

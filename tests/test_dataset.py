@@ -1,0 +1,120 @@
+import sys
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data.dataset import Dataset, Split, hold_out
+from seadlif_jax.config import ConfigError
+from seadlif_jax.dataset import DatasetError, load_dataset, to_device
+
+
+def good_split():
+    rng = np.random.default_rng(0)
+    return Split(
+        inputs=rng.integers(0, 2, (20, 9, 4)).astype(np.float32),
+        targets=np.stack([np.full(20, -1), rng.integers(0, 3, 20)], axis=1),
+        block_index=np.ones((20, 9), np.uint8),
+    )
+
+
+@pytest.fixture
+def load(tiny_config, monkeypatch):
+    """Loads a data set with one array of one split changed, through a loader of its own module."""
+
+    def load_changed(split="train", **changes):
+        splits = {name: good_split() for name in ("train", "validation", "test")}
+        splits[split] = splits[split]._replace(**changes)
+        module = types.ModuleType("own_loader")
+        module.load = lambda config: Dataset(**splits, protocol="none")
+        monkeypatch.setitem(sys.modules, "own_loader", module)
+        tiny_config.data.loader = "own_loader:load"
+        return load_dataset(tiny_config)
+
+    return load_changed
+
+
+def nan_at(index):
+    inputs = good_split().inputs
+    inputs[index] = np.nan
+    return inputs
+
+
+def test_a_loader_of_ones_own_is_found_by_name(load):
+    assert load().protocol == "none"
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": nan_at((7, 3, 2))}, "NaN or infinite, first in sample 7"),
+        ({"inputs": np.zeros((20, 9))}, r"inputs have shape \(20, 9\)"),
+        ({"inputs": np.zeros((0, 9, 4))}, "none of them empty"),
+        ({"block_index": np.full((20, 9), 2)}, r"block_index reaches 2..2, but there are targets for 0..1"),
+        ({"block_index": np.full((20, 9), -1)}, "block_index reaches -1"),
+        ({"block_index": np.ones((20, 8), int)}, r"must be integers \(20, 9\)"),
+        ({"block_index": np.ones((20, 9))}, "block_index is float64"),
+        ({"targets": np.zeros((20, 2), int)}, r"targets\[:, 0\] must be -1"),
+        ({"targets": np.tile([-1, 3], (20, 1))}, "targets reach -1..3; with config.data.num_classes = 3"),
+        ({"targets": np.tile([-1, -2], (20, 1))}, "targets reach -2"),
+        ({"targets": np.full((20, 2), -1)}, "no target at all"),
+        ({"targets": np.zeros((20, 2))}, "targets are float64"),
+        ({"targets": np.zeros((19, 2), int)}, "targets are int64"),
+    ],
+)
+def test_data_that_breaks_the_contract_is_refused(load, split, changes, message):
+    with pytest.raises(DatasetError, match=f"the {split} split of own_loader:load: .*{message}"):
+        load(split, **changes)
+
+
+def test_splits_must_have_the_same_channels(load):
+    with pytest.raises(DatasetError, match=r"the test split .* inputs have 5 channels, those of the train split 4"):
+        load("test", inputs=np.zeros((20, 9, 5)))
+
+
+def test_a_forecast_needs_the_next_inputs_as_targets(load, tiny_config):
+    tiny_config.model.aggregation = "forecast"
+    with pytest.raises(DatasetError, match=r"to forecast they must be \(20, 10, 4\)"):
+        load()
+    with pytest.raises(DatasetError, match="targets are NaN"):
+        load(targets=np.full((20, 10, 4), np.nan))
+    with pytest.raises(DatasetError, match="num_classes = 3, but a forecast has the 4 channels"):
+        load(targets=np.zeros((20, 10, 4)))
+
+
+def test_a_batch_larger_than_the_data_is_refused(load, tiny_config):
+    tiny_config.batch_size = 21
+    with pytest.raises(ConfigError, match=r"config.batch_size = 21: the train split has only 20 samples"):
+        load()
+
+
+@pytest.mark.parametrize("name", ["no_such_module:load", "data.bsd:no_such_function"])
+def test_an_unknown_loader_is_refused(tiny_config, name):
+    tiny_config.data.loader = name
+    with pytest.raises(ConfigError, match=f"config.data.loader = '{name}'"):
+        load_dataset(tiny_config)
+
+
+def test_data_stays_compact_on_the_device_and_batches_are_int32():
+    split = good_split()
+    split = split._replace(inputs=split.inputs.astype(np.uint8), targets=split.targets.astype(np.int8))
+    samples = to_device(split)
+    assert samples.inputs.dtype == np.uint8
+    assert samples.targets.dtype == np.int8
+    batch = samples.take(jnp.array([3, 1]))
+    assert batch.targets.dtype == batch.block_index.dtype == np.int32
+    np.testing.assert_array_equal(batch.inputs, split.inputs[[3, 1]])
+
+
+def test_hold_out_splits_without_overlap_and_by_seed():
+    split = good_split()._replace(inputs=np.arange(20)[:, None, None] * np.ones((20, 9, 4)))
+    kept, held_out = hold_out(split, 0.2, seed=1)
+    ids = [set(part.inputs[:, 0, 0].tolist()) for part in (kept, held_out)]
+    assert len(ids[0]) == 16
+    assert len(ids[1]) == 4
+    assert ids[0] | ids[1] == set(range(20))
+    again, other = hold_out(split, 0.2, seed=1)[1], hold_out(split, 0.2, seed=2)[1]
+    assert np.array_equal(held_out.inputs, again.inputs)
+    assert not np.array_equal(held_out.inputs, other.inputs)

@@ -1,0 +1,120 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from configs.ecg import get_config
+from data import ecg
+from data.dataset import DataError
+from seadlif_jax.dataset import check_dataset
+
+REAL_DATA = os.environ.get("SEADLIF_DATA", "")
+
+
+def write(path, recordings=20, steps=30, seed=0, **changes):
+    """A file in the format of the real ones, with random content; the first step has no label."""
+    rng = np.random.default_rng(seed)
+    y = np.eye(6, dtype=np.uint8)[rng.integers(0, 6, (recordings, steps))]
+    y[:, 0] = 0
+    arrays = {"x": rng.integers(-1, 2, (recordings, steps, 4)).astype(np.int16), "y": y, **changes}
+    path.parent.mkdir(exist_ok=True)
+    scipy.io.savemat(path, arrays)
+    return arrays
+
+
+@pytest.fixture
+def config(tmp_path):
+    config = get_config()
+    config.batch_size = 8
+    config.data.dir = str(tmp_path)
+    return config
+
+
+@pytest.fixture
+def train_file(tmp_path):
+    return tmp_path / "QTDB" / "QTDB_train.mat"
+
+
+@pytest.fixture
+def files(train_file):
+    return write(train_file), write(train_file.with_name("QTDB_test.mat"), recordings=7, seed=1)
+
+
+def test_every_step_is_a_block_with_its_label(config, files):
+    dataset = ecg.load(config)
+    check_dataset(dataset, config)
+    _, test = files
+    np.testing.assert_array_equal(dataset.test.inputs, test["x"])
+    np.testing.assert_array_equal(dataset.test.targets[:, 1:], test["y"].argmax(axis=2))
+    np.testing.assert_array_equal(dataset.test.block_index[3], np.arange(1, 31))
+    assert dataset.test.inputs.dtype == np.int8
+
+
+def test_a_fraction_of_train_is_held_out(config, files):
+    dataset = ecg.load(config)
+    assert (len(dataset.train.inputs), len(dataset.validation.inputs)) == (19, 1)
+    assert "5 % of the training recordings" in dataset.protocol
+
+
+def test_the_file_itself_may_be_named(config, files, train_file):
+    config.data.dir = str(train_file)
+    assert len(ecg.load(config).test.inputs) == 7
+
+
+def test_missing_files_say_where_to_get_them(config, train_file):
+    with pytest.raises(DataError, match=r"no .*QTDB_train.mat. .*Efficient-spiking-networks.*--config.data.dir"):
+        ecg.load(config)
+    write(train_file)
+    with pytest.raises(DataError, match=r"no .*QTDB_test.mat"):
+        ecg.load(config)
+
+
+@pytest.mark.parametrize("size", [0, 50, 400])
+def test_a_truncated_file_is_refused(config, files, train_file, size):
+    train_file.write_bytes(train_file.read_bytes()[:size])
+    with pytest.raises(DataError, match=r"QTDB_train.mat is damaged or not the ECG file"):
+        ecg.load(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x": np.zeros((20, 30, 3))}, r"x is \(20, 30, 3\)"),
+        ({"y": np.zeros((20, 29, 6))}, r"y is \(20, 29, 6\)"),
+        ({"x": np.full((20, 30, 4), 2)}, "values other than -1, 0 and 1"),
+        ({"x": np.full((20, 30, 4), np.nan)}, "values other than -1, 0 and 1"),
+        ({"y": np.ones((20, 30, 6))}, "more than one class"),
+        ({"y": np.full((20, 30, 6), 0.5)}, "more than one class"),
+    ],
+)
+def test_a_foreign_file_is_refused(config, files, train_file, changes, message):
+    write(train_file, **changes)
+    with pytest.raises(DataError, match=message):
+        ecg.load(config)
+
+
+def test_a_file_without_the_arrays_is_refused(config, files, train_file):
+    scipy.io.savemat(train_file, {"z": np.zeros(3)})
+    with pytest.raises(DataError, match="KeyError: 'x'"):
+        ecg.load(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("validation", "test"), ("validation_fraction", 0.0), ("validation_fraction", 1.0), ("num_classes", 5)],
+)
+def test_bad_settings_are_refused(config, files, field, value):
+    config.data[field] = value
+    with pytest.raises(DataError, match=rf"config.data.{field} = {value!r}"):
+        ecg.load(config)
+
+
+@pytest.mark.skipif(not REAL_DATA, reason="SEADLIF_DATA names no folder with the QT database")
+def test_the_real_files_are_read():
+    config = get_config()
+    config.data.dir = str(Path(REAL_DATA))
+    dataset = ecg.load(config)
+    check_dataset(dataset, config)
+    assert [split.inputs.shape for split in dataset[:3]] == [(587, 1301, 4), (31, 1301, 4), (141, 1301, 4)]

@@ -1,0 +1,55 @@
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seadlif_jax.interop import from_reference
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def reference():
+    with np.load(GOLDEN / "se_2l_mean.npz") as file:
+        arrays = {name.removeprefix("param/"): array for name, array in file.items() if name.startswith("param/")}
+        return arrays, json.loads(str(file["config_json"]))
+
+
+def test_weights_are_transposed_and_time_constants_kept(reference):
+    arrays, settings = reference
+    network, variables = from_reference(arrays, settings)
+    np.testing.assert_allclose(variables["params"]["layers_1"]["kernel"], arrays["l2.weight"].T, rtol=1e-6)
+    np.testing.assert_allclose(variables["constants"]["readout"]["tau"], arrays["out_layer.tau_u_trainer.weight"])
+    assert [layer.features for layer in network.layers] == [7, 7]
+    assert network.apply(variables, jnp.ones((2, 3, 5))).shape == (2, 3, 4)
+
+
+def test_a_float32_model_works_without_x64(reference):
+    _, variables = from_reference(*reference)
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(variables))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays, settings: arrays.update({"l1.gamma": np.ones(7)}), "'l1.gamma' is not a parameter"),
+        (lambda arrays, settings: arrays.pop("l1.a"), "do not fit the settings"),
+        (lambda arrays, settings: arrays.update({"l2.weight": np.ones((7, 6))}), "do not fit the settings"),
+        (lambda arrays, settings: settings.update(cell="lif"), "do not fit the settings"),
+        (lambda arrays, settings: settings.pop("q"), "setting 'q' is needed"),
+        (
+            lambda arrays, settings: [arrays.pop(name) for name in list(arrays) if name.startswith("l1.")],
+            "without a gap",
+        ),
+        (lambda arrays, settings: arrays.pop("out_layer.tau_u_trainer.weight"), "constants.readout.tau is absent"),
+        (lambda arrays, settings: arrays.pop("l1.weight"), "'l1.weight' is missing"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(reference, change, message):
+    arrays, settings = reference
+    change(arrays, settings)
+    with pytest.raises(ValueError, match=message):
+        from_reference(arrays, settings)

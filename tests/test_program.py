@@ -1,0 +1,184 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data import bsd
+from data.dataset import Split
+from seadlif_jax import readout
+from seadlif_jax.dataset import Samples, to_device
+from seadlif_jax.program import Hyperparameters, Program, Purpose, build_network, key_for
+
+
+@pytest.fixture
+def setup(tiny_config):
+    dataset = bsd.load(tiny_config)
+    program, hyper = Program(tiny_config), Hyperparameters.from_config(tiny_config)
+    train, validation = to_device(dataset.train), to_device(dataset.validation)
+    state = jax.jit(program.init)(0, hyper, train)
+    return program, hyper, train, validation, state
+
+
+def assert_equal(first, second):
+    def same(a, b):
+        if jnp.issubdtype(jnp.asarray(a).dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(a, b)
+
+    jax.tree.map(same, first, second)
+
+
+def test_an_epoch_keeps_the_type_of_the_state_so_that_it_compiles_once(setup):
+    program, hyper, train, validation, state = setup
+    train_epoch = jax.jit(program.train_epoch)
+    for _ in range(3):
+        state, _ = train_epoch(state, hyper, train, validation)
+    assert train_epoch._cache_size() == 1
+    assert int(state.epoch) == 3
+
+
+def test_training_learns(setup):
+    program, hyper, train, validation, state = setup
+    train_epoch = jax.jit(program.train_epoch)
+    losses = []
+    for _ in range(15):
+        state, metrics = train_epoch(state, hyper._replace(learning_rate=jnp.asarray(0.05)), train, validation)
+        losses.append(float(metrics["train_loss"]))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_others(setup):
+    program, hyper, train, validation, state = setup
+    train_epoch = jax.jit(program.train_epoch)
+    once, again = (train_epoch(state, hyper, train, validation) for _ in range(2))
+    assert_equal(once, again)
+    other, _ = train_epoch(jax.jit(program.init)(1, hyper, train), hyper, train, validation)
+    assert not jnp.array_equal(once[0].params["layers_0"]["kernel"], other.params["layers_0"]["kernel"])
+
+
+def test_runs_can_be_mapped_over_seed_and_hyperparameters(setup):
+    program, hyper, train, validation, _ = setup
+    seeds = jnp.array([0, 5])
+    hypers = jax.tree.map(lambda value: value * jnp.array([1.0, 0.5]), hyper)
+    states = jax.vmap(program.init, in_axes=(0, 0, None))(seeds, hypers, train)
+    epoch = jax.jit(jax.vmap(program.train_epoch, in_axes=(0, 0, None, None)))
+    _, mapped = epoch(states, hypers, train, validation)
+    for index in range(2):
+        single = jax.tree.map(lambda value, i=index: value[i], hypers)
+        state = jax.jit(program.init)(seeds[index], single, train)
+        _, metrics = jax.jit(program.train_epoch)(state, single, train, validation)
+        for name, value in metrics.items():
+            assert float(mapped[name][index]) == pytest.approx(float(value), rel=2e-3), name
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 10, 64])
+def test_evaluation_weighs_every_target_the_same_whatever_the_batch(setup, batch_size):
+    program, hyper, _, validation, state = setup
+    program.config.batch_size = batch_size
+    found = jax.jit(program.evaluate)(state.params, state.constants, hyper, validation)
+
+    network = build_network(program.config, hyper)
+    outputs = network.apply({"params": state.params, "constants": state.constants}, validation.inputs)
+    whole = validation.take(jnp.arange(validation.size))
+    sums = readout.classification(outputs, whole.block_index, whole.targets, "softmax")
+    assert float(found["loss"]) == pytest.approx(float(sums.mean_loss()), rel=1e-5)
+    assert float(found["accuracy"]) == pytest.approx(float(sums.mean_score()), rel=1e-6)
+
+
+def test_samples_with_more_targets_weigh_more(setup):
+    program, hyper, _, _, state = setup
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 3, (5, 4))
+    targets[:, 0], targets[0, 1:] = -1, -1
+    targets[1, 2:] = -1
+    samples = to_device(
+        Split(
+            rng.integers(0, 2, (5, 200, 10)).astype(np.uint8),
+            targets.astype(np.int8),
+            rng.integers(0, 4, (5, 200)).astype(np.uint8),
+        )
+    )
+    results = []
+    for batch_size in (2, 5):
+        program.config.batch_size = batch_size
+        results.append(jax.jit(program.evaluate)(state.params, state.constants, hyper, samples))
+    assert float(results[0]["loss"]) == pytest.approx(float(results[1]["loss"]), rel=1e-5)
+
+
+def test_the_best_epoch_is_the_first_of_the_best(setup):
+    program, _, _, _, state = setup
+    best = state.best
+    history = [0.5, 0.7, 0.7, 0.6, 0.8, 0.8]
+    for epoch, accuracy in enumerate(history, 1):
+        params = jax.tree.map(lambda leaf, e=epoch: jnp.full_like(leaf, e), state.params)
+        best = program._best(best, jnp.asarray(epoch), {"validation_accuracy": jnp.asarray(accuracy)}, params)
+        expected = 1 + int(np.argmax(history[:epoch]))
+        assert int(best.epoch) == expected
+        assert all((leaf == expected).all() for leaf in jax.tree.leaves(best.params))
+
+
+def test_a_nan_never_becomes_the_best(setup):
+    program, _, _, _, state = setup
+    best = program._best(state.best, jnp.asarray(1), {"validation_accuracy": jnp.asarray(jnp.nan)}, state.params)
+    assert int(best.epoch) == 0
+
+
+def test_the_plateau_schedule_scales_the_learning_rate(tiny_config):
+    tiny_config.optimizer.plateau_factor = 0.5
+    tiny_config.optimizer.plateau_patience = 0
+    tiny_config.optimizer.learning_rate = 1e-12  # no progress: the loss stalls from the second epoch on
+    dataset = bsd.load(tiny_config)
+    program, hyper = Program(tiny_config), Hyperparameters.from_config(tiny_config)
+    train, validation = to_device(dataset.train), to_device(dataset.validation)
+    state, rates = program.init(0, hyper, train), []
+    train_epoch = jax.jit(program.train_epoch)
+    for _ in range(4):
+        state, metrics = train_epoch(state, hyper, train, validation)
+        rates.append(float(metrics["learning_rate"]))
+    np.testing.assert_allclose(rates, [1e-12, 1e-12, 0.5e-12, 0.25e-12], rtol=1e-5)
+
+
+def test_fixed_readout_time_constants_are_not_touched_by_training(setup):
+    program, hyper, train, validation, state = setup
+    trained, _ = jax.jit(program.train_epoch)(state, hyper, train, validation)
+    assert_equal(trained.constants, state.constants)
+    assert "tau" not in str(jax.tree.structure(trained.opt_state))
+
+
+def test_forecasting_trains_on_its_own_loss(tiny_config):
+    tiny_config.model.aggregation = "forecast"
+    tiny_config.model.tau_out = (1.0, 2.0)
+    tiny_config.model.hidden = (24,)
+    tiny_config.optimizer.learning_rate = 0.03
+    tiny_config.data.num_classes = 2
+    rng = np.random.default_rng(0)
+    time = np.arange(41) / 4 + rng.uniform(0, 6, (40, 1))
+    waves = np.stack([np.sin(time), np.cos(time)], axis=-1).astype(np.float32)
+    dummy = np.full((40, 1, 2), -1, np.float32)
+    samples = to_device(
+        Split(waves[:, :-1], np.concatenate([dummy, waves[:, 1:]], axis=1), np.ones((40, 40), np.uint8))
+    )
+    program, hyper = Program(tiny_config), Hyperparameters.from_config(tiny_config)
+    state, losses = program.init(0, hyper, samples), []
+    train_epoch = jax.jit(program.train_epoch)
+    for _ in range(30):
+        state, metrics = train_epoch(state, hyper, samples, samples)
+        losses.append(float(metrics["validation_loss"]))
+    assert {"train_mse", "validation_mse"} <= set(metrics)
+    assert losses[-1] < 0.8 * losses[0]
+    assert float(state.best.score) == pytest.approx(-min(losses))
+
+
+def test_keys_differ_by_purpose_epoch_and_step():
+    key = jax.random.key(0)
+    keys = [
+        key_for(key, Purpose.PARAMETERS),
+        *(key_for(key, Purpose.ORDER, epoch) for epoch in range(3)),
+        *(key_for(key, Purpose.DROPOUT, epoch, step) for epoch in range(3) for step in range(3)),
+    ]
+    assert len({jax.random.key_data(key).tobytes() for key in keys}) == len(keys)
+
+
+def test_samples_are_a_pytree():
+    samples = Samples(jnp.ones((3, 2, 1)), jnp.ones((3, 2), int), jnp.ones((3, 2), int))
+    assert len(jax.tree.leaves(samples)) == 3
