@@ -81,7 +81,7 @@ def save_raster(sample: Any, outputs: Any, states: Sequence[Any], aggregation: s
         if layers and name in layers[0]:
             panels.append((1.3, functools.partial(_traces, state=layers[0], name=name)))
     if len(targets) == 2:
-        panels.append((1.5, lambda ax: _decision(ax, outputs, block_index, targets[1], predictions[1])))
+        panels.append((1.5, lambda ax: _decision(ax, outputs, block_index, int(targets[1]), int(predictions[1]))))
     else:
         panels.append((1.5, lambda ax: _readout(ax, outputs)))
         panels.append((0.6, lambda ax: _labels(ax, targets, predictions, block_index)))

@@ -1,0 +1,37 @@
+"""The layout holds: which part of the project may import which."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+def importers(folder, *packages):
+    files = (ROOT / folder).glob("**/*.py")
+    return {path.name for path in files for name in imports(path) if name.split(".")[0] in packages}
+
+
+@pytest.mark.parametrize(
+    ("folder", "packages", "allowed"),
+    [
+        ("data", ("seadlif_jax", "jax", "flax", "configs"), set()),
+        ("seadlif_jax", ("data", "configs"), set()),
+        ("seadlif_jax", ("orbax",), {"checkpoint.py"}),
+        ("seadlif_jax", ("matplotlib",), {"plots.py"}),
+        ("seadlif_jax", ("flax",), {"network.py", "interop.py"}),
+        (".", ("torch", "tensorflow"), set()),
+    ],
+)
+def test_imports_stay_within_their_layer(folder, packages, allowed):
+    folders = ("seadlif_jax", "data", "configs", "tests") if folder == "." else (folder,)
+    assert set().union(*(importers(folder, *packages) for folder in folders)) <= allowed

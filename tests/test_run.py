@@ -1,0 +1,93 @@
+import json
+import os
+
+import pytest
+
+from seadlif_jax.run import MetricsLog, Run, RunError, write_atomically
+
+ROWS = [{"epoch": epoch, "train_loss": 1 / (3 * epoch), "seconds": 0.1} for epoch in range(1, 5)]
+
+
+@pytest.fixture
+def log(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.csv")
+    for row in ROWS:
+        log.append(row)
+    return log
+
+
+def test_metrics_are_read_back_to_the_last_bit(log):
+    assert log.read() == ROWS
+    assert log.path.read_text().startswith("epoch,train_loss,seconds\n")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3, 4])
+def test_rows_after_the_last_checkpoint_are_dropped(log, kept):
+    log.keep(kept)
+    for row in ROWS[kept:]:
+        log.append(row)
+    assert log.read() == ROWS
+
+
+def test_a_row_cut_off_in_writing_is_dropped(log):
+    content = log.path.read_bytes()
+    log.path.write_bytes(content[:-9])
+    log.keep(3)
+    log.append(ROWS[3])
+    assert log.read() == ROWS
+
+
+def test_a_run_is_found_again_with_the_same_config(tmp_path, tiny_config):
+    run = Run(tmp_path / "new" / "run", tiny_config)
+    assert not run.folder.exists()  # nothing is made before it is needed
+    run.create()
+    result = run.finish(test={"accuracy": 0.5})
+    assert Run(run.folder, tiny_config).result() == json.loads((run.folder / "result.json").read_text()) == result
+
+
+def test_data_may_move_between_sessions(tmp_path, tiny_config):
+    Run(tmp_path, tiny_config).create()
+    tiny_config.data.dir = "elsewhere"
+    Run(tmp_path, tiny_config)
+
+
+def test_the_run_of_another_config_is_refused_and_left_alone(tmp_path, tiny_config):
+    Run(tmp_path, tiny_config).create()
+    before = (tmp_path / "config.json").read_bytes()
+    tiny_config.model.hidden = (9, 9)
+    with pytest.raises(RunError, match=r"another config \(config.model.hidden: \[8\] -> \[9, 9\]\); choose another"):
+        Run(tmp_path, tiny_config)
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "result.json", "checkpoints"])
+def test_results_of_unknown_origin_are_refused(tmp_path, tiny_config, name):
+    (tmp_path / name).touch()
+    with pytest.raises(RunError, match=f"holds {name} but no config.json"):
+        Run(tmp_path, tiny_config)
+
+
+def test_a_file_is_no_folder(tmp_path, tiny_config):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="is a file; choose a folder"):
+        Run(tmp_path / "file", tiny_config)
+
+
+def test_a_damaged_config_is_refused(tmp_path, tiny_config):
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(RunError, match=r"config.json is damaged"):
+        Run(tmp_path, tiny_config)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, tiny_config):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot write to"):
+        Run(tmp_path / "file" / "below", tiny_config).create()
+
+
+def test_writing_replaces_the_whole_file_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "result.json"
+    write_atomically(path, "long old text")
+    write_atomically(path, "new")
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["result.json"]

@@ -1,0 +1,182 @@
+"""`train.py` as a user runs it: in a process of its own, from the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.io
+
+from configs.bsd import get_config
+from seadlif_jax.checkpoint import Checkpoints
+from seadlif_jax.dataset import Samples
+from seadlif_jax.program import Hyperparameters, Program
+
+ROOT = Path(__file__).parent.parent
+QUICK = "--config=configs/bsd.py:quick"
+TINY = (
+    "--config.data.num_samples=100",
+    "--config.model.hidden=(8,)",
+    "--config.batch_size=16",
+    "--config.model.dropout=0.1",
+)
+EPOCHS = 12
+
+
+def command(*arguments):
+    return [sys.executable, "train.py", *arguments]
+
+
+def run(*arguments):
+    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+def interrupt(how, after_epoch, *arguments):
+    """Starts a run and sends it a signal once it reports an epoch; returns its exit status."""
+    process = subprocess.Popen(
+        command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    with process:
+        for line in process.stdout:
+            if line.startswith(f"epoch {after_epoch:2d}/"):
+                process.send_signal(how)
+                break
+        process.stdout.read()
+    return process.returncode
+
+
+def final_arrays(workdir):
+    """Every array of the last checkpoint, by name."""
+    config = get_config("quick")
+    config.model.hidden = (8,)
+    config.model.dropout = 0.1
+    samples = Samples(jnp.ones((1, 1, 10)), jnp.ones((1, 2), int), jnp.ones((1, 1), int))
+    template = jax.jit(Program(config).init)(0, Hyperparameters.from_config(config), samples)
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        state = checkpoints.restore_last(template)
+    assert int(state.epoch) == EPOCHS
+    state = state._replace(key=jax.random.key_data(state.key))
+    return {jax.tree_util.keystr(name): np.asarray(leaf) for name, leaf in jax.tree_util.tree_leaves_with_path(state)}
+
+
+def metrics_without_time(workdir):
+    lines = (workdir / "metrics.csv").read_text().splitlines()
+    assert lines[0].endswith(",seconds")
+    return [line.rsplit(",", 1)[0] for line in lines]
+
+
+def test_an_interrupted_run_continues_to_the_same_bits(tmp_path):
+    tiny = (QUICK, *TINY, f"--config.num_epochs={EPOCHS}")
+    assert run(*tiny, f"--workdir={tmp_path / 'whole'}").returncode == 0
+
+    interrupted = f"--workdir={tmp_path / 'interrupted'}"
+    assert interrupt(signal.SIGKILL, 3, *tiny, interrupted) == -signal.SIGKILL
+    assert interrupt(signal.SIGINT, 7, *tiny, interrupted) == 1
+    finished = run(*tiny, interrupted)
+    assert finished.returncode == 0
+    assert "continuing after epoch" in finished.stdout
+
+    assert metrics_without_time(tmp_path / "whole") == metrics_without_time(tmp_path / "interrupted")
+    whole, resumed = (final_arrays(tmp_path / name) for name in ("whole", "interrupted"))
+    assert whole.keys() == resumed.keys()
+    assert any("best" in name for name in whole)
+    assert any("opt_state" in name for name in whole)
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, resumed[name], err_msg=name)
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "interrupted")]
+    assert all(results[0][key] == results[1][key] for key in ("test", "validation", "best_epoch"))
+
+    # Once more, now that it is finished: the same result at once, nothing trained.
+    again = run(*tiny, interrupted)
+    assert again.stdout.splitlines() == finished.stdout.splitlines()[-2:]
+
+
+@pytest.mark.parametrize("variant", ["", ":lif,quick", ":ef_adlif"])
+def test_bsd_trains_from_the_command_line(tmp_path, variant):
+    result = run(f"--config=configs/bsd.py{variant}", *TINY, "--config.num_epochs=2", f"--workdir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert "test accuracy" in result.stdout
+    assert json.loads((tmp_path / "result.json").read_text())["config"]["model"]["hidden"] == [8]
+
+
+@pytest.mark.parametrize("variant", ["", ":lif,one_layer", ":ef_adlif"])
+def test_ecg_trains_from_the_command_line(tmp_path, variant):
+    rng = np.random.default_rng(0)
+    (tmp_path / "QTDB").mkdir()
+    for name in ("train", "test"):
+        arrays = {"x": rng.integers(-1, 2, (24, 40, 4)), "y": np.eye(6)[rng.integers(0, 6, (24, 40))]}
+        scipy.io.savemat(tmp_path / "QTDB" / f"QTDB_{name}.mat", arrays)
+    result = run(
+        f"--config=configs/ecg.py{variant}",
+        f"--config.data.dir={tmp_path}",
+        "--config.num_epochs=2",
+        "--config.batch_size=10",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["protocol"].startswith("best epoch on 5 %")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--config is missing"),
+        (("--config=configs/none.py",), "No such file or directory: 'configs/none.py'"),
+        (("--config=configs/bsd.py:qick",), "unknown variant 'qick'; known are neuron: se_adlif"),
+        (("--config=configs/bsd.py:lif,ef_adlif",), "two values for neuron: lif and ef_adlif"),
+        ((QUICK, "extra"), "'extra': not understood"),
+        ((QUICK, "--workdr=x"), "Unknown command line flag 'workdr'"),
+        ((QUICK, "--config.optimizer.learning_rat=1"), 'Did you mean "learning_rate"'),
+        ((QUICK, "--config.optimiser.learning_rate=1"), 'Did you mean "optimizer"'),
+        ((QUICK, "--config.seed=one"), "--config.seed=one"),
+        ((QUICK, "--config.seed=-1"), "config.seed = -1: it must be a whole number in 0.."),
+        ((QUICK, "--config.num_epochs=2.5"), "--config.num_epochs=2.5"),
+        ((QUICK, "--config.model.recurrent=7"), "--config.model.recurrent=7"),
+        ((QUICK, "--config.model.neuron=alif"), "config.model.neuron = 'alif': it must be one of lif"),
+        ((QUICK, "--config.model.tau_u=(-5.,25.)"), "config.model.tau_u = (-5.0, 25.0)"),
+        ((QUICK, "--config.model.tau_w=(300.,60.)"), "config.model.tau_w = (300.0, 60.0)"),
+        ((QUICK, "--config.model.hidden=()"), "config.model.hidden = ()"),
+        ((QUICK, "--config.model.dropout=1.0"), "config.model.dropout = 1.0"),
+        ((QUICK, "--config.optimizer.learning_rate=nan"), "config.optimizer.learning_rate = nan"),
+        ((QUICK, "--config.data.loader=data.bsd:lod"), "config.data.loader = 'data.bsd:lod'"),
+        ((QUICK, "--config.data.num_samples=5"), "config.data.num_samples = 5: at least 10"),
+        ((QUICK, "--config.data.validation=test"), "config.data.validation = 'test'"),
+        ((QUICK, "--config.batch_size=5000"), "config.batch_size = 5000: the train split has only 2800 samples"),
+        (("--config=configs/ecg.py", "--config.data.dir=nowhere"), "no nowhere/QTDB/QTDB_train.mat"),
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path, arguments, message):
+    workdir = tmp_path / "run"
+    result = run(*arguments, *([f"--workdir={workdir}"] if arguments else []))
+    assert result.returncode == 1
+    assert result.stdout == ""
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+    assert "Traceback" not in result.stderr
+    assert not workdir.exists()
+
+
+def test_the_workdir_of_another_run_is_left_alone(tmp_path):
+    tiny = (QUICK, *TINY, "--config.num_epochs=1", f"--workdir={tmp_path}")
+    assert run(*tiny).returncode == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    refused = run(*tiny, "--config.seed=1")
+    assert refused.returncode == 1
+    assert "another config (config.seed: 0 -> 1); choose another --workdir" in refused.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_without_a_workdir_the_folder_is_named_after_the_run():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    code = "import train; print(train.default_workdir('configs/bsd.py:lif,quick', 3))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == os.path.join("runs", "bsd-lif-quick-seed3")

@@ -1,0 +1,111 @@
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import bsd
+from seadlif_jax import training
+from seadlif_jax.config import ConfigError
+from seadlif_jax.run import MetricsLog
+from seadlif_jax.training import DivergenceError, train_and_evaluate
+
+
+def test_a_run_leaves_what_it_promises(tmp_path, tiny_config, capsys):
+    tiny_config.seed = 4
+    result = train_and_evaluate(tiny_config, tmp_path)
+
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written == result
+    assert set(written) >= {
+        "test", "validation", "protocol", "seed", "best_epoch", "config", "versions", "device", "wall_seconds",
+    }  # fmt: skip
+    assert set(written["test"]) == set(written["validation"]) == {"loss", "accuracy"}
+    assert 0 <= written["test"]["accuracy"] <= 1
+    assert written["seed"] == 4
+    assert written["config"]["model"]["hidden"] == [8]
+    assert {"jax", "flax", "optax", "python"} <= set(written["versions"])
+
+    rows = MetricsLog(tmp_path / "metrics.csv").read()
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert set(rows[0]) >= {"train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds"}
+    best = rows[written["best_epoch"] - 1]
+    assert best["validation_accuracy"] == max(row["validation_accuracy"] for row in rows)
+    assert best["validation_accuracy"] == pytest.approx(written["validation"]["accuracy"], rel=1e-6)
+    assert best["validation_loss"] == pytest.approx(written["validation"]["loss"], rel=1e-5)
+    assert written["wall_seconds"] == pytest.approx(sum(row["seconds"] for row in rows))
+
+    assert json.loads((tmp_path / "config.json").read_text())["data"]["num_samples"] == 100
+    assert (tmp_path / "checkpoints" / "3").is_dir()
+    for name in ("curves.png", "raster.png"):
+        assert np.asarray(Image.open(tmp_path / name).convert("L")).std() > 10  # something is drawn
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith("epoch 2/3  train loss ")
+
+
+def test_a_finished_run_is_not_run_again(tmp_path, tiny_config, monkeypatch):
+    result = train_and_evaluate(tiny_config, tmp_path)
+    monkeypatch.setattr(training, "load_dataset", None)
+    assert train_and_evaluate(tiny_config, tmp_path) == result
+
+
+@pytest.mark.parametrize("neuron", ["lif", "ef_adlif", "lstm"])
+def test_every_neuron_can_be_trained(tmp_path, tiny_config, neuron):
+    tiny_config.model.neuron = neuron
+    tiny_config.model.dropout = 0.1
+    tiny_config.model.hidden = (8, 6)
+    tiny_config.num_epochs = 1
+    assert train_and_evaluate(tiny_config, tmp_path)["best_epoch"] == 1
+
+
+def test_per_step_labels_are_drawn_too(tmp_path, tiny_config, monkeypatch):
+    """One block a step, as in the ECG task."""
+
+    def load(config):
+        dataset = bsd.load(config)
+
+        def per_step(split):
+            samples, steps = split.inputs.shape[:2]
+            return split._replace(
+                targets=np.concatenate([np.full((samples, 1), -1), split.inputs[:, :, 0]], axis=1),
+                block_index=np.tile(np.arange(1, steps + 1), (samples, 1)),
+            )
+
+        return dataset._replace(**{name: per_step(getattr(dataset, name)) for name in ("train", "validation", "test")})
+
+    module = types.ModuleType("own_loader")
+    module.load = load
+    monkeypatch.setitem(sys.modules, "own_loader", module)
+    tiny_config.data.loader = "own_loader:load"
+    tiny_config.model.aggregation = "mean"
+    tiny_config.num_epochs = 1
+    train_and_evaluate(tiny_config, tmp_path)
+    assert (tmp_path / "raster.png").exists()
+
+
+def test_a_bad_config_is_refused_before_anything_is_made(tmp_path, tiny_config):
+    tiny_config.model.tau_u = (25.0, 5.0)
+    with pytest.raises(ConfigError, match=r"config.model.tau_u = \(25.0, 5.0\)"):
+        train_and_evaluate(tiny_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(tmp_path, tiny_config, monkeypatch):
+    """A loss turned NaN in epoch 3, as a diverging network's would."""
+    original = training.Program.train_epoch
+
+    def diverging(self, state, *args):
+        state, metrics = original(self, state, *args)
+        return state, metrics | {"train_loss": metrics["train_loss"] / (state.epoch < 3)}
+
+    tiny_config.num_epochs = 5
+    monkeypatch.setattr(training.Program, "train_epoch", diverging)
+    with pytest.raises(DivergenceError, match=r"train_loss is inf in epoch 3; .* keeps the state of epoch 2"):
+        train_and_evaluate(tiny_config, tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
+    assert len(MetricsLog(tmp_path / "metrics.csv").read()) == 2
+    assert not (tmp_path / "result.json").exists()
