@@ -72,6 +72,20 @@ class TrainState(NamedTuple):
     best: Best
 
 
+class EpochSums(NamedTuple):
+    """Sums over the steps of an epoch under way."""
+
+    targets: readout.Sums
+    gradient_norm: Float[Array, ""]
+    steps: Float[Array, ""]
+
+
+def no_sums() -> EpochSums:
+    """The sums before the first step of an epoch."""
+    zero = jnp.zeros(())
+    return EpochSums(readout.Sums(zero, zero, zero, zero), zero, zero)
+
+
 def key_for(key: Key[Array, ""], purpose: Purpose, *indices: Int[Array, ""] | int) -> Key[Array, ""]:
     """The key for a purpose at (epoch, step, ...)."""
     for index in (purpose, *indices):
@@ -105,7 +119,11 @@ def build_network(config: ConfigDict, hyper: Hyperparameters) -> Network:
 
 
 class Program:
-    """The pure functions of a config: `init`, `train_epoch`, `evaluate`. They hold no state and can be vmapped."""
+    """The pure functions of a config; they hold no state, and can be compiled and mapped over runs.
+
+    `train_epoch` is an epoch in one call. Its two parts, `train_steps` and `end_epoch`, are for callers that want to
+    look in between.
+    """
 
     def __init__(self, config: ConfigDict):
         self.config = config
@@ -118,7 +136,7 @@ class Program:
         """The state before the first epoch."""
         key = jax.random.key(seed)
         network = build_network(self.config, hyper)
-        variables = network.init(key_for(key, Purpose.PARAMETERS), samples.inputs[:1])
+        variables = network.init(key_for(key, Purpose.PARAMETERS), samples.inputs[:1, :1])
         params = variables["params"]
         return TrainState(
             key=key,
@@ -134,44 +152,62 @@ class Program:
         self, state: TrainState, hyper: Hyperparameters, train: Samples, validation: Samples
     ) -> tuple[TrainState, Metrics]:
         """Trains on every full batch of a new order of the samples, validates, and keeps the best parameters."""
-        adam = self._adam(hyper)
-        epoch = state.epoch
-        scale = state.plateau.scale if self.schedule else 1.0
-        learning_rate = hyper.learning_rate * scale
+        state, sums = self.train_steps(state, no_sums(), hyper, train, 0, self.steps_per_epoch(train))
+        return self.end_epoch(state, sums, hyper, validation)
 
-        def train_step(carry, step_input):
-            params, opt_state = carry
-            step, indices = step_input
-            batch = train.take(indices)
-            dropout_key = key_for(state.key, Purpose.DROPOUT, epoch, step)
+    def steps_per_epoch(self, train: Samples) -> int:
+        """The number of full batches."""
+        return train.size // self.config.batch_size
+
+    def train_steps(
+        self,
+        state: TrainState,
+        sums: EpochSums,
+        hyper: Hyperparameters,
+        train: Samples,
+        first: Int[Array, ""] | int,
+        stop: Int[Array, ""] | int,
+    ) -> tuple[TrainState, EpochSums]:
+        """The steps `first` to `stop - 1` of an epoch. However an epoch is cut into calls, the bits are the same."""
+        adam = self._adam(hyper)
+        order = jax.random.permutation(key_for(state.key, Purpose.ORDER, state.epoch), train.size)
+        batch_size = self.config.batch_size
+
+        def train_step(step, carry):
+            params, opt_state, sums = carry
+            batch = train.take(jax.lax.dynamic_slice_in_dim(order, step * batch_size, batch_size))
+            dropout_key = key_for(state.key, Purpose.DROPOUT, state.epoch, step)
 
             def loss(params):
-                sums = self._forward(hyper, params, state.constants, batch, dropout_key)
-                return sums.mean_loss(), sums
+                targets = self._forward(hyper, params, state.constants, batch, dropout_key)
+                return targets.mean_loss(), targets
 
-            gradients, sums = jax.grad(loss, has_aux=True)(params)
+            gradients, targets = jax.grad(loss, has_aux=True)(params)
             updates, opt_state = adam.update(gradients, opt_state, params)
             params = optimizer.project_to_boxes(optax.apply_updates(params, updates))
-            return (params, opt_state), (sums, optax.tree.norm(gradients))
+            step_sums = EpochSums(targets, gradient_norm=optax.tree.norm(gradients), steps=jnp.ones(()))
+            return params, opt_state, jax.tree.map(jnp.add, sums, step_sums)
 
-        batch_size = self.config.batch_size
-        num_batches = train.size // batch_size
-        order = jax.random.permutation(key_for(state.key, Purpose.ORDER, epoch), train.size)
-        batches = order[: num_batches * batch_size].reshape(num_batches, batch_size)
-        carry = (state.params, optimizer.set_learning_rate(state.opt_state, learning_rate))
-        (params, opt_state), (sums, gradient_norms) = jax.lax.scan(
-            train_step, carry, (jnp.arange(num_batches), batches)
-        )
+        opt_state = optimizer.set_learning_rate(state.opt_state, self._learning_rate(state, hyper))
+        carry = (state.params, opt_state, sums)
+        params, opt_state, sums = jax.lax.fori_loop(first, stop, train_step, carry)
+        return state._replace(params=params, opt_state=opt_state), sums
 
-        metrics = self._metrics("train_", jax.tree.map(jnp.sum, sums))
-        metrics |= self.evaluate(params, state.constants, hyper, validation, "validation_")
-        metrics |= {"learning_rate": learning_rate, "gradient_norm": jnp.mean(gradient_norms)}
-
+    def end_epoch(
+        self, state: TrainState, sums: EpochSums, hyper: Hyperparameters, validation: Samples
+    ) -> tuple[TrainState, Metrics]:
+        """Validates after the last step of an epoch, and keeps the best parameters."""
+        metrics = self._metrics("train_", sums.targets)
+        metrics |= self.evaluate(state.params, state.constants, hyper, validation, "validation_")
+        metrics |= {
+            "learning_rate": self._learning_rate(state, hyper),
+            "gradient_norm": sums.gradient_norm / sums.steps,
+        }
         plateau = state.plateau
         if self.schedule:
             plateau = optimizer.update_plateau(self.schedule, plateau, metrics["validation_loss"])
-        best = self._best(state.best, epoch + 1, metrics, params)
-        return TrainState(state.key, epoch + 1, params, state.constants, opt_state, plateau, best), metrics
+        best = self._best(state.best, state.epoch + 1, metrics, state.params)
+        return state._replace(epoch=state.epoch + 1, plateau=plateau, best=best), metrics
 
     def evaluate(
         self, params: PyTree[Array], constants: PyTree[Array], hyper: Hyperparameters, split: Samples, prefix: str = ""
@@ -192,9 +228,11 @@ class Program:
             sums = self._forward(hyper, params, constants, batch, None)
             return jax.tree.map(jnp.add, total, sums), None
 
-        zero = readout.Sums(*(jnp.zeros(()) for _ in readout.Sums._fields))
-        total, _ = jax.lax.scan(add_batch, zero, batch_size * jnp.arange(num_batches))
+        total, _ = jax.lax.scan(add_batch, no_sums().targets, batch_size * jnp.arange(num_batches))
         return self._metrics(prefix, total)
+
+    def _learning_rate(self, state: TrainState, hyper: Hyperparameters) -> Float[Array, ""]:
+        return hyper.learning_rate * state.plateau.scale if self.schedule else hyper.learning_rate
 
     def _adam(self, hyper: Hyperparameters) -> optax.GradientTransformationExtraArgs:
         return optimizer.clipped_adam(hyper.learning_rate, self.config.optimizer.clip_norm)

@@ -1,4 +1,4 @@
-"""What a user sees while training: a bar over the run, and a line an epoch."""
+"""What a user sees while training: a bar over the epoch, and a line for each finished one."""
 
 import sys
 
@@ -6,17 +6,14 @@ from tqdm import tqdm
 
 
 class Progress:
-    """A progress bar over epochs (on a terminal), with one line for each finished epoch above it."""
+    """On a terminal a progress bar over the steps of the epoch; everywhere one line for each finished epoch."""
 
-    def __init__(self, epochs_done: int, num_epochs: int, score_name: str):
+    def __init__(self, num_epochs: int, num_steps: int, score_name: str):
         self._num_epochs = num_epochs
+        self._num_steps = num_steps
         self._score_name = score_name
-        if 0 < epochs_done < num_epochs:
-            tqdm.write(f"continuing after epoch {epochs_done}")
         # `disable=None`: no bar where the output is not a terminal.
-        self._bar = tqdm(
-            total=num_epochs, initial=epochs_done, unit="epoch", desc="compiling", disable=None, dynamic_ncols=True
-        )
+        self._bar = tqdm(total=num_steps, unit="step", disable=None, dynamic_ncols=True, leave=False)
 
     def __enter__(self) -> "Progress":
         return self
@@ -24,11 +21,16 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
+    def start_epoch(self, epoch: int) -> None:
+        self._bar.reset(self._num_steps)
+        self._bar.set_description(f"epoch {epoch}/{self._num_epochs}")
+
+    def steps_done(self, count: int) -> None:
+        self._bar.update(count)
+
     def epoch_done(self, row: dict[str, float], best_epoch: int) -> None:
         tqdm.write(self._line(row, best_epoch))
         sys.stdout.flush()  # for those who watch a file
-        self._bar.set_description("training", refresh=False)
-        self._bar.update()
 
     def _line(self, row: dict[str, float], best_epoch: int) -> str:
         def part(split: str) -> str:
@@ -36,6 +38,6 @@ class Progress:
             return f"{split} loss {loss:.4f} {self._score_name} {score:.4f}"
 
         epoch = int(row["epoch"])
-        mark = " *" if best_epoch == epoch else ""
+        mark = "  best so far" if best_epoch == epoch else ""
         number = f"{epoch:{len(str(self._num_epochs))}d}/{self._num_epochs}"
         return f"epoch {number}  {part('train')}  {part('validation')}  {row['seconds']:.1f} s{mark}"

@@ -1,6 +1,7 @@
 """Training from a config to a finished run: the loop around the compiled functions of `program`."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from seadlif_jax import plots
 from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.config import validate
 from seadlif_jax.dataset import Samples, load_dataset, to_device
-from seadlif_jax.program import Hyperparameters, Program, TrainState, build_network
+from seadlif_jax.program import Hyperparameters, Program, TrainState, build_network, no_sums
 from seadlif_jax.progress import Progress
 from seadlif_jax.run import Run
 
@@ -48,6 +49,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
         state = jax.jit(program.init)(config.seed, hyper, train)
         state = checkpoints.restore_last(state)
         run.metrics.keep(int(state.epoch))
+        if 0 < state.epoch < config.num_epochs:
+            print(f"continuing after epoch {state.epoch}", flush=True)
         state = _train(program, state, hyper, train, validation, run, checkpoints)
 
     evaluate = jax.jit(program.evaluate)
@@ -78,11 +81,19 @@ def _train(
     checkpoints: Checkpoints,
 ) -> TrainState:
     """Runs the epochs that are left, each with a row of metrics, a checkpoint and a line of output."""
-    train_epoch = jax.jit(program.train_epoch)
-    with Progress(int(state.epoch), program.config.num_epochs, program.score_name) as progress:
-        while int(state.epoch) < program.config.num_epochs:
+    train_steps, end_epoch = jax.jit(program.train_steps), jax.jit(program.end_epoch)
+    num_epochs, num_steps = program.config.num_epochs, program.steps_per_epoch(train)
+    calls = CallLength()
+    with Progress(num_epochs, num_steps, program.score_name) as progress:
+        while int(state.epoch) < num_epochs:
             start = time.perf_counter()
-            new_state, metrics = train_epoch(state, hyper, train, validation)
+            new_state, sums = state, no_sums()
+            progress.start_epoch(int(state.epoch) + 1)
+            for first, stop in calls.cut(num_steps):
+                new_state, sums = train_steps(new_state, sums, hyper, train, first, stop)
+                jax.block_until_ready(sums)
+                progress.steps_done(stop - first)
+            new_state, metrics = end_epoch(new_state, sums, hyper, validation)
             values = {name: float(value) for name, value in metrics.items()}
             epoch = int(new_state.epoch)
             _refuse_divergence(epoch, values)
@@ -93,6 +104,31 @@ def _train(
             checkpoints.save(state)
             progress.epoch_done(row, int(state.best.epoch))
     return state
+
+
+class CallLength:
+    """How many steps one compiled call makes: about a second's worth, so that a progress bar can move.
+
+    A short epoch is one call. The cut does not change the numbers.
+    """
+
+    SECONDS = 1.0
+
+    def __init__(self) -> None:
+        self._steps = 1
+
+    def cut(self, num_steps: int) -> Iterator[tuple[int, int]]:
+        """Cuts the steps of an epoch into `(first, stop)`; the time between two pieces is that of the call."""
+        first = 0
+        while first < num_steps:
+            stop = min(first + self._steps, num_steps)
+            start = time.perf_counter()
+            yield first, stop
+            seconds = time.perf_counter() - start
+            # At most four times longer than the last: the first call is slow, since it compiles.
+            steps = (stop - first) * self.SECONDS / seconds
+            self._steps = max(1, min(int(steps), 4 * self._steps))
+            first = stop
 
 
 def _refuse_divergence(epoch: int, metrics: dict[str, float]) -> None:

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ from data import bsd
 from data.dataset import Split
 from seadlif_jax import readout
 from seadlif_jax.dataset import Samples, to_device
-from seadlif_jax.program import Hyperparameters, Program, Purpose, build_network, key_for
+from seadlif_jax.program import Hyperparameters, Program, Purpose, build_network, key_for, no_sums
 
 
 @pytest.fixture
@@ -35,6 +37,17 @@ def test_an_epoch_keeps_the_type_of_the_state_so_that_it_compiles_once(setup):
         state, _ = train_epoch(state, hyper, train, validation)
     assert train_epoch._cache_size() == 1
     assert int(state.epoch) == 3
+
+
+@pytest.mark.parametrize("cuts", [(0, 4), (0, 1, 4), (0, 1, 2, 3, 4)])
+def test_an_epoch_may_be_cut_anywhere_with_the_same_bits(setup, cuts):
+    program, hyper, train, _, state = setup
+    train_steps = jax.jit(program.train_steps)
+    cut_state, sums = state, no_sums()
+    for first, stop in pairwise(cuts):
+        cut_state, sums = train_steps(cut_state, sums, hyper, train, first, stop)
+    whole = train_steps(state, no_sums(), hyper, train, 0, program.steps_per_epoch(train))
+    assert_equal((cut_state, sums), whole)
 
 
 def test_training_learns(setup):

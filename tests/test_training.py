@@ -96,16 +96,36 @@ def test_a_bad_config_is_refused_before_anything_is_made(tmp_path, tiny_config):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(tmp_path, tiny_config, monkeypatch):
     """A loss turned NaN in epoch 3, as a diverging network's would."""
-    original = training.Program.train_epoch
+    original = training.Program.end_epoch
 
     def diverging(self, state, *args):
         state, metrics = original(self, state, *args)
         return state, metrics | {"train_loss": metrics["train_loss"] / (state.epoch < 3)}
 
     tiny_config.num_epochs = 5
-    monkeypatch.setattr(training.Program, "train_epoch", diverging)
+    monkeypatch.setattr(training.Program, "end_epoch", diverging)
     with pytest.raises(DivergenceError, match=r"train_loss is inf in epoch 3; .* keeps the state of epoch 2"):
         train_and_evaluate(tiny_config, tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
     assert len(MetricsLog(tmp_path / "metrics.csv").read()) == 2
     assert not (tmp_path / "result.json").exists()
+
+
+def test_calls_grow_to_about_a_second_and_cover_every_step_once(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(training.time, "perf_counter", lambda: clock[0])
+
+    def cut(calls, seconds_per_step, num_steps=1000):
+        lengths = []
+        for first, stop in calls.cut(num_steps):
+            assert first == sum(lengths)
+            lengths.append(stop - first)
+            clock[0] += seconds_per_step * (stop - first)
+        assert sum(lengths) == num_steps
+        return lengths
+
+    calls = training.CallLength()
+    assert cut(calls, 1 / 128)[:6] == [1, 4, 16, 64, 128, 128]
+    assert cut(calls, 0.5, num_steps=134) == [128, 2, 2, 2]  # a machine that got slower
+    assert cut(calls, 30.0, num_steps=5) == [2, 1, 1, 1]
+    assert cut(calls, 1e-5)[:5] == [1, 4, 16, 64, 256]

@@ -1,0 +1,30 @@
+# `make demo` and `make test` do all the set-up themselves; they need Python 3.11 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test lint types check clean
+
+demo: $(VENV)/installed
+	$(RUN) train.py --config=configs/bsd.py:quick
+
+test: $(VENV)/installed
+	$(RUN) -m pytest -n auto
+
+lint: $(VENV)/installed
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+
+types: $(VENV)/installed
+	$(RUN) -m mypy
+
+check: lint types test
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/installed: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
