@@ -1,14 +1,18 @@
 """Checkpoints of a run: the only file that imports orbax.
 
-A checkpoint is one folder a saved epoch, written in the background and visible only once complete. It holds two items:
-"last", the whole train state, and "best", the parameters and constants of the best epoch. Only the newest is kept.
+A checkpoint is one folder a saved epoch, written in the background and visible only once complete. It holds
+"last", the whole train state, and "best", the parameters and constants of the best epoch; and "metadata", their epochs,
+the best score and the config. Only the newest is kept.
 """
 
+import json
 from pathlib import Path
 
 import jax
 import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
 
+from seadlif_jax.config import to_json
 from seadlif_jax.program import TrainState
 
 
@@ -19,8 +23,9 @@ class CheckpointError(ValueError):
 class Checkpoints:
     """The checkpoints in a folder. Use as a context manager: leaving it waits for saves under way."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, config: ConfigDict):
         self.folder = folder
+        self._config = json.loads(to_json(config))
         self._manager = ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(max_to_keep=1))
 
     def __enter__(self) -> "Checkpoints":
@@ -42,6 +47,7 @@ class Checkpoints:
                         "epoch": int(state.epoch),
                         "best_epoch": int(state.best.epoch),
                         "best_score": float(state.best.score),
+                        "config": self._config,
                     }
                 ),
             ),

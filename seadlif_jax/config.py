@@ -98,14 +98,14 @@ _TAU_RANGE = Check(
 )
 
 CHECKS: Mapping[str, Check] = {
-    "seed": _integer(0, 2**32 - 1),
+    "seed": _integer(0, 2**31 - 1),
     "num_epochs": _integer(1),
     "batch_size": _integer(1),
     "data.loader": Check(
         lambda v: isinstance(v, str) and all(v.partition(":")), "a loader as 'module:function', such as 'data.bsd:load'"
     ),
     "data.dir": _TEXT,
-    "data.seed": _integer(0, 2**32 - 1),
+    "data.seed": _integer(0, 2**31 - 1),
     "data.num_classes": _integer(1),
     "data.validation": _TEXT,
     "model.neuron": _one_of(NEURONS),

@@ -106,14 +106,21 @@ class MetricsLog:
             ]
 
     def keep(self, num_epochs: int) -> None:
-        """Drops the rows after epoch `num_epochs`, the last one with a checkpoint, and a row cut off in writing."""
-        if not self.path.exists():
-            return
-        lines = self.path.read_text().splitlines(keepends=True)
+        """Drops the rows after epoch `num_epochs`, the last one with a checkpoint, and a row cut off in writing.
+
+        Raises:
+          RunError: there are fewer rows than that.
+        """
         if num_epochs == 0:
-            self.path.unlink()
-        else:
-            write_atomically(self.path, "".join(lines[: num_epochs + 1]))
+            self.path.unlink(missing_ok=True)
+            return
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        if len(lines) <= num_epochs:
+            raise RunError(
+                f"{self.path} has lost rows: the checkpoint is of epoch {num_epochs}. Put the file back, or start anew "
+                "in another --workdir"
+            )
+        write_atomically(self.path, "".join(lines[: num_epochs + 1]))
 
 
 def versions() -> dict[str, str]:

@@ -45,7 +45,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
 
     program, hyper = Program(config), Hyperparameters.from_config(config)
     train, validation, test = map(to_device, (dataset.train, dataset.validation, dataset.test))
-    with Checkpoints(run.folder / "checkpoints") as checkpoints:
+    with Checkpoints(run.folder / "checkpoints", config) as checkpoints:
         state = jax.jit(program.init)(config.seed, hyper, train)
         state = checkpoints.restore_last(state)
         run.metrics.keep(int(state.epoch))

@@ -37,6 +37,14 @@ def test_a_row_cut_off_in_writing_is_dropped(log):
     assert log.read() == ROWS
 
 
+def test_lost_rows_are_noticed(log):
+    with pytest.raises(RunError, match=r"metrics.csv has lost rows: the checkpoint is of epoch 5"):
+        log.keep(5)
+    log.path.unlink()
+    with pytest.raises(RunError, match="lost rows"):
+        log.keep(1)
+
+
 def test_a_run_is_found_again_with_the_same_config(tmp_path, tiny_config):
     run = Run(tmp_path / "new" / "run", tiny_config)
     assert not run.folder.exists()  # nothing is made before it is needed

@@ -58,7 +58,7 @@ def final_arrays(workdir):
     config.model.dropout = 0.1
     samples = Samples(jnp.ones((1, 1, 10)), jnp.ones((1, 2), int), jnp.ones((1, 1), int))
     template = jax.jit(Program(config).init)(0, Hyperparameters.from_config(config), samples)
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
+    with Checkpoints(workdir / "checkpoints", config) as checkpoints:
         state = checkpoints.restore_last(template)
     assert int(state.epoch) == EPOCHS
     state = state._replace(key=jax.random.key_data(state.key))
