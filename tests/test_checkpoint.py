@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import shutil
@@ -11,7 +12,16 @@ from seadlif_jax.checkpoint import CheckpointError, Checkpoints
 from seadlif_jax.dataset import Samples
 from seadlif_jax.program import Hyperparameters, Program
 
+# Orbax drops coroutines of its own when a restore fails.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 SAMPLES = Samples(jnp.ones((2, 3, 4)), jnp.ones((2, 2), int), jnp.ones((2, 3), int))
+
+
+@pytest.fixture(autouse=True)
+def _collect_within_the_test():
+    yield
+    gc.collect()
 
 
 def initial(config, seed=0):
