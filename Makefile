@@ -2,20 +2,22 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
+# Another interpreter makes the environment anew.
+STAMP := $(VENV)/installed-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
 .PHONY: demo test lint types check clean
 
-demo: $(VENV)/installed
+demo: $(STAMP)
 	$(RUN) train.py --config=configs/bsd.py:quick
 
-test: $(VENV)/installed
+test: $(STAMP)
 	$(RUN) -m pytest -n auto
 
-lint: $(VENV)/installed
+lint: $(STAMP)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 
-types: $(VENV)/installed
+types: $(STAMP)
 	$(RUN) -m mypy
 
 check: lint types test
@@ -23,8 +25,8 @@ check: lint types test
 clean:
 	rm -rf $(VENV)
 
-$(VENV)/installed: requirements.txt pyproject.toml
+$(STAMP): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@

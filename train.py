@@ -17,7 +17,7 @@ from data.dataset import DataError
 from seadlif_jax.checkpoint import CheckpointError
 from seadlif_jax.config import ConfigError
 from seadlif_jax.dataset import DatasetError
-from seadlif_jax.run import RunError
+from seadlif_jax.run import RunError, timestamp
 from seadlif_jax.training import DivergenceError, train_and_evaluate
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config: configs/<task>.py[:variant].", lock_config=True)
@@ -25,36 +25,35 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all that the run leav
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses the command line; what is wrong with it is said in one line."""
+    """Parses the command line; what is wrong with it, or with the config file, is said in one line."""
     try:
         rest = flags.FLAGS(argv)
         if CONFIG.value is None:
             sys.exit("error: --config is missing; try --config=configs/bsd.py:quick")
         CONFIG.value.is_locked  # noqa: B018  a config file that failed to load tells so only when it is used
-    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+    except Exception as error:  # a config file is code of the user's
         sys.exit(f"error: {_reason(error)}")
     if rest[1:]:
         sys.exit(f"error: {rest[1]!r}: not understood; every argument has the form --name=value")
     return rest
 
 
-def _reason(error: BaseException) -> str:
-    """The message of the config file's own error where there is one below, else of the error itself; in one line."""
-    chain = [error]
-    while below := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(below)
-    reason: object = next((link for link in reversed(chain) if isinstance(link, ConfigError)), error)
-    while isinstance(reason, BaseException) and len(reason.args) == 1:
-        reason = reason.args[0]  # an error may carry another one as its message
-    text = " ".join(str(reason).split())
-    return f"unknown config field {text}" if isinstance(error, AttributeError | KeyError) else text
+def _reason(error: Exception) -> str:
+    """The message of an error in one line; of an error in `get_config`, which comes with a traceback, its last."""
+    message: object = error
+    while isinstance(message, BaseException) and len(message.args) == 1:
+        message = message.args[0]  # an error may carry another one as its message
+    lines = str(message).strip().splitlines()
+    text = lines[-1] if "Traceback" in str(message) else " ".join(" ".join(lines).split())
+    text = text.removeprefix("seadlif_jax.config.ConfigError: ")
+    return f"unknown config field {text}" if "Did you mean" in text and "flag" not in text else text
 
 
 def default_workdir(config_file: str, seed: int) -> Path:
-    """`configs/bsd.py:lif,quick` with seed 3 -> `runs/bsd-lif-quick-seed3`."""
+    """`configs/bsd.py:quick,lif` with seed 3 -> `runs/bsd-lif-quick-seed3`."""
     path, _, variant = config_file.partition(":")
-    words = filter(None, (Path(path).stem, *variant.split(",")))
-    return Path("runs") / "-".join((*words, f"seed{seed}"))
+    words = sorted(filter(None, variant.split(",")))
+    return Path("runs") / "-".join((Path(path).stem, *words, f"seed{seed}"))
 
 
 def main(_: Sequence[str]) -> None:
@@ -62,12 +61,15 @@ def main(_: Sequence[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # orbax tells every step of a save
     config = CONFIG.value
     workdir = WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename, config.seed)
+    started = timestamp()
     try:
         result = train_and_evaluate(config, workdir)
     except KeyboardInterrupt:
         sys.exit(f"interrupted; the same command continues the run in {workdir}")
     except (CheckpointError, ConfigError, DataError, DatasetError, DivergenceError, OSError, RunError) as error:
         sys.exit(f"error: {error}")
+    if result["finished"] < started:
+        print(f"already finished on {result['finished']}")
     metrics = "  ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
     print(f"test {metrics}  ({result['protocol']}: epoch {result['best_epoch']})")
     print(f"results and pictures: {workdir}")

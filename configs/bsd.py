@@ -1,7 +1,7 @@
 """Burst sequence detection: generated data, nothing to download.
 
     python train.py --config=configs/bsd.py:quick          # about 90 seconds on two cores, test accuracy about 0.9
-    python train.py --config=configs/bsd.py                # the paper's size, for a GPU
+    python train.py --config=configs/bsd.py                # the paper's size: for a GPU, not yet run by us
 
 Variants: `se_adlif` (default), `ef_adlif` or `lif`; and `quick`. Joined by commas: `configs/bsd.py:lif,quick`.
 """
@@ -23,12 +23,12 @@ def get_config(variant: str = "") -> ConfigDict:
 
     config.data.loader = "data.bsd:load"
     config.data.num_classes = 10
-    config.data.num_samples = 4_000 if quick else 8_000
+    config.data.num_samples = 4_000 if quick else 8_000  # of all three splits
     config.data.validation = "held_out"  # 70 % train, 10 % validation, 20 % test
 
     config.model.neuron = neuron
     config.model.hidden = (128,) if quick else ((512,) if is_lif else (510,))
-    config.model.tau_u = (5.0, 50.0) if is_lif else (5.0, 25.0)  # steps
+    config.model.tau_u = (5.0, 50.0) if is_lif else (5.0, 25.0)  # steps (which stand for no time of their own)
     config.model.tau_w = (60.0, 300.0)
     config.model.q = 120.0
     config.model.tau_out = (15.0, 15.0)

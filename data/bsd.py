@@ -11,6 +11,7 @@ import numpy as np
 
 from data.dataset import DataError, Dataset, Split
 
+FIELDS = ("num_samples",)  # of `config.data`, beyond those that all tasks share
 NUM_CHANNELS = 10
 NUM_STEPS = 200
 CHANNELS_PER_CLASS = 3

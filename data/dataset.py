@@ -42,7 +42,16 @@ class Dataset(NamedTuple):
 
 
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """Splits at random into `(kept, held out)`, the held-out part of `round(fraction * len(split))` samples."""
+    """Splits at random into `(kept, held out)`, the held-out part of `round(fraction * samples)`.
+
+    Raises:
+      DataError: one of the parts would be empty.
+    """
     order = np.random.default_rng(seed).permutation(len(split.inputs))
     held_out = round(fraction * len(order))
+    if not 0 < held_out < len(order):
+        raise DataError(
+            f"config.data.validation_fraction = {fraction} holds {held_out} of {len(order)} training samples out; "
+            "at least one must be held out, and one kept"
+        )
     return split.take(np.sort(order[held_out:])), split.take(np.sort(order[:held_out]))

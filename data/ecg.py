@@ -18,6 +18,7 @@ from data.dataset import DataError, Dataset, Split, hold_out
 FOLDER = "QTDB"
 NUM_CHANNELS = 4
 NUM_CLASSES = 6
+FIELDS = ("validation_fraction",)  # of `config.data`, beyond those that all tasks share
 REMEDY = (
     "QTDB_train.mat and QTDB_test.mat come from the folder data/ of the repository byin-cwi/Efficient-spiking-networks "
     "on GitHub; put both into a folder QTDB and set --config.data.dir to the folder that holds it"
@@ -35,8 +36,6 @@ def load(config: Any) -> Dataset:
     data = config.data
     if data.validation != "held_out":
         raise DataError(f"config.data.validation = {data.validation!r}: ECG has only 'held_out'")
-    if not 0 < data.validation_fraction < 1:
-        raise DataError(f"config.data.validation_fraction = {data.validation_fraction}: it must be above 0 and below 1")
     if data.num_classes != NUM_CLASSES:
         raise DataError(f"config.data.num_classes = {data.num_classes}: ECG has {NUM_CLASSES} classes")
 

@@ -7,6 +7,7 @@ the best score and the config. Only the newest is kept.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -14,6 +15,8 @@ from ml_collections import ConfigDict
 
 from seadlif_jax.config import to_json
 from seadlif_jax.program import TrainState
+
+Variables = dict[str, Any]
 
 
 class CheckpointError(ValueError):
@@ -36,7 +39,7 @@ class Checkpoints:
 
     def save(self, state: TrainState) -> None:
         """Saves the state of an epoch, in the background."""
-        best = {"params": state.best.params, "constants": state.constants}
+        best: Variables = {"params": state.best.params, "constants": state.constants}
         self._manager.save(
             int(state.epoch),
             args=ocp.args.Composite(
@@ -47,6 +50,7 @@ class Checkpoints:
                         "epoch": int(state.epoch),
                         "best_epoch": int(state.best.epoch),
                         "best_score": float(state.best.score),
+                        "channels": state.params["layers_0"]["kernel"].shape[0],
                         "config": self._config,
                     }
                 ),
@@ -59,16 +63,31 @@ class Checkpoints:
         Raises:
           CheckpointError: the checkpoint is damaged, or of another architecture than `like`.
         """
-        epoch = self._manager.latest_step()
-        if epoch is None:
+        if self._manager.latest_step() is None:
             return like
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        return self._restore("last", _like(like))
+
+    def restore_best(self, like: Variables) -> Variables:
+        """The variables of the best epoch; raises like `restore_last`."""
+        return self._restore("best", _like(like))
+
+    def channels(self) -> int | None:
+        """The number of input channels of the network that was saved, or None if nothing has been saved."""
+        if self._manager.latest_step() is None:
+            return None
+        return self._restore("metadata", ocp.args.JsonRestore())["channels"]
+
+    def _restore(self, item: str, how: ocp.args.CheckpointArgs) -> Any:
+        epoch = self._manager.latest_step()
         try:
-            restored = self._manager.restore(epoch, args=ocp.args.Composite(last=ocp.args.StandardRestore(target)))
+            return self._manager.restore(epoch, args=ocp.args.Composite(**{item: how}))[item]
         except Exception as error:  # orbax and the storage below it raise many kinds
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(
                 f"the checkpoint {self.folder / str(epoch)} is damaged or of another architecture ({reason}). "
                 "Nothing was changed; choose another --workdir to start anew"
             ) from error
-        return restored["last"]
+
+
+def _like(tree: Any) -> ocp.args.StandardRestore:
+    return ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, tree))

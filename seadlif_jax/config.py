@@ -146,7 +146,7 @@ def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[st
 def validate(config: ConfigDict) -> None:
     """Raises a `ConfigError` unless every shared field is there and in range, and no field is unknown.
 
-    A loader may have fields of its own under `data`; it checks those itself.
+    A loader may have fields of its own under `data`: see `dataset.load_dataset`.
     """
     fields = flatten(config)
     for name in fields:
@@ -155,16 +155,10 @@ def validate(config: ConfigDict) -> None:
             hint = f"; did you mean config.{close[0]}?" if close else ""
             raise ConfigError(f"config.{name}: unknown field{hint}")
     for name, check in CHECKS.items():
-        require(config, name, check)
-
-
-def require(config: ConfigDict, name: str, check: Check) -> None:
-    """Raises a `ConfigError` unless the field `name` is there and passes the check."""
-    fields = flatten(config)
-    if name not in fields:
-        raise ConfigError(f"config.{name}: missing; it must be {check.requirement}")
-    if not check.accepts(fields[name]):
-        raise ConfigError(f"config.{name} = {fields[name]!r}: it must be {check.requirement}")
+        if name not in fields:
+            raise ConfigError(f"config.{name}: missing; it must be {check.requirement}")
+        if not check.accepts(fields[name]):
+            raise ConfigError(f"config.{name} = {fields[name]!r}: it must be {check.requirement}")
 
 
 def to_json(config: ConfigDict) -> str:

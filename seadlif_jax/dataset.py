@@ -6,6 +6,8 @@ A loader is any function from the config to a value with the splits `train`, `va
 """
 
 import importlib
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Int, Num
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import ConfigError
+from seadlif_jax.config import ConfigError, base_config
 from seadlif_jax.readout import IGNORED
 
 
@@ -67,22 +69,36 @@ def to_device(split: Split) -> Samples:
 def load_dataset(config: ConfigDict) -> Dataset:
     """Calls the loader that `config.data.loader` names, and checks what it returns.
 
+    Fields of its own under `config.data` a loader's module names in `FIELDS`.
+
     Raises:
-      ConfigError: there is no such loader.
+      ConfigError: there is no such loader; or a field of `config.data` is missing or unknown to it.
       DatasetError: the data breaks the contract.
     """
-    dataset = find_loader(config.data.loader)(config)
+    module, loader = find_loader(config.data.loader)
+    if hasattr(module, "FIELDS"):
+        known = {*base_config().data, *module.FIELDS}
+        for name in sorted(known ^ set(config.data)):
+            raise ConfigError(f"config.data.{name}: {'missing' if name in known else 'unknown field'}")
+    dataset = loader(config)
+    for name in ("train", "validation", "test", "protocol"):
+        if not hasattr(dataset, name):
+            raise DatasetError(f"{config.data.loader} returned a value without {name!r}; see data/dataset.py")
     check_dataset(dataset, config)
     return dataset
 
 
-def find_loader(name: str) -> Any:
-    """The function that "module:function" names."""
+def find_loader(name: str) -> tuple[ModuleType, Callable[[ConfigDict], Any]]:
+    """The module and function that "module:function" names."""
     module_name, _, function_name = name.partition(":")
     try:
-        return getattr(importlib.import_module(module_name), function_name)
-    except (ModuleNotFoundError, AttributeError) as error:
+        module = importlib.import_module(module_name)
+        loader = getattr(module, function_name)
+    except (ImportError, AttributeError, TypeError) as error:
         raise ConfigError(f"config.data.loader = {name!r}: {error}") from error
+    if not callable(loader):
+        raise ConfigError(f"config.data.loader = {name!r}: {function_name} is not a function")
+    return module, loader
 
 
 def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
@@ -144,4 +160,14 @@ def _label_problem(inputs: np.ndarray, targets: np.ndarray, block_index: np.ndar
         )
     if (targets == IGNORED).all():
         return "there is no target at all"
+    sample, block = np.nonzero((targets != IGNORED) & (_steps_per_block(block_index, num_blocks) == 0))
+    if len(sample):
+        return f"sample {sample[0]} has a target for block {block[0]}, but no step of that block"
     return None
+
+
+def _steps_per_block(block_index: np.ndarray, num_blocks: int) -> np.ndarray:
+    """`[sample, num_blocks + 1]` numbers of steps."""
+    samples, width = len(block_index), num_blocks + 1
+    of_all = block_index.astype(np.int64) + width * np.arange(samples)[:, None]
+    return np.bincount(of_all.ravel(), minlength=samples * width).reshape(samples, width)

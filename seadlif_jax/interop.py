@@ -102,12 +102,24 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
         dropout=settings.get("dropout") or None,
     )
 
+    _check_ranges(arrays, settings)
     variables: dict[str, Any] = {"params": tree}
     if not train_tau and "k_u" in tree["readout"]:
         # Where the reference does not train the readout's time constants, it stores them as they are.
         variables["constants"] = {"readout": {"tau": tree["readout"].pop("k_u")}}
     _check_shapes(network, variables)
     return network, variables
+
+
+def _check_ranges(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """The bounds stored with the parameters must be those of the settings."""
+    for name, bound in arrays.items():
+        layer, _, parameter = name.partition(".")
+        if _RANGE.fullmatch(parameter):
+            kind = "tau_out_range" if layer == "out_layer" else f"{parameter[:5]}_range"
+            expected = settings[kind][0 if parameter.endswith("min") else 1]
+            if float(bound) != float(expected):
+                raise ValueError(f"{name} is {float(bound)}, but the setting {kind} is {settings[kind]}")
 
 
 def _range(bounds: Any) -> Range:

@@ -39,6 +39,7 @@ def interpolate(k: Float[Array, " neuron"], bounds: Range) -> Float[Array, " neu
 
 
 def time_major(x: Num[Array, "batch time ..."]) -> Num[Array, "time batch ..."]:
+    """Swaps the axes of batch and time; its own inverse."""
     return jnp.swapaxes(x, 0, 1)
 
 
@@ -102,7 +103,7 @@ class RecurrentLayer(nn.Module):
         )
         return Layer(
             step=step,
-            initial_state=lambda batch: self.initial_state(batch),
+            initial_state=self.initial_state,
             kernel=kernel,
             bias=bias,
             recurrent_kernel=recurrent_kernel,
@@ -168,7 +169,7 @@ class LeakyReadout(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,), dtype)
         params = neurons.LIParams(neurons.decay(self._tau(dtype)))
         step = functools.partial(neurons.leaky_integrator, params)
-        return Layer(step, lambda batch: self.initial_state(batch), kernel, bias)
+        return Layer(step, self.initial_state, kernel, bias)
 
     def initial_state(self, batch: int) -> neurons.LIState:
         """The state before the first step, `[batch, class]`."""
@@ -196,7 +197,8 @@ class Network(nn.Module):
       layers: the hidden layers, from input to output.
       readout: the readout layer.
       dropout: probability that a spike is dropped (the others are scaled up to keep the mean), with a new mask every
-        step; None for none. May be traced. Recurrent connections see all spikes. Applies where a key is given.
+        step; None for none. May be traced. Recurrent connections see all spikes. Applies where a key is given, as
+        `dropout_key` or as `rngs={"dropout": key}`.
 
     Example:
       >>> network = Network(layers=(RecurrentLayer(8),), readout=LeakyReadout(2))
@@ -220,6 +222,7 @@ class Network(nn.Module):
         self, inputs: Num[Array, "batch time channel"], dropout_key: Key[Array, ""] | None = None
     ) -> tuple[Float[Array, "batch time class"], tuple[Any, ...]]:
         """The readout of every step, and the states of each hidden layer, every field `[batch, time, neuron]`."""
+        dropout_key = self._dropout_key(dropout_key)
         *hidden, readout = self._bind(inputs.shape[-1])
         x = time_major(inputs)
         traces = []
@@ -246,6 +249,7 @@ class Network(nn.Module):
         dropout_key: Key[Array, ""] | None = None,
     ) -> Float[Array, "batch time channel"]:
         """Predictions of every step; from step `feedback_from` on, the input is the network's own, detached output."""
+        dropout_key = self._dropout_key(dropout_key)
         layers = self._bind(inputs.shape[-1])
         step = functools.partial(self._step, layers)
         outputs = unroll_steps(
@@ -255,6 +259,10 @@ class Network(nn.Module):
             feedback_from,
         )
         return batch_major(outputs)
+
+    def _dropout_key(self, key: Key[Array, ""] | None) -> Key[Array, ""] | None:
+        """The key given, or that of Flax's `rngs={"dropout": key}`, or None."""
+        return self.make_rng("dropout") if key is None and self.has_rng("dropout") else key
 
     def _bind(self, channels: int) -> tuple[Layer, ...]:
         widths = (channels, *(layer.features for layer in self.layers))

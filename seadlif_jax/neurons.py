@@ -138,9 +138,8 @@ def _adaptation(params: AdLIFParams, w: Neurons, u: Neurons, z: Neurons) -> Neur
     return params.beta * w + (1 - params.beta) * params.q * (params.a * u + params.b * z)
 
 
-def leaky_integrator(params: LIParams, state: LIState, current: Neurons, spike: SpikeFn | None = None) -> LIState:
+def leaky_integrator(params: LIParams, state: LIState, current: Neurons) -> LIState:
     """A readout neuron, which never spikes: `y_t = alpha y_{t-1} + (1 - alpha) I_t`."""
-    del spike
     return LIState(params.alpha * state.y + (1 - params.alpha) * current)
 
 
@@ -178,9 +177,9 @@ NEURONS: Mapping[str, Neuron] = MappingProxyType(
 State = TypeVar("State", LIFState, AdLIFState, LIState, LSTMState)
 
 
-def zero_state(state: type[State], shape: tuple[int, ...], dtype: Any = None) -> State:
+def zero_state(state: type[State], shape: tuple[int, ...]) -> State:
     """The state before the first step: zeros of `shape` (`[..., neuron]`) in every field."""
-    zeros = jnp.zeros(shape, dtype)
+    zeros = jnp.zeros(shape)
     return state(*(zeros for _ in state._fields))
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import jax
 import optax
 from jaxtyping import Array, Float, PyTree
 
@@ -33,13 +32,17 @@ def set_learning_rate(opt_state: Any, learning_rate: Float[Array, ""]) -> Any:
 
 
 def project_to_boxes(params: PyTree[Array]) -> PyTree[Array]:
-    """Moves each parameter named in `BOXES` to the nearest point of its box; the others stay as they are."""
+    """Moves the neurons' parameters to the nearest point of their `BOXES`; everything else stays as it is.
 
-    def project(path, leaf):
-        box = BOXES.get(path[-1].key)
-        return leaf if box is None else optax.projections.projection_box(leaf, *box)
-
-    return jax.tree_util.tree_map_with_path(project, params)
+    A module with a parameter `k_u` is one of neurons; other modules may have an `a` or `b` of their own.
+    """
+    if not isinstance(params, Mapping):
+        return params
+    boxes = BOXES if "k_u" in params else {}
+    return {
+        name: optax.projections.projection_box(value, *boxes[name]) if name in boxes else project_to_boxes(value)
+        for name, value in params.items()
+    }
 
 
 def plateau(factor: float, patience: int) -> optax.GradientTransformationExtraArgs:

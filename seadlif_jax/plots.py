@@ -8,12 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -39,19 +35,21 @@ def save_curves(rows: Sequence[Mapping[str, float]], best_epoch: int, score_name
     """Loss and accuracy (or MSE) over the epochs, of training and validation, with the selected epoch marked."""
     epochs = [row["epoch"] for row in rows]
     panels = ["loss"] if score_name == "mse" else ["loss", score_name]
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 3.4), squeeze=False)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5 * len(panels), 3.4))
+        axes = figure.subplots(1, len(panels), squeeze=False)
         for ax, metric in zip(axes[0], panels, strict=True):
             scale = 100 if metric == "accuracy" else 1
             for split, colour in (("train", ORANGE), ("validation", BLUE)):
                 ax.plot(epochs, [scale * row[f"{split}_{metric}"] for row in rows], color=colour, label=split)
             best = scale * rows[best_epoch - 1][f"validation_{metric}"]
-            ax.plot(best_epoch, best, "o", color=BLACK, label=f"selected: epoch {best_epoch}, {best:.4g}")
+            unit = " %" if metric == "accuracy" else ""
+            ax.plot(best_epoch, best, "o", color=BLACK, label=f"selected: epoch {best_epoch}, {best:.4g}{unit}")
             ax.set_xlabel("epoch")
             ax.set_ylabel("accuracy (%)" if metric == "accuracy" else metric)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.legend()
-        _save(figure, path)
+        figure.savefig(path, dpi=150)
 
 
 def save_raster(sample: Any, outputs: Any, states: Sequence[Any], aggregation: str, path: Path) -> None:
@@ -80,22 +78,21 @@ def save_raster(sample: Any, outputs: Any, states: Sequence[Any], aggregation: s
     for name in ("u", "w"):
         if layers and name in layers[0]:
             panels.append((1.3, functools.partial(_traces, state=layers[0], name=name)))
-    if len(targets) == 2:
+    if len(targets) == 2 and targets[1] != IGNORED:
         panels.append((1.5, lambda ax: _decision(ax, outputs, block_index, int(targets[1]), int(predictions[1]))))
     else:
         panels.append((1.5, lambda ax: _readout(ax, outputs)))
         panels.append((0.6, lambda ax: _labels(ax, targets, predictions, block_index)))
 
     heights = [height for height, _ in panels]
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            len(panels), 1, figsize=(9, 1.15 * sum(heights)), sharex=True, height_ratios=heights, squeeze=False
-        )
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 1.15 * sum(heights)))
+        axes = figure.subplots(len(panels), 1, sharex=True, height_ratios=heights, squeeze=False)
         for ax, (_, draw) in zip(axes[:, 0], panels, strict=True):
             draw(ax)
         axes[-1, 0].set_xlabel("time (steps)")
         axes[-1, 0].set_xlim(0, len(outputs))
-        _save(figure, path)
+        figure.savefig(path, dpi=150)
 
 
 def _inputs(ax: Axes, inputs: np.ndarray) -> None:
@@ -126,7 +123,7 @@ def _traces(ax: Axes, state: Mapping[str, np.ndarray], name: str) -> None:
             ax.plot(spikes, np.full(len(spikes), 1.3 + 0.3 * row), "|", color=colour, markersize=5)
     if name == "u":
         ax.axhline(1.0, color=BLACK, linewidth=0.8, linestyle=":", label="threshold")
-        ax.set_title("two neurons of layer 1 (ticks: their spikes)")
+        ax.set_title("two neurons of layer 1 after reset (ticks: their spikes)")
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     ax.set_ylabel({"u": "membrane\npotential u", "w": "adaptation\ncurrent w"}[name])
 
@@ -172,8 +169,3 @@ def _raster_axis(ax: Axes, label: str, count: int) -> None:
     ax.set_ylabel(label)
     ax.set_ylim(-0.5, count - 0.5)
     ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=150)
-    plt.close(figure)

@@ -1,6 +1,6 @@
 """Training and evaluation as pure functions, to be compiled (and mapped over) by their caller.
 
-An epoch is one call that scans over batches of a data set held on the device. All randomness comes from
+An epoch runs over batches of a data set held on the device, in one call or in a few. All randomness comes from
 (seed, purpose, epoch, step), so that a run can be resumed anywhere with the same bits.
 """
 
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import optimizer, readout
 from seadlif_jax.dataset import Samples
@@ -77,13 +77,12 @@ class EpochSums(NamedTuple):
 
     targets: readout.Sums
     gradient_norm: Float[Array, ""]
-    steps: Float[Array, ""]
+    steps: Int[Array, ""]
 
 
 def no_sums() -> EpochSums:
     """The sums before the first step of an epoch."""
-    zero = jnp.zeros(())
-    return EpochSums(readout.Sums(zero, zero, zero, zero), zero, zero)
+    return EpochSums(readout.Sums.zero(), gradient_norm=jnp.zeros(()), steps=jnp.zeros((), int))
 
 
 def key_for(key: Key[Array, ""], purpose: Purpose, *indices: Int[Array, ""] | int) -> Key[Array, ""]:
@@ -93,7 +92,7 @@ def key_for(key: Key[Array, ""], purpose: Purpose, *indices: Int[Array, ""] | in
     return key
 
 
-def build_network(config: ConfigDict, hyper: Hyperparameters) -> Network:
+def build_network(config: ConfigDict | FrozenConfigDict, hyper: Hyperparameters) -> Network:
     """The network a config describes."""
     model = config.model
 
@@ -126,7 +125,7 @@ class Program:
     """
 
     def __init__(self, config: ConfigDict):
-        self.config = config
+        self.config = FrozenConfigDict(config)
         self.forecasting = config.model.aggregation == "forecast"
         self.score_name = "mse" if self.forecasting else "accuracy"
         factor = config.optimizer.plateau_factor
@@ -185,7 +184,7 @@ class Program:
             gradients, targets = jax.grad(loss, has_aux=True)(params)
             updates, opt_state = adam.update(gradients, opt_state, params)
             params = optimizer.project_to_boxes(optax.apply_updates(params, updates))
-            step_sums = EpochSums(targets, gradient_norm=optax.tree.norm(gradients), steps=jnp.ones(()))
+            step_sums = EpochSums(targets, gradient_norm=optax.tree.norm(gradients), steps=jnp.ones((), int))
             return params, opt_state, jax.tree.map(jnp.add, sums, step_sums)
 
         opt_state = optimizer.set_learning_rate(state.opt_state, self._learning_rate(state, hyper))
@@ -228,7 +227,7 @@ class Program:
             sums = self._forward(hyper, params, constants, batch, None)
             return jax.tree.map(jnp.add, total, sums), None
 
-        total, _ = jax.lax.scan(add_batch, no_sums().targets, batch_size * jnp.arange(num_batches))
+        total, _ = jax.lax.scan(add_batch, readout.Sums.zero(), batch_size * jnp.arange(num_batches))
         return self._metrics(prefix, total)
 
     def _learning_rate(self, state: TrainState, hyper: Hyperparameters) -> Float[Array, ""]:

@@ -67,9 +67,15 @@ class Sums(NamedTuple):
     """
 
     loss: Float[Array, ""]
-    loss_terms: Float[Array, ""]
+    loss_terms: Int[Array, ""]
     score: Float[Array, ""]
-    score_terms: Float[Array, ""]
+    score_terms: Int[Array, ""]
+
+    @classmethod
+    def zero(cls) -> "Sums":
+        """The sums over no target."""
+        nothing, no_terms = jnp.zeros(()), jnp.zeros((), int)
+        return cls(nothing, no_terms, nothing, no_terms)
 
     def mean_loss(self) -> Float[Array, ""]:
         return self.loss / jnp.maximum(self.loss_terms, 1)
@@ -90,7 +96,7 @@ def classification(
     labels = jnp.where(counted, targets, 0)
     losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
     correct = jnp.argmax(scores, axis=-1) == targets
-    terms = jnp.sum(counted, dtype=outputs.dtype)
+    terms = jnp.sum(counted)
     return Sums(
         loss=jnp.sum(jnp.where(counted, losses, 0)),
         loss_terms=terms,
@@ -119,7 +125,7 @@ def forecast(
     second_half = counted & (jnp.arange(outputs.shape[1]) >= feedback_start(outputs.shape[1]))
     return Sums(
         loss=jnp.sum(jnp.where(counted, errors, 0)),
-        loss_terms=jnp.sum(counted, dtype=errors.dtype),
+        loss_terms=jnp.sum(counted),
         score=jnp.sum(jnp.where(second_half, errors, 0)),
-        score_terms=jnp.sum(second_half, dtype=errors.dtype),
+        score_terms=jnp.sum(second_half),
     )

@@ -61,7 +61,8 @@ def _heaviside(shape, v, slope, c):
 def _heaviside_jvp(shape, primals, tangents):
     v, slope, c = primals
     # The surrogate's own settings are not trained: their tangents are dropped.
-    return _heaviside(shape, v, slope, c), c * slope / 2 * shape(slope * v) * tangents[0]
+    derivative = (c * slope / 2 * shape(slope * v)).astype(v.dtype)
+    return _heaviside(shape, v, slope, c), derivative * tangents[0]
 
 
 def spike_function(surrogate: str = "exponential", slope: Scalar = 5.0, c: Scalar = 0.4) -> SpikeFn:

@@ -11,12 +11,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from seadlif_jax import plots
-from seadlif_jax.checkpoint import Checkpoints
+from seadlif_jax.checkpoint import Checkpoints, Variables
 from seadlif_jax.config import validate
-from seadlif_jax.dataset import Samples, load_dataset, to_device
+from seadlif_jax.dataset import Dataset, Samples, load_dataset, to_device
+from seadlif_jax.network import Network
 from seadlif_jax.program import Hyperparameters, Program, TrainState, build_network, no_sums
 from seadlif_jax.progress import Progress
-from seadlif_jax.run import Run
+from seadlif_jax.run import Run, RunError, read_config
 
 
 class DivergenceError(RuntimeError):
@@ -41,13 +42,33 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
     if result is not None:
         return result
     dataset = load_dataset(config)
-    run.create()
+    with run.held():
+        return _train_and_test(config, run, dataset)
 
+
+def load_network(workdir: str | Path) -> tuple[Network, Variables]:
+    """The network of a run with the variables of its best epoch so far: `network.apply(variables, inputs)`.
+
+    Raises:
+      RunError: `workdir` holds no run, or one without a saved epoch.
+      CheckpointError: its checkpoint is damaged.
+    """
+    folder = Path(workdir).expanduser().resolve()
+    config = read_config(folder)
+    network = build_network(config, Hyperparameters.from_config(config))
+    with Checkpoints(folder / "checkpoints", config) as checkpoints:
+        channels = checkpoints.channels()
+        if channels is None:
+            raise RunError(f"{folder} has no checkpoint yet; run at least one epoch")
+        like = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 1, channels)))
+        return network, checkpoints.restore_best({"constants": {}, **like})
+
+
+def _train_and_test(config: ConfigDict, run: Run, dataset: Dataset) -> dict[str, Any]:
     program, hyper = Program(config), Hyperparameters.from_config(config)
     train, validation, test = map(to_device, (dataset.train, dataset.validation, dataset.test))
     with Checkpoints(run.folder / "checkpoints", config) as checkpoints:
-        state = jax.jit(program.init)(config.seed, hyper, train)
-        state = checkpoints.restore_last(state)
+        state = checkpoints.restore_last(jax.jit(program.init)(config.seed, hyper, train))
         run.metrics.keep(int(state.epoch))
         if 0 < state.epoch < config.num_epochs:
             print(f"continuing after epoch {state.epoch}", flush=True)
@@ -60,15 +81,16 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
         for name, split in (("validation", validation), ("test", test))
     }
     rows = run.metrics.read()
-    plots.save_curves(rows, int(best.epoch), program.score_name, run.folder / "curves.png")
-    if not program.forecasting:
-        _save_raster(config, hyper, state, test, run.folder / "raster.png")
-    return run.finish(
+    result = run.finish(
         **metrics,
         protocol=dataset.protocol,
         best_epoch=int(best.epoch),
         wall_seconds=sum(row["seconds"] for row in rows),
     )
+    plots.save_curves(rows, int(best.epoch), program.score_name, run.folder / "curves.png")
+    if not program.forecasting:
+        _save_raster(config, hyper, state, test, run.folder / "raster.png")
+    return result
 
 
 def _train(

@@ -4,6 +4,7 @@ import types
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from data.dataset import Dataset, Split, hold_out
 from seadlif_jax.config import ConfigError
@@ -60,6 +61,10 @@ def test_a_loader_of_ones_own_is_found_by_name(load):
         ({"targets": np.tile([-1, 3], (20, 1))}, "targets reach -1..3; with config.data.num_classes = 3"),
         ({"targets": np.tile([-1, -2], (20, 1))}, "targets reach -2"),
         ({"targets": np.full((20, 2), -1)}, "no target at all"),
+        (
+            {"block_index": np.repeat([1, 0], (19 * 9, 9)).reshape(20, 9)},
+            "sample 19 has a target for block 1, but no step",
+        ),
         ({"targets": np.zeros((20, 2))}, "targets are float64"),
         ({"targets": np.zeros((19, 2), int)}, "targets are int64"),
     ],
@@ -90,7 +95,26 @@ def test_a_batch_larger_than_the_data_is_refused(load, tiny_config):
         load()
 
 
-@pytest.mark.parametrize("name", ["no_such_module:load", "data.bsd:no_such_function"])
+def test_fields_that_the_loader_does_not_know_or_lacks_are_refused(tiny_config):
+    for data, message in (
+        ({"num_sampels": 3}, "config.data.num_sampels: unknown field"),
+        ({"num_samples": None}, "config.data.num_samples: missing"),
+    ):
+        fields = tiny_config.to_dict()
+        fields["data"] = {name: value for name, value in (fields["data"] | data).items() if value is not None}
+        with pytest.raises(ConfigError, match=message):
+            load_dataset(ConfigDict(fields))
+
+
+def test_a_loader_that_returns_something_else_is_refused(tiny_config):
+    tiny_config.data.loader = "builtins:repr"
+    with pytest.raises(DatasetError, match="builtins:repr returned a value without 'train'"):
+        load_dataset(tiny_config)
+
+
+@pytest.mark.parametrize(
+    "name", ["no_such_module:load", "data.bsd:no_such_function", ".bsd:load", "data.bsd:NUM_STEPS"]
+)
 def test_an_unknown_loader_is_refused(tiny_config, name):
     tiny_config.data.loader = name
     with pytest.raises(ConfigError, match=f"config.data.loader = '{name}'"):

@@ -103,7 +103,7 @@ def test_a_file_without_the_arrays_is_refused(config, files, train_file):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("validation", "test"), ("validation_fraction", 0.0), ("validation_fraction", 1.0), ("num_classes", 5)],
+    [("validation", "test"), ("validation_fraction", 0.001), ("validation_fraction", 1.0), ("num_classes", 5)],
 )
 def test_bad_settings_are_refused(config, files, field, value):
     config.data[field] = value

@@ -36,6 +36,7 @@ def test_a_float32_model_works_without_x64(reference):
     ("change", "message"),
     [
         (lambda arrays, settings: arrays.update({"l1.gamma": np.ones(7)}), "'l1.gamma' is not a parameter"),
+        (lambda arrays, settings: settings.update(tau_u_range=[5, 50]), "l1.tau_u_trainer.tau_max is 25.0, but"),
         (lambda arrays, settings: arrays.pop("l1.a"), "do not fit the settings"),
         (lambda arrays, settings: arrays.update({"l2.weight": np.ones((7, 6))}), "do not fit the settings"),
         (lambda arrays, settings: settings.update(cell="lif"), "do not fit the settings"),

@@ -96,6 +96,12 @@ def test_dropout_keeps_the_mean_and_changes_every_step(x64, inputs):
     assert float(first.mean()) == pytest.approx(1.0, abs=0.02)
 
 
+def test_dropout_takes_the_key_of_flax_too(inputs):
+    network, variables = build("se_adlif", dropout=0.5)
+    run = jax.jit(lambda key: network.apply(variables, inputs, rngs={"dropout": key}))
+    assert not jnp.allclose(run(jax.random.key(0)), run(jax.random.key(1)))
+
+
 def test_dropout_spares_recurrent_connections(x64, inputs):
     network, variables = build("se_adlif", dropout=0.9)
     _, with_dropout = network.apply(variables, inputs, jax.random.key(0), method="trace")

@@ -90,8 +90,17 @@ def test_a_gain_below_a_ten_thousandth_is_not_better():
     assert plateau_scales([1.0, 0.9998, 0.9996, 0.9994])[-1] == 1
 
 
+def test_modules_that_are_no_neurons_keep_an_a_of_their_own():
+    far = jnp.array([-3.0, 3.0])
+    params = {"lora": {"a": far}, "list": [far], "neurons": {"k_u": far, "inner": {"b": far}}}
+    projected = optimizer.project_to_boxes(params)
+    assert projected["neurons"]["k_u"].tolist() == [0, 1]
+    for leaf in (projected["lora"]["a"], projected["list"][0], projected["neurons"]["inner"]["b"]):
+        assert leaf.tolist() == far.tolist()
+
+
 def test_boxes_may_not_hide_nan():
-    assert jnp.isnan(optimizer.project_to_boxes({"a": jnp.array([jnp.nan])})["a"]).all()
+    assert jnp.isnan(optimizer.project_to_boxes({"k_u": jnp.array([jnp.nan])})["k_u"]).all()
 
 
 @pytest.mark.parametrize("factor", [0.0, 1.0])

@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from seadlif_jax.config import to_json
 from seadlif_jax.run import MetricsLog, Run, RunError, write_atomically
 
 ROWS = [{"epoch": epoch, "train_loss": 1 / (3 * epoch), "seconds": 0.1} for epoch in range(1, 5)]
@@ -21,7 +22,7 @@ def test_metrics_are_read_back_to_the_last_bit(log):
     assert log.path.read_text().startswith("epoch,train_loss,seconds\n")
 
 
-@pytest.mark.parametrize("kept", [0, 1, 3, 4])
+@pytest.mark.parametrize("kept", [2, 3, 4])
 def test_rows_after_the_last_checkpoint_are_dropped(log, kept):
     log.keep(kept)
     for row in ROWS[kept:]:
@@ -37,30 +38,46 @@ def test_a_row_cut_off_in_writing_is_dropped(log):
     assert log.read() == ROWS
 
 
-def test_lost_rows_are_noticed(log):
-    with pytest.raises(RunError, match=r"metrics.csv has lost rows: the checkpoint is of epoch 5"):
+def test_lost_or_damaged_rows_are_noticed_and_left_alone(log):
+    with pytest.raises(RunError, match=r"metrics.csv is damaged: it must have a row for every epoch up to 5"):
         log.keep(5)
+    content = log.path.read_text()
+    damaged = content.replace("\n2,", "\n7,"), content.replace("0.1\n", "x\n"), content.replace("epoch,", "epcoh,")
+    for text in damaged:
+        assert text != content
+        log.path.write_text(text)
+        with pytest.raises(RunError, match="damaged"):
+            log.keep(4)
+        assert log.path.read_text() == text
     log.path.unlink()
-    with pytest.raises(RunError, match="lost rows"):
+    with pytest.raises(RunError, match="damaged"):
         log.keep(1)
+
+
+def test_rows_without_their_checkpoint_are_not_thrown_away(log):
+    with pytest.raises(RunError, match="has 4 rows, but the last checkpoint is of epoch 1"):
+        log.keep(1)
+    assert log.read() == ROWS
 
 
 def test_a_run_is_found_again_with_the_same_config(tmp_path, tiny_config):
     run = Run(tmp_path / "new" / "run", tiny_config)
     assert not run.folder.exists()  # nothing is made before it is needed
-    run.create()
-    result = run.finish(test={"accuracy": 0.5})
+    with run.held():
+        result = run.finish(test={"accuracy": 0.5}, protocol="none", best_epoch=1)
     assert Run(run.folder, tiny_config).result() == json.loads((run.folder / "result.json").read_text()) == result
 
 
 def test_data_may_move_between_sessions(tmp_path, tiny_config):
-    Run(tmp_path, tiny_config).create()
+    with Run(tmp_path, tiny_config).held():
+        pass
     tiny_config.data.dir = "elsewhere"
     Run(tmp_path, tiny_config)
 
 
 def test_the_run_of_another_config_is_refused_and_left_alone(tmp_path, tiny_config):
-    Run(tmp_path, tiny_config).create()
+    with Run(tmp_path, tiny_config).held():
+        pass
     before = (tmp_path / "config.json").read_bytes()
     tiny_config.model.hidden = (9, 9)
     with pytest.raises(RunError, match=r"another config \(config.model.hidden: \[8\] -> \[9, 9\]\); choose another"):
@@ -68,11 +85,27 @@ def test_the_run_of_another_config_is_refused_and_left_alone(tmp_path, tiny_conf
     assert (tmp_path / "config.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["metrics.csv", "result.json", "checkpoints"])
-def test_results_of_unknown_origin_are_refused(tmp_path, tiny_config, name):
+@pytest.mark.parametrize("name", ["metrics.csv", "result.json", "checkpoints", "curves.png", "thesis.tex"])
+def test_a_folder_with_files_of_unknown_origin_is_refused(tmp_path, tiny_config, name):
     (tmp_path / name).touch()
     with pytest.raises(RunError, match=f"holds {name} but no config.json"):
         Run(tmp_path, tiny_config)
+
+
+def test_a_folder_in_use_is_refused_until_it_is_let_go(tmp_path, tiny_config):
+    first, second = (Run(tmp_path, tiny_config) for _ in range(2))
+    with first.held(), pytest.raises(RunError, match="in use by another process"), second.held():
+        pass
+    with Run(tmp_path, tiny_config).held():
+        pass
+
+
+def test_a_config_is_written_once(tmp_path, tiny_config):
+    with Run(tmp_path, tiny_config).held():
+        before = (tmp_path / "config.json").read_bytes()
+    tiny_config.data.dir = "elsewhere"
+    with Run(tmp_path, tiny_config).held():
+        assert (tmp_path / "config.json").read_bytes() == before
 
 
 def test_a_file_is_no_folder(tmp_path, tiny_config):
@@ -81,16 +114,25 @@ def test_a_file_is_no_folder(tmp_path, tiny_config):
         Run(tmp_path / "file", tiny_config)
 
 
-def test_a_damaged_config_is_refused(tmp_path, tiny_config):
-    (tmp_path / "config.json").write_text('{"seed": ')
+@pytest.mark.parametrize("content", ['{"seed": ', "[]", "3"])
+def test_a_damaged_config_is_refused(tmp_path, tiny_config, content):
+    (tmp_path / "config.json").write_text(content)
     with pytest.raises(RunError, match=r"config.json is damaged"):
         Run(tmp_path, tiny_config)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]"])
+def test_a_damaged_result_is_refused(tmp_path, tiny_config, content):
+    (tmp_path / "result.json").write_text(content)
+    (tmp_path / "config.json").write_text(to_json(tiny_config))
+    with pytest.raises(RunError, match=r"result.json is damaged"):
+        Run(tmp_path, tiny_config).result()
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path, tiny_config):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot write to"):
-        Run(tmp_path / "file" / "below", tiny_config).create()
+        Run(tmp_path / "file" / "below", tiny_config).held().__enter__()
 
 
 def test_writing_replaces_the_whole_file_and_leaves_nothing_else(tmp_path):

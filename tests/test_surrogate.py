@@ -45,8 +45,10 @@ def test_slope_and_c_may_be_traced_and_get_no_gradient():
     np.testing.assert_allclose(sensitivities, [0.5, 1.0])
 
 
-def test_spikes_have_the_dtype_of_the_membrane():
-    assert spike_function()(jnp.ones(2, jnp.bfloat16)).dtype == jnp.bfloat16
+def test_spikes_and_gradients_have_the_dtype_of_the_membrane():
+    v = jnp.ones(2, jnp.bfloat16)
+    spike = spike_function(slope=jnp.float32(5), c=jnp.float32(0.4))
+    assert spike(v).dtype == jax.grad(lambda v: spike(v).sum())(v).dtype == jnp.bfloat16
 
 
 def test_an_unknown_surrogate_is_refused_by_name():

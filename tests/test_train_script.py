@@ -94,7 +94,8 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path):
 
     # Once more, now that it is finished: the same result at once, nothing trained.
     again = run(*tiny, interrupted)
-    assert again.stdout.splitlines() == finished.stdout.splitlines()[-2:]
+    assert again.stdout.startswith("already finished on ")
+    assert again.stdout.splitlines()[1:] == finished.stdout.splitlines()[-2:]
 
 
 @pytest.mark.parametrize("variant", ["", ":lif,quick", ":ef_adlif"])
@@ -128,6 +129,7 @@ def test_ecg_trains_from_the_command_line(tmp_path, variant):
     [
         ((), "--config is missing"),
         (("--config=configs/none.py",), "No such file or directory: 'configs/none.py'"),
+        (("--config=configs/variants.py",), "no attribute 'get_config'"),
         (("--config=configs/bsd.py:qick",), "unknown variant 'qick'; known are neuron: se_adlif"),
         (("--config=configs/bsd.py:lif,ef_adlif",), "two values for neuron: lif and ef_adlif"),
         ((QUICK, "extra"), "'extra': not understood"),
@@ -161,6 +163,23 @@ def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path, arguments, message
     assert message in error
     assert "Traceback" not in result.stderr
     assert not workdir.exists()
+
+
+@pytest.mark.parametrize("damage", ["NaN", "truncated"])
+def test_damaged_data_gets_one_line_and_leaves_nothing(tmp_path, damage):
+    (tmp_path / "QTDB").mkdir()
+    for name in ("train", "test"):
+        arrays = {"x": np.full((24, 40, 4), np.nan), "y": np.zeros((24, 40, 6))}
+        path = tmp_path / "QTDB" / f"QTDB_{name}.mat"
+        scipy.io.savemat(path, arrays)
+        if damage == "truncated":
+            path.write_bytes(path.read_bytes()[:300])
+    result = run("--config=configs/ecg.py", f"--config.data.dir={tmp_path}", f"--workdir={tmp_path / 'run'}")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert "QTDB_train.mat" in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_workdir_of_another_run_is_left_alone(tmp_path):

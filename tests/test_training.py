@@ -2,15 +2,18 @@ import json
 import sys
 import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from data import bsd
-from seadlif_jax import training
+from seadlif_jax import readout, training
+from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.config import ConfigError
-from seadlif_jax.run import MetricsLog
-from seadlif_jax.training import DivergenceError, train_and_evaluate
+from seadlif_jax.dataset import to_device
+from seadlif_jax.run import MetricsLog, Run, RunError
+from seadlif_jax.training import DivergenceError, load_network, train_and_evaluate
 
 
 def test_a_run_leaves_what_it_promises(tmp_path, tiny_config, capsys):
@@ -109,6 +112,65 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(tmp_pa
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
     assert len(MetricsLog(tmp_path / "metrics.csv").read()) == 2
     assert not (tmp_path / "result.json").exists()
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", ["before the row", "before the save", "during the save"])
+def test_a_run_killed_at_any_moment_of_an_epoch_continues_to_the_same_numbers(
+    tmp_path, tiny_config, monkeypatch, moment
+):
+    """With a plateau schedule, whose state must be restored too."""
+    tiny_config.num_epochs = 6
+    tiny_config.optimizer.plateau_factor = 0.5
+    tiny_config.optimizer.learning_rate = 0.05
+    whole = train_and_evaluate(tiny_config, tmp_path / "whole")
+
+    save, append = Checkpoints.save, MetricsLog.append
+
+    def killed_save(self, state):
+        if state.epoch == 4 and moment == "before the save":
+            raise Killed
+        save(self, state)
+        if state.epoch == 4:
+            raise Killed
+
+    def killed_append(self, row):
+        if row["epoch"] == 4 and moment == "before the row":
+            raise Killed
+        append(self, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", killed_save)
+        patch.setattr(MetricsLog, "append", killed_append)
+        with pytest.raises(Killed):
+            train_and_evaluate(tiny_config, tmp_path / "killed")
+    resumed = train_and_evaluate(tiny_config, tmp_path / "killed")
+
+    assert resumed["test"] == whole["test"]
+    assert resumed["validation"] == whole["validation"]
+    rows = [MetricsLog(tmp_path / name / "metrics.csv").read() for name in ("whole", "killed")]
+    for ours, theirs in zip(*rows, strict=True):
+        assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
+    assert rows[0][-1]["learning_rate"] < 0.05
+
+
+def test_a_trained_network_can_be_loaded(tmp_path, tiny_config):
+    result = train_and_evaluate(tiny_config, tmp_path)
+    network, variables = load_network(tmp_path)
+    test = to_device(bsd.load(tiny_config).test)
+    batch = test.take(jnp.arange(test.size))
+    sums = readout.classification(network.apply(variables, batch.inputs), batch.block_index, batch.targets, "softmax")
+    assert float(sums.mean_loss()) == pytest.approx(result["test"]["loss"], rel=1e-5)
+
+
+def test_a_folder_without_a_trained_network_is_refused(tmp_path, tiny_config):
+    with pytest.raises(RunError, match="holds no run"):
+        load_network(tmp_path)
+    with Run(tmp_path, tiny_config).held(), pytest.raises(RunError, match="no checkpoint yet"):
+        load_network(tmp_path)
 
 
 def test_calls_grow_to_about_a_second_and_cover_every_step_once(monkeypatch):
