@@ -33,14 +33,21 @@ def command(*arguments):
     return [sys.executable, "train.py", *arguments]
 
 
-def run(*arguments):
-    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+def run(*arguments, **options):
+    return subprocess.run(
+        command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, **options
+    )
+
+
+def own_compiler():
+    """The environment of a process that compiles for itself, as a user's does after an interruption."""
+    return {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
 
 
 def interrupt(how, after_epoch, *arguments):
     """Starts a run and sends it a signal once it reports an epoch; returns its exit status."""
     process = subprocess.Popen(
-        command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=own_compiler()
     )
     with process:
         for line in process.stdout:
@@ -73,12 +80,12 @@ def metrics_without_time(workdir):
 
 def test_an_interrupted_run_continues_to_the_same_bits(tmp_path):
     tiny = (QUICK, *TINY, f"--config.num_epochs={EPOCHS}")
-    assert run(*tiny, f"--workdir={tmp_path / 'whole'}").returncode == 0
+    assert run(*tiny, f"--workdir={tmp_path / 'whole'}", env=own_compiler()).returncode == 0
 
     interrupted = f"--workdir={tmp_path / 'interrupted'}"
     assert interrupt(signal.SIGKILL, 3, *tiny, interrupted) == -signal.SIGKILL
     assert interrupt(signal.SIGINT, 7, *tiny, interrupted) == 1
-    finished = run(*tiny, interrupted)
+    finished = run(*tiny, interrupted, env=own_compiler())
     assert finished.returncode == 0
     assert "continuing after epoch" in finished.stdout
 
