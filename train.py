@@ -6,6 +6,7 @@ The run's results, pictures and checkpoints are left in DIR, by default runs/<ta
 command again continues an interrupted run.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ def _reason(error: Exception) -> str:
     lines = str(message).strip().splitlines()
     text = lines[-1] if "Traceback" in str(message) else " ".join(" ".join(lines).split())
     text = text.removeprefix("seadlif_jax.config.ConfigError: ")
+    text = text.partition("Attempted [Relative path]: ")[2] or text
     return f"unknown config field {text}" if "Did you mean" in text and "flag" not in text else text
 
 
@@ -65,7 +67,10 @@ def main(_: Sequence[str]) -> None:
     try:
         result = train_and_evaluate(config, workdir)
     except KeyboardInterrupt:
-        sys.exit(f"interrupted; the same command continues the run in {workdir}")
+        print(f"interrupted; the same command continues the run in {workdir}", file=sys.stderr, flush=True)
+        # Saves are complete by now, but a computation may still be under way, and the interpreter cannot be taken down
+        # under it.
+        os._exit(130)
     except (CheckpointError, ConfigError, DataError, DatasetError, DivergenceError, OSError, RunError) as error:
         sys.exit(f"error: {error}")
     if result["finished"] < started:

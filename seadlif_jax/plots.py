@@ -101,7 +101,7 @@ def _inputs(ax: Axes, inputs: np.ndarray) -> None:
     ax.plot(time[positive], channels[positive], "|", color=BLACK, markersize=4)
     ax.plot(time[~positive], channels[~positive], "|", color=VERMILION, markersize=4)
     _raster_axis(ax, "channel", inputs.shape[1])
-    ax.set_title("input" if positive.all() else "input (black: +1, red: -1)")
+    ax.set_title("input" if positive.all() else "input (black: +1, orange: -1)")
 
 
 def _spikes(ax: Axes, spikes: np.ndarray, title: str) -> None:
@@ -115,7 +115,8 @@ def _spikes(ax: Axes, spikes: np.ndarray, title: str) -> None:
 def _traces(ax: Axes, state: Mapping[str, np.ndarray], name: str) -> None:
     """Membrane potential or adaptation current of two neurons that spike about as often as their layer's mean."""
     counts = state["z"].sum(axis=0)
-    neurons = np.argsort(np.abs(counts - counts.mean()), kind="stable")[:2]
+    distance = np.where(counts > 0, np.abs(counts - counts.mean()), np.inf)  # silent neurons last
+    neurons = np.argsort(distance, kind="stable")[:2]
     for row, (neuron, colour) in enumerate(zip(neurons, (ORANGE, GREEN), strict=False)):
         ax.plot(state[name][:, neuron], color=colour, linewidth=1, label=f"neuron {neuron}")
         if name == "u":

@@ -17,7 +17,10 @@ from seadlif_jax.dataset import Dataset, Samples, load_dataset, to_device
 from seadlif_jax.network import Network
 from seadlif_jax.program import Hyperparameters, Program, TrainState, build_network, no_sums
 from seadlif_jax.progress import Progress
+from seadlif_jax.readout import IGNORED, aggregate
 from seadlif_jax.run import Run, RunError, read_config
+
+RASTER_CANDIDATES = 16
 
 
 class DivergenceError(RuntimeError):
@@ -33,7 +36,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
     Raises:
       ConfigError: a field is unknown, missing or out of range.
       DatasetError: the loader's data breaks the contract (and what the loader itself raises).
-      RunError: `workdir` holds another run, or files that are none.
+      RunError: `workdir` holds another run, or files that are none; or another process uses it.
+      CheckpointError: the checkpoint in it is damaged.
       DivergenceError: the loss is not finite; the checkpoints before it are kept.
     """
     validate(config)
@@ -163,9 +167,13 @@ def _refuse_divergence(epoch: int, metrics: dict[str, float]) -> None:
 
 
 def _save_raster(config: ConfigDict, hyper: Hyperparameters, state: TrainState, test: Samples, path: Path) -> None:
-    """A picture of the best network at work on the first test sample."""
+    """A picture of the best network at work: on the first test sample it gets right, or else on the first of all."""
     network = build_network(config, hyper)
     variables = {"params": state.best.params, "constants": state.constants}
-    sample = test.take(jnp.arange(1))
-    outputs, states = jax.jit(lambda inputs: network.apply(variables, inputs, method="trace"))(sample.inputs)
-    plots.save_raster(sample, outputs, states, config.model.aggregation, path)
+    samples = test.take(jnp.arange(min(RASTER_CANDIDATES, test.size)))
+    outputs, states = jax.jit(lambda inputs: network.apply(variables, inputs, method="trace"))(samples.inputs)
+    scores = aggregate(outputs, samples.block_index, samples.targets.shape[1] - 1, config.model.aggregation)
+    right = (scores.argmax(axis=-1) == samples.targets) | (samples.targets == IGNORED)
+    chosen = int(right.all(axis=1).argmax())
+    samples, outputs, states = jax.tree.map(lambda array: array[chosen : chosen + 1], (samples, outputs, states))
+    plots.save_raster(samples, outputs, states, config.model.aggregation, path)
