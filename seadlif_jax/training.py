@@ -1,7 +1,7 @@
 """Training from a config to a finished run: the loop around the compiled functions of `program`."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from seadlif_jax import plots
 from seadlif_jax.checkpoint import Checkpoints, Variables
 from seadlif_jax.config import validate
 from seadlif_jax.dataset import Dataset, Samples, load_dataset, to_device
+from seadlif_jax.interrupt import deferred_interrupt
 from seadlif_jax.network import Network
 from seadlif_jax.program import Hyperparameters, Program, TrainState, build_network, no_sums
 from seadlif_jax.progress import Progress
@@ -46,8 +47,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
     if result is not None:
         return result
     dataset = load_dataset(config)
-    with run.held():
-        return _train_and_test(config, run, dataset)
+    with run.held(), deferred_interrupt() as check_interrupt:
+        return _train_and_test(config, run, dataset, check_interrupt)
 
 
 def load_network(workdir: str | Path) -> tuple[Network, Variables]:
@@ -68,7 +69,9 @@ def load_network(workdir: str | Path) -> tuple[Network, Variables]:
         return network, checkpoints.restore_best({"constants": {}, **like})
 
 
-def _train_and_test(config: ConfigDict, run: Run, dataset: Dataset) -> dict[str, Any]:
+def _train_and_test(
+    config: ConfigDict, run: Run, dataset: Dataset, check_interrupt: Callable[[], None]
+) -> dict[str, Any]:
     program, hyper = Program(config), Hyperparameters.from_config(config)
     train, validation, test = map(to_device, (dataset.train, dataset.validation, dataset.test))
     with Checkpoints(run.folder / "checkpoints", config) as checkpoints:
@@ -76,7 +79,7 @@ def _train_and_test(config: ConfigDict, run: Run, dataset: Dataset) -> dict[str,
         run.metrics.keep(int(state.epoch))
         if 0 < state.epoch < config.num_epochs:
             print(f"continuing after epoch {state.epoch}", flush=True)
-        state = _train(program, state, hyper, train, validation, run, checkpoints)
+        state = _train(program, state, hyper, train, validation, run, checkpoints, check_interrupt)
 
     evaluate = jax.jit(program.evaluate)
     best = state.best
@@ -105,6 +108,7 @@ def _train(
     validation: Samples,
     run: Run,
     checkpoints: Checkpoints,
+    check_interrupt: Callable[[], None],
 ) -> TrainState:
     """Runs the epochs that are left, each with a row of metrics, a checkpoint and a line of output."""
     train_steps, end_epoch = jax.jit(program.train_steps), jax.jit(program.end_epoch)
@@ -119,6 +123,7 @@ def _train(
                 new_state, sums = train_steps(new_state, sums, hyper, train, first, stop)
                 jax.block_until_ready(sums)
                 progress.steps_done(stop - first)
+                check_interrupt()
             new_state, metrics = end_epoch(new_state, sums, hyper, validation)
             values = {name: float(value) for name, value in metrics.items()}
             epoch = int(new_state.epoch)
