@@ -251,9 +251,8 @@ class Network(nn.Module):
         """Predictions of every step; from step `feedback_from` on, the input is the network's own, detached output."""
         dropout_key = self._dropout_key(dropout_key)
         layers = self._bind(inputs.shape[-1])
-        step = functools.partial(self._step, layers)
         outputs = unroll_steps(
-            lambda state, x, t: step(state, x, dropout_key, t),
+            lambda state, x, t: self._step(layers, state, x, dropout_key, t),
             self.initial_state(len(inputs)),
             time_major(inputs).astype(layers[0].kernel.dtype),
             feedback_from,

@@ -48,7 +48,7 @@ class Run:
     def result(self) -> dict[str, Any] | None:
         """What a finished run found, or None."""
         path = self.folder / "result.json"
-        return _read_json(path, needed=("test", "protocol", "best_epoch")) if path.exists() else None
+        return _read_json(path, needed=("test", "protocol", "best_epoch", "finished")) if path.exists() else None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
