@@ -27,10 +27,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.num_classes = 6
     config.data.validation = "held_out"
     config.data.validation_fraction = 0.05  # of the training recordings
+    config.data.step_ms = 4.0
 
     config.model.neuron = neuron
     config.model.hidden = (36,) if choice["depth"] == "one_layer" else (36, 36)
-    config.model.tau_u = (5.0, 25.0)  # steps of 4 ms: the recordings have 250 samples a second
+    config.model.tau_u = (5.0, 25.0)
     config.model.tau_w = (60.0, 300.0)
     config.model.q = 60.0 if neuron == "ef_adlif" else 120.0
     config.model.tau_out = (3.0, 3.0)

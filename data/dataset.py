@@ -41,17 +41,33 @@ class Dataset(NamedTuple):
     protocol: str
 
 
-def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """Splits at random into `(kept, held out)`, the held-out part of `round(fraction * samples)`.
+def draw_samples(num_samples: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of samples `(kept, held out)`, the latter `round(fraction * num_samples)` drawn at random.
 
     Raises:
       DataError: one of the parts would be empty.
     """
-    order = np.random.default_rng(seed).permutation(len(split.inputs))
-    held_out = round(fraction * len(order))
-    if not 0 < held_out < len(order):
+    order = np.random.default_rng(seed).permutation(num_samples)
+    held_out = round(fraction * num_samples)
+    if not 0 < held_out < num_samples:
         raise DataError(
-            f"config.data.validation_fraction = {fraction} holds {held_out} of {len(order)} training samples out; "
+            f"config.data.validation_fraction = {fraction} holds {held_out} of {num_samples} training samples out; "
             "at least one must be held out, and one kept"
         )
-    return split.take(np.sort(order[held_out:])), split.take(np.sort(order[:held_out]))
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def draw_groups(groups: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of samples `(kept, held out)`, the latter all those of `count` groups (speakers) drawn at random.
+
+    Raises:
+      DataError: one of the parts would be empty.
+    """
+    names = np.unique(groups)
+    if not 0 < count < len(names):
+        raise DataError(
+            f"config.data.validation_speakers = {count}: there are {len(names)} speakers in the training file; at "
+            "least one must be held out, and one kept"
+        )
+    held_out = np.isin(groups, np.random.default_rng(seed).choice(names, count, replace=False))
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 
-from data.dataset import DataError, Dataset, Split, hold_out
+from data.dataset import DataError, Dataset, Split, draw_samples
 
 FOLDER = "QTDB"
 NUM_CHANNELS = 4
@@ -40,10 +40,11 @@ def load(config: Any) -> Dataset:
         raise DataError(f"config.data.num_classes = {data.num_classes}: ECG has {NUM_CLASSES} classes")
 
     train_file, test_file = find_files(data.dir)
-    train, validation = hold_out(read(train_file), data.validation_fraction, data.seed)
+    train = read(train_file)
+    kept, held_out = draw_samples(len(train.inputs), data.validation_fraction, data.seed)
     return Dataset(
-        train=train,
-        validation=validation,
+        train=train.take(kept),
+        validation=train.take(held_out),
         test=read(test_file),
         protocol=f"best epoch on {100 * data.validation_fraction:g} % of the training recordings, held out at random",
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from data.dataset import Dataset, Split, hold_out
+from data.dataset import DataError, Dataset, Split, draw_groups, draw_samples
 from seadlif_jax.config import ConfigError
 from seadlif_jax.dataset import DatasetError, load_dataset, to_device
 
@@ -132,13 +132,24 @@ def test_data_stays_compact_on_the_device_and_batches_are_int32():
     np.testing.assert_array_equal(batch.inputs, split.inputs[[3, 1]])
 
 
-def test_hold_out_splits_without_overlap_and_by_seed():
-    split = good_split()._replace(inputs=np.arange(20)[:, None, None] * np.ones((20, 9, 4)))
-    kept, held_out = hold_out(split, 0.2, seed=1)
-    ids = [set(part.inputs[:, 0, 0].tolist()) for part in (kept, held_out)]
-    assert len(ids[0]) == 16
-    assert len(ids[1]) == 4
-    assert ids[0] | ids[1] == set(range(20))
-    again, other = hold_out(split, 0.2, seed=1)[1], hold_out(split, 0.2, seed=2)[1]
-    assert np.array_equal(held_out.inputs, again.inputs)
-    assert not np.array_equal(held_out.inputs, other.inputs)
+def test_samples_are_held_out_without_overlap_and_by_seed():
+    kept, held_out = draw_samples(20, 0.2, seed=1)
+    assert len(held_out) == 4
+    assert sorted([*kept, *held_out]) == list(range(20))
+    assert np.array_equal(held_out, draw_samples(20, 0.2, seed=1)[1])
+    assert not np.array_equal(held_out, draw_samples(20, 0.2, seed=2)[1])
+
+
+def test_groups_are_held_out_whole_and_by_seed():
+    speakers = np.tile([0, 3, 4, 7, 11], 6)
+    kept, held_out = draw_groups(speakers, 2, seed=1)
+    assert sorted([*kept, *held_out]) == list(range(30))
+    assert len(set(speakers[held_out])) == 2
+    assert set(speakers[kept]).isdisjoint(speakers[held_out])
+    assert len({tuple(draw_groups(speakers, 2, seed)[1]) for seed in range(10)}) > 1
+
+
+@pytest.mark.parametrize("count", [0, 5, 6, -1])
+def test_a_part_without_groups_is_refused(count):
+    with pytest.raises(DataError, match=f"config.data.validation_speakers = {count}: there are 5 speakers"):
+        draw_groups(np.arange(5), count, seed=0)

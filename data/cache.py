@@ -1,0 +1,94 @@
+"""A folder of files that are expensive to make, each made once.
+
+An entry is a folder with a name of its own for every key. It appears whole or not at all: it is written under another
+name and then renamed, one process at a time, so that two runs may start at once, and one may be killed half-way. What
+is read is compared with checksums taken when it was written; a damaged entry is made anew.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from data.dataset import DataError
+
+MANIFEST = "manifest.json"  # key, and checksum of every file
+
+
+def cached(cache: Path, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+    """The folder of the entry for `key`, in which `make(folder)` has written its files.
+
+    Args:
+      cache: folder of all entries, made if need be.
+      name: the beginning of the entry's name, for people who look into the cache.
+      key: all that the content depends on, as JSON has it.
+      make: writes the content; called only if the entry is not there.
+
+    Raises:
+      DataError: the cache cannot be written to (and what `make` raises).
+    """
+    entry = cache / f"{name}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}"
+    if _is_whole(entry):
+        return entry
+    try:
+        with _locked(entry):
+            # Another process may have made it in the meantime.
+            if not _is_whole(entry):
+                _make(entry, key, make)
+    except OSError as error:
+        raise DataError(
+            f"cannot write to the cache {cache} ({error.strerror or error}); make room there, or choose another folder "
+            "by --config.data.cache_dir"
+        ) from error
+    return entry
+
+
+def _make(entry: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> None:
+    shutil.rmtree(entry, ignore_errors=True)  # damaged
+    partial = entry.with_name(f"{entry.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial.mkdir()
+    try:
+        make(partial)
+        manifest = {"key": key, "checksums": _checksums(partial)}
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
+        partial.rename(entry)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_whole(entry: Path) -> bool:
+    try:
+        return json.loads((entry / MANIFEST).read_text())["checksums"] == _checksums(entry)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    return {file.name: _checksum(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
+
+
+def _checksum(file: Path) -> int:
+    checksum = 0
+    with file.open("rb") as content:
+        while block := content.read(2**22):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+@contextlib.contextmanager
+def _locked(entry: Path) -> Iterator[None]:
+    """Waits until no other process holds this lock; a process that dies gives it back."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with entry.with_name(f".{entry.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process that is making {entry}", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

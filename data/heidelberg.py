@@ -1,0 +1,115 @@
+"""What the loaders of the Heidelberg data sets share: SHD (digits) and SSC (speech commands)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data import recordings
+from data.dataset import DataError, Dataset, Split, draw_groups, draw_samples
+from data.download import download
+from data.events import Binning
+
+# Of `config.data`, beyond those that all tasks share.
+FIELDS = ("cache_dir", "ignore_first_steps", "num_channels", "pad_to", "validation_fraction", "validation_speakers")
+
+
+def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
+    """Finds the files of a data set or downloads them, bins their events, and splits as `config.data.validation` says.
+
+    - "official": the best epoch is selected on the official validation file, where there is one;
+    - "held_out": on a random `validation_fraction` of the training recordings;
+    - "held_out_speakers": on all training recordings of `validation_speakers` speakers, drawn at random;
+    - "test": on the test set itself, as in the authors' default: its accuracy is then not that of unseen data.
+
+    Args:
+      config: of its `data`, the fields `dir`, `seed`, `step_ms` (width of a bin), `validation`, and `FIELDS`.
+      name: of the data set, as tonic has it.
+      files: of the splits "train", "test", and "valid" if there is an official one.
+
+    Raises:
+      DataError: a file is missing and cannot be downloaded, damaged or foreign; or a field is out of range.
+    """
+    data = config.data
+    _check_fields(data, official="valid" in files)
+    needed = ("train", "valid", "test") if data.validation == "official" else ("train", "test")
+    files_read = {split: recordings.read(find(data.dir, name, split, files[split])) for split in needed}
+    # Drawn before the events are binned: what is wrong with the protocol shows at once.
+    kept, held_out, protocol = _protocol(data, files_read["train"])
+    splits = {split: _bin(file, data) for split, file in files_read.items()}
+    return Dataset(
+        train=splits["train"].take(kept),
+        validation=splits["train"].take(held_out) if held_out is not None else splits[data.validation],
+        test=splits["test"],
+        protocol=f"best epoch on {protocol}",
+    )
+
+
+def find(folder: str, name: str, split: str, file: str) -> Path:
+    """The path of a file: `folder/name/file`, `folder/file`, or beside `folder` if that is a file itself.
+
+    If there is none, it is downloaded to the first of these, which is where tonic keeps it.
+    """
+    given = Path(folder).expanduser()
+    if given.suffix == ".h5":
+        path = given.with_name(file)
+    else:
+        path = given / file if (given / file).is_file() else given / name / file
+    if not path.is_file():
+        download(path, name, split)
+    return path
+
+
+def _protocol(data: Any, train: recordings.Recordings) -> tuple[Any, np.ndarray | None, str]:
+    """The training recordings to keep, those to hold out (if any), and the protocol in words."""
+    if data.validation == "official":
+        return slice(None), None, "the official validation file"
+    if data.validation == "test":
+        return slice(None), None, "the test set itself, as the authors select it"
+    if data.validation == "held_out":
+        kept, held_out = draw_samples(len(train.labels), data.validation_fraction, data.seed)
+        return kept, held_out, f"{100 * data.validation_fraction:g} % of the training recordings, held out at random"
+    if train.speakers is None:
+        raise DataError(f"{train.path} does not say who speaks; choose another config.data.validation")
+    kept, held_out = draw_groups(train.speakers, data.validation_speakers, data.seed)
+    names = ", ".join(map(str, np.unique(train.speakers[held_out])))
+    return kept, held_out, f"the training recordings of speakers {names}, held out"
+
+
+def _bin(file: recordings.Recordings, data: Any) -> Split:
+    """One block a recording: its own steps but the first ones. Those that longer recordings have more are block 0."""
+    binning = Binning(recordings.NUM_UNITS, data.num_channels, int(data.step_ms))
+    counts, num_steps = recordings.frames(file.path, binning, data.pad_to, Path(data.cache_dir).expanduser())
+    if data.ignore_first_steps >= num_steps.min():
+        raise DataError(
+            f"config.data.ignore_first_steps = {data.ignore_first_steps} leaves nothing of the shortest recording of "
+            f"{file.path}, which has {num_steps.min()} steps"
+        )
+    step = np.arange(counts.shape[1])
+    block_index = (step >= data.ignore_first_steps) & (step < num_steps[:, None])
+    return Split(
+        inputs=counts,
+        targets=np.stack([np.full(len(counts), -1), file.labels], axis=1).astype(np.int32),
+        block_index=block_index.astype(np.uint8),
+    )
+
+
+def _check_fields(data: Any, official: bool) -> None:
+    def is_whole(value: Any, low: int, high: float = np.inf) -> bool:
+        return (
+            isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0 and low <= value <= high
+        )
+
+    protocols = (*(("official",) if official else ()), "held_out", "held_out_speakers", "test")
+    requirements = {
+        "step_ms": (is_whole(data.step_ms, 1), "a whole number of milliseconds, the width of a bin"),
+        "num_channels": (is_whole(data.num_channels, 1, recordings.NUM_UNITS), f"in 1..{recordings.NUM_UNITS}"),
+        "pad_to": (is_whole(data.pad_to, 0), "a number of steps"),
+        "ignore_first_steps": (is_whole(data.ignore_first_steps, 0), "a number of steps"),
+        "cache_dir": (isinstance(data.cache_dir, str) and data.cache_dir != "", "a folder"),
+        "validation": (data.validation in protocols, f"one of {', '.join(protocols)}"),
+    }
+    for name, (satisfied, requirement) in requirements.items():
+        if not satisfied:
+            raise DataError(f"config.data.{name} = {getattr(data, name)!r}: it must be {requirement}")

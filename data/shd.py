@@ -1,0 +1,18 @@
+"""Spiking Heidelberg Digits (SHD): spoken digits as events of 700 cochlear channels, 20 classes.
+
+The digits 0 to 9 in English and German, 8,156 training and 2,264 test recordings; two of the twelve speakers are heard
+only in the test file. (Cramer, Stradmann, Schemmel & Zenke, IEEE Trans. Neural Netw. Learn. Syst. 33, 2022.)
+"""
+
+from typing import Any
+
+from data import heidelberg
+from data.dataset import Dataset
+
+FIELDS = heidelberg.FIELDS
+FILES = {"train": "shd_train.h5", "test": "shd_test.h5"}
+
+
+def load(config: Any) -> Dataset:
+    """Reads or downloads `SHD/shd_train.h5` and `SHD/shd_test.h5` in `config.data.dir`: see `heidelberg.load`."""
+    return heidelberg.load(config, "SHD", FILES)

@@ -1,0 +1,18 @@
+"""Spiking Speech Commands (SSC): spoken words as events of 700 cochlear channels, 35 classes.
+
+75,466 training, 9,981 validation and 20,382 test recordings of many speakers, from Google's Speech Commands. (Cramer,
+Stradmann, Schemmel & Zenke, IEEE Trans. Neural Netw. Learn. Syst. 33, 2022.)
+"""
+
+from typing import Any
+
+from data import heidelberg
+from data.dataset import Dataset
+
+FIELDS = heidelberg.FIELDS
+FILES = {"train": "ssc_train.h5", "valid": "ssc_valid.h5", "test": "ssc_test.h5"}
+
+
+def load(config: Any) -> Dataset:
+    """Reads or downloads `SSC/ssc_train.h5`, `ssc_valid.h5`, `ssc_test.h5` in `config.data.dir`: see `heidelberg`."""
+    return heidelberg.load(config, "SSC", FILES)

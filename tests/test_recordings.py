@@ -1,0 +1,156 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data import recordings
+from data.dataset import DataError
+from data.events import Binning, bin_events, count_bins
+from data.recordings import CHUNK, frames, read
+from tests.recordings_file import random_events, write
+
+ROOT = Path(__file__).parent.parent
+SHD = Binning(num_units=700, num_channels=140, bin_ms=4)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "shd_train.h5"
+
+
+def test_a_file_is_read(path):
+    write(path, recordings=12, classes=3)
+    found = read(path)
+    assert found.labels.tolist() == [0, 1, 2] * 4
+    assert found.speakers.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    write(path, **{"extra/speaker": None})
+    assert read(path).speakers is None
+
+
+@pytest.mark.parametrize("num_recordings", [1, CHUNK, 2 * CHUNK + 1])
+def test_frames_are_all_recordings_binned_and_padded(path, tmp_path, num_recordings):
+    times, units = write(path, num_recordings)
+    counts, num_steps = frames(path, SHD, pad_to=200, cache=tmp_path / "cache")
+    bins = count_bins(times, SHD)
+    np.testing.assert_array_equal(num_steps, np.maximum(bins, 200))
+    assert counts.shape == (num_recordings, num_steps.max(), 140)
+    np.testing.assert_array_equal(counts, bin_events(times, units, SHD, num_steps.max()))
+
+
+def test_frames_come_from_the_cache_as_a_memory_map(path, tmp_path, monkeypatch):
+    write(path)
+    before = frames(path, SHD, 0, tmp_path / "cache")
+    monkeypatch.setattr(recordings, "_bin_file", None)
+    after = frames(path, SHD, 0, tmp_path / "cache")
+    assert isinstance(after.counts, np.memmap)
+    np.testing.assert_array_equal(before.counts, after.counts)
+    np.testing.assert_array_equal(before.num_steps, after.num_steps)
+
+
+def test_another_file_or_binning_is_binned_anew(path, tmp_path):
+    cache = tmp_path / "cache"
+    write(path)
+    first = frames(path, SHD, 0, cache)
+    assert frames(path, SHD._replace(bin_ms=8), 0, cache).counts.shape[1] < first.counts.shape[1]
+    assert frames(path, SHD._replace(num_channels=70), 0, cache).counts.shape[2] == 70
+    assert frames(path, SHD, 400, cache).counts.shape[1] == 400
+    os.utime(path, ns=(0, 0))
+    write(path, seed=1)
+    assert not np.array_equal(frames(path, SHD, 0, cache).counts, first.counts)
+
+
+def test_a_damaged_file_is_one_clear_error(path):
+    write(path)
+    content = path.read_bytes()
+    for damaged in (content[:500], content[: len(content) // 2], b"PK" + content[2:], b"", b"text"):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"shd_train.h5 is damaged, or not a file of event recordings"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"spikes/times": None}, "object 'times' doesn't exist"),
+        ({"labels": None}, "object 'labels' doesn't exist"),
+        ({"labels": np.zeros(5, int)}, "lengths spikes/times 12, spikes/units 12, labels 5"),
+        ({"labels": np.zeros(12)}, "labels are float64"),
+        ({"labels": np.zeros((12, 2), int)}, "labels are int64"),
+        ({"extra/speaker": np.zeros(3, int)}, "extra/speaker 3"),
+        ({"spikes/times": np.zeros((12, 7))}, "spikes/times holds float64, not arrays"),
+        ({"spikes/units": [np.zeros(3)] * 12}, "spikes/units holds float64, not arrays"),
+    ],
+)
+def test_a_file_of_another_format_is_one_clear_error(path, changes, message):
+    write(path, **changes)
+    with pytest.raises(DataError, match=f"shd_train.h5 is damaged, or not a file of event recordings.*{message}"):
+        read(path)
+
+
+def test_events_that_cannot_be_binned_name_the_recording_and_leave_no_cache(path, tmp_path):
+    times, units = random_events(np.random.default_rng(0), 2 * CHUNK)
+    units[CHUNK + 3][7] = 700
+    write(path, 2 * CHUNK, **{"spikes/times": times, "spikes/units": units})
+    with pytest.raises(DataError, match=rf"shd_train.h5: recording {CHUNK + 3}: an event is of unit 700"):
+        frames(path, SHD, 0, tmp_path / "cache")
+    times[CHUNK + 5] = times[CHUNK + 5][:0]
+    write(path, 2 * CHUNK, **{"spikes/times": times, "spikes/units": units})
+    with pytest.raises(DataError, match=rf"recording {CHUNK + 5}: it has no events"):
+        frames(path, SHD, 0, tmp_path / "cache")
+    assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
+
+
+# Bins a file slowly, so that it can be killed half-way.
+SLOW = """
+import sys, time
+from pathlib import Path
+from data import recordings
+from data.events import Binning
+fast = recordings.bin_events
+def slow(*args):
+    time.sleep(0.05)
+    return fast(*args)
+recordings.bin_events = slow
+recordings.frames(Path(sys.argv[1]), Binning(700, 140, 4), 250, Path(sys.argv[2]))
+print("done")
+"""
+
+
+def test_of_two_processes_on_an_empty_cache_one_may_be_killed(path, tmp_path):
+    num_recordings = 40 * CHUNK
+    times, units = write(path, num_recordings)
+    cache = tmp_path / "cache"
+    expected = bin_events(times, units, SHD, num_steps=300)
+
+    logs = [tmp_path / "first.log", tmp_path / "second.log"]
+    command = [sys.executable, "-c", SLOW, str(path), str(cache)]
+    processes = []
+    for log in logs:
+        with log.open("w") as output:
+            processes.append(subprocess.Popen(command, cwd=ROOT, stdout=output))
+
+    def half_way():
+        (counts,) = list(cache.glob("*.partial/counts.npy")) or [None]
+        waits = [log.read_text().startswith("waiting for another process") for log in logs]
+        return sum(waits) == 1 and counts and counts.stat().st_size > 5 * CHUNK * 250 * 140
+
+    while not half_way():
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.01)
+    writing, waiting = processes if "waiting" in logs[1].read_text() else reversed(processes)
+    writing.kill()
+    assert writing.wait() == -signal.SIGKILL
+
+    # The other one makes it anew, and whoever comes next reads it.
+    assert waiting.wait() == 0
+    assert sorted(log.read_text().endswith("done\n") for log in logs) == [False, True]
+    (entry,) = (folder for folder in cache.iterdir() if folder.is_dir())
+    assert not entry.name.endswith(".partial")
+    counts, num_steps = frames(path, SHD, 250, cache)
+    np.testing.assert_array_equal(num_steps, np.maximum(count_bins(times, SHD), 250))
+    np.testing.assert_array_equal(counts, expected[:, : counts.shape[1]])
