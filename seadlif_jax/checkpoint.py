@@ -29,7 +29,9 @@ class Checkpoints:
     def __init__(self, folder: Path, config: ConfigDict):
         self.folder = folder
         self._config = json.loads(to_json(config))
-        self._manager = ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(max_to_keep=1))
+        # Not created here: reading leaves nothing behind.
+        options = ocp.CheckpointManagerOptions(max_to_keep=1, create=False)
+        self._manager = ocp.CheckpointManager(folder, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -39,6 +41,7 @@ class Checkpoints:
 
     def save(self, state: TrainState) -> None:
         """Saves the state of an epoch, in the background."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         best: Variables = {"params": state.best.params, "constants": state.constants}
         self._manager.save(
             int(state.epoch),

@@ -171,6 +171,7 @@ def test_a_folder_without_a_trained_network_is_refused(tmp_path, tiny_config):
         load_network(tmp_path)
     with Run(tmp_path, tiny_config).held(), pytest.raises(RunError, match="no checkpoint yet"):
         load_network(tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_calls_grow_to_about_a_second_and_cover_every_step_once(monkeypatch):
