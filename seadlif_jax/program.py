@@ -5,12 +5,13 @@ An epoch runs over batches of a data set held on the device, in one call or in a
 """
 
 import enum
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, Num, PyTree
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import optimizer, readout
@@ -18,6 +19,9 @@ from seadlif_jax.dataset import Samples
 from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
 
 Metrics = dict[str, Float[Array, ""]]
+Inputs = Num[Array, "sample time channel"]
+# From the inputs of a batch and its number to what the network sees of it.
+ChangeInputs = Callable[[Inputs, Int[Array, ""]], Inputs]
 
 
 class Purpose(enum.IntEnum):
@@ -26,6 +30,7 @@ class Purpose(enum.IntEnum):
     PARAMETERS = 0
     ORDER = 1
     DROPOUT = 2
+    SHIFT = 3
 
 
 class Hyperparameters(NamedTuple):
@@ -209,25 +214,32 @@ class Program:
         return state._replace(epoch=state.epoch + 1, plateau=plateau, best=best), metrics
 
     def evaluate(
-        self, params: PyTree[Array], constants: PyTree[Array], hyper: Hyperparameters, split: Samples, prefix: str = ""
+        self,
+        params: PyTree[Array],
+        constants: PyTree[Array],
+        hyper: Hyperparameters,
+        split: Samples,
+        prefix: str = "",
+        change_inputs: ChangeInputs = lambda inputs, batch: inputs,
     ) -> Metrics:
         """Loss and accuracy (or MSE) over all samples of a split, every target weighing the same."""
         num_batches = -(-split.size // self.config.batch_size)
         batch_size = -(-split.size // num_batches)
 
-        def add_batch(total, start):
-            indices = start + jnp.arange(batch_size)
+        def add_batch(total, number):
+            indices = number * batch_size + jnp.arange(batch_size)
             batch = split.take(indices % split.size)
             # The last batch is filled up with samples seen before; they must not count.
             repeated = indices >= split.size
             batch = batch._replace(
+                inputs=change_inputs(batch.inputs, number),
                 targets=jnp.where(_like(repeated, batch.targets), readout.IGNORED, batch.targets),
                 block_index=jnp.where(repeated[:, None], 0, batch.block_index),
             )
             sums = self._forward(hyper, params, constants, batch, None)
             return jax.tree.map(jnp.add, total, sums), None
 
-        total, _ = jax.lax.scan(add_batch, readout.Sums.zero(), batch_size * jnp.arange(num_batches))
+        total, _ = jax.lax.scan(add_batch, readout.Sums.zero(), jnp.arange(num_batches))
         return self._metrics(prefix, total)
 
     def _learning_rate(self, state: TrainState, hyper: Hyperparameters) -> Float[Array, ""]:

@@ -99,6 +99,24 @@ def test_evaluation_weighs_every_target_the_same_whatever_the_batch(setup, tiny_
     assert float(found["accuracy"]) == pytest.approx(float(sums.mean_score()), rel=1e-6)
 
 
+def test_inputs_may_be_changed_for_evaluation_and_those_that_fill_up_a_batch_do_not_count(setup, tiny_config):
+    _, hyper, _, validation, state = setup
+    tiny_config.batch_size = 3  # 10 samples: the last of four batches holds one, and two seen before
+    program = Program(tiny_config)
+
+    @jax.jit
+    def evaluate(first_row):
+        def change(inputs, batch):
+            changed = (batch == 3) & (jnp.arange(3) >= first_row)
+            return jnp.where(changed[:, None, None], 9, inputs)
+
+        return program.evaluate(state.params, state.constants, hyper, validation, change_inputs=change)
+
+    found = jax.jit(program.evaluate)(state.params, state.constants, hyper, validation)
+    assert_equal(evaluate(1), found)
+    assert float(evaluate(0)["loss"]) != float(found["loss"])
+
+
 def test_samples_with_more_targets_weigh_more(setup, tiny_config):
     _, hyper, _, _, state = setup
     rng = np.random.default_rng(0)
