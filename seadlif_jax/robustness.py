@@ -1,0 +1,174 @@
+"""How well a trained network does when its input is shifted: events that were not there in training.
+
+A shift's level is the mean number of events it adds to every channel at every step, the same unit for all shifts.
+All channels are hit. The reference program's noise reaches only the first 28 of SHD's 140 channels, by mistake, so its
+curve is not comparable.
+"""
+
+import csv
+import functools
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+from tqdm import tqdm
+
+from seadlif_jax.checkpoint import Variables
+from seadlif_jax.config import validate
+from seadlif_jax.dataset import Samples, load_dataset, to_device
+from seadlif_jax.interrupt import deferred_interrupt
+from seadlif_jax.program import ChangeInputs, Hyperparameters, Inputs, Metrics, Program, Purpose, key_for
+from seadlif_jax.run import Run, RunError, read_config
+from seadlif_jax.training import load_network
+
+Shifted = Float[Array, "sample time channel"]
+
+
+class ShiftError(ValueError):
+    """A level, or a number of draws, that cannot be used."""
+
+
+def add_constant(inputs: Inputs, level: Float[Array, ""], key: Key[Array, ""]) -> Shifted:
+    """`x + level`; nothing is drawn."""
+    return inputs + level
+
+
+def add_events(inputs: Inputs, level: Float[Array, ""], key: Key[Array, ""]) -> Shifted:
+    """`x + Poisson(level)`, drawn for every sample, step and channel."""
+    return inputs + jax.random.poisson(key, level, inputs.shape).astype(level.dtype)
+
+
+class Shift(NamedTuple):
+    """A change of the inputs, and whether it is drawn at random."""
+
+    apply: Callable[[Inputs, Float[Array, ""], Key[Array, ""]], Shifted]
+    random: bool
+
+
+SHIFTS: Mapping[str, Shift] = MappingProxyType(
+    {"constant": Shift(add_constant, random=False), "events": Shift(add_events, random=True)}
+)
+
+
+def of_batches(shift: Shift, level: Float[Array, ""], key: Key[Array, ""]) -> ChangeInputs:
+    """The shift of every batch, with a key of its own for each."""
+    return lambda inputs, batch: shift.apply(inputs, level, jax.random.fold_in(key, batch))
+
+
+class Row(NamedTuple):
+    """What a network does under a shift of one level: means over the draws, accuracy as a fraction.
+
+    `accuracy_std` is the standard deviation between draws, None where there is only one draw.
+    """
+
+    shift: str
+    level: float
+    draws: int
+    accuracy: float
+    accuracy_std: float | None
+    loss: float
+
+
+def measure_robustness(
+    workdir: str | Path, levels: Sequence[float], draws: int = 3, data_dir: str | None = None
+) -> list[Row]:
+    """Tests a finished run's best network on its test split under every shift; the run's folder is only read.
+
+    Args:
+      workdir: the run's folder.
+      levels: mean added events per channel and step. The rows come in ascending order, each level once,
+        and first of all 0, the run's own test.
+      draws: how often a random shift is drawn. The draws follow from the run's seed, and are the same at every level.
+      data_dir: where the run's data are now, if they have moved; replaces `config.data.dir`.
+
+    Raises:
+      ShiftError: a level is not a finite number of at least 0; or there is no draw.
+      RunError: `workdir` holds no finished run, or a forecast, which has no accuracy.
+      CheckpointError: its checkpoint is damaged.
+      ConfigError: its config is not one that can be run.
+      DatasetError: the data breaks the contract (and what the loader itself raises).
+    """
+    _check(levels, draws)
+    levels = sorted({0.0, *levels})
+    folder = Path(workdir).expanduser().resolve()
+    config = read_config(folder)
+    validate(config)
+    if config.model.aggregation == "forecast":
+        raise RunError(f"{folder} holds a forecast, which has no accuracy; choose the folder of a classification")
+    if Run(folder, config).result() is None:
+        raise RunError(f"{folder} holds no finished run: there is no result.json; let the run end first")
+    _, variables = load_network(folder)
+    if data_dir is not None:
+        config.data.dir = data_dir
+    test = to_device(load_dataset(config).test)
+
+    program, hyper, key = Program(config), Hyperparameters.from_config(config), jax.random.key(config.seed)
+    rows = []
+    with (
+        deferred_interrupt() as check_interrupt,
+        # `disable=None`: no bar where the output is not a terminal.
+        tqdm(total=len(SHIFTS) * len(levels), unit="level", disable=None, dynamic_ncols=True, leave=False) as progress,
+    ):
+        for name, shift in SHIFTS.items():
+            progress.set_description(name)
+            evaluate = jax.jit(functools.partial(_evaluate, program, shift))
+            for level in levels:
+                results = []
+                for draw in range(draws if shift.random else 1):
+                    draw_key = key_for(key, Purpose.SHIFT, draw)
+                    metrics = evaluate(variables, hyper, test, jnp.asarray(level, float), draw_key)
+                    results.append({metric: float(value) for metric, value in metrics.items()})
+                    check_interrupt()
+                rows.append(_row(name, level, results))
+                progress.update()
+    return rows
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """The rows as text, with a header; a standard deviation of None is left empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Row._fields)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _check(levels: Sequence[float], draws: int) -> None:
+    for level in levels:
+        if not 0 <= level < math.inf:
+            raise ShiftError(f"level {level}: it must be a finite number of events of at least 0")
+    if draws < 1:
+        raise ShiftError(f"{draws} draws: at least 1 is needed")
+
+
+def _evaluate(
+    program: Program,
+    shift: Shift,
+    variables: Variables,
+    hyper: Hyperparameters,
+    test: Samples,
+    level: Float[Array, ""],
+    key: Key[Array, ""],
+) -> Metrics:
+    """One pass over the test split; level and key are traced, so all levels and draws share one compiled call."""
+    params, constants = variables["params"], variables["constants"]
+    return program.evaluate(params, constants, hyper, test, change_inputs=of_batches(shift, level, key))
+
+
+def _row(shift: str, level: float, results: Sequence[Mapping[str, float]]) -> Row:
+    accuracies = [result["accuracy"] for result in results]
+    return Row(
+        shift,
+        level,
+        draws=len(results),
+        accuracy=float(np.mean(accuracies)),
+        accuracy_std=float(np.std(accuracies, ddof=1)) if len(results) > 1 else None,
+        loss=float(np.mean([result["loss"] for result in results])),
+    )

@@ -1,0 +1,184 @@
+import json
+import math
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs.bsd import get_config
+from seadlif_jax import robustness
+from seadlif_jax.program import Program
+from seadlif_jax.robustness import (
+    SHIFTS,
+    Row,
+    ShiftError,
+    add_constant,
+    add_events,
+    measure_robustness,
+    of_batches,
+    to_csv,
+)
+from seadlif_jax.run import RunError
+from seadlif_jax.training import train_and_evaluate
+
+KEY = jax.random.key(0)
+INPUTS = jnp.asarray(np.random.default_rng(0).integers(0, 3, (50, 60, 20)), jnp.uint8)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run that has learned: 63 test samples, in four batches of 16, the last filled up."""
+    config = get_config("quick")
+    config.num_epochs = 12
+    config.batch_size = 16
+    config.data.num_classes = 3
+    config.data.num_samples = 315
+    config.model.hidden = (24,)
+    config.optimizer.learning_rate = 0.03
+    folder = tmp_path_factory.mktemp("run")
+    assert train_and_evaluate(config, folder)["test"]["accuracy"] > 0.6
+    return folder
+
+
+def contents(folder):
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("level", [0.02, 0.3])
+def test_events_are_poisson_numbers_of_mean_and_variance_level(level):
+    added = np.asarray(jax.jit(add_events)(INPUTS, jnp.asarray(level), KEY)) - np.asarray(INPUTS)
+    assert (added == np.round(added)).all()
+    assert added.min() == 0
+    error = math.sqrt(level / added.size)
+    assert added.mean() == pytest.approx(level, abs=4 * error)
+    assert added.var() == pytest.approx(level, rel=0.1)
+    # Every channel alike: none is spared, as most are in the reference program.
+    np.testing.assert_allclose(added.mean(axis=(0, 1)), level, atol=4 * error * math.sqrt(20))
+
+
+def test_events_are_independent_between_samples_steps_and_channels():
+    added = np.asarray(add_events(jnp.zeros((50, 60, 20)), jnp.asarray(0.5), KEY))
+    for axis in range(3):
+        shifted = np.roll(added, 1, axis)
+        assert abs(np.corrcoef(added.ravel(), shifted.ravel())[0, 1]) < 4 / math.sqrt(added.size)
+
+
+def test_a_constant_is_added_to_every_channel_and_step():
+    found = add_constant(INPUTS, jnp.asarray(0.25), KEY)
+    np.testing.assert_array_equal(found, np.asarray(INPUTS) + np.float32(0.25))
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_level_0_changes_nothing(shift):
+    np.testing.assert_array_equal(SHIFTS[shift].apply(INPUTS, jnp.asarray(0.0), KEY), INPUTS)
+
+
+def test_level_0_is_the_run_s_own_test(finished):
+    test = json.loads((finished / "result.json").read_text())["test"]
+    constant, events = measure_robustness(finished, [0])
+    assert constant == Row("constant", 0.0, 1, test["accuracy"], None, test["loss"])
+    assert events == Row("events", 0.0, 3, pytest.approx(test["accuracy"]), 0.0, pytest.approx(test["loss"]))
+
+
+def test_every_shift_has_a_row_for_every_level_and_for_none(finished):
+    rows = measure_robustness(finished, [0.5, 0.1, 0.5], draws=2)
+    assert [row[:3] for row in rows] == [
+        *(("constant", level, 1) for level in (0, 0.1, 0.5)),
+        *(("events", level, 2) for level in (0, 0.1, 0.5)),
+    ]
+    assert len({row.loss for row in rows}) == 5  # those at level 0 are equal
+    assert all((row.accuracy_std is None) == (row.shift == "constant") for row in rows)
+
+
+def test_a_call_gives_the_same_numbers_again_whatever_the_other_levels(finished):
+    rows = measure_robustness(finished, [0.1, 0.3], draws=2)
+    assert rows == measure_robustness(finished, [0.1, 0.3], draws=2)
+    assert rows[-1] == measure_robustness(finished, [0.3], draws=2)[-1]
+    assert rows[-1].loss != measure_robustness(finished, [0.3], draws=1)[-1].loss
+
+
+def test_every_batch_has_a_draw_of_its_own():
+    change = of_batches(SHIFTS["events"], jnp.asarray(0.5), KEY)
+    first, second, again = (change(INPUTS, jnp.asarray(batch)) for batch in (0, 1, 0))
+    np.testing.assert_array_equal(first, again)
+    assert (first != second).mean() > 0.3
+
+
+def test_all_levels_and_draws_of_a_shift_are_compiled_once(finished, monkeypatch):
+    traced = []
+    original = Program.evaluate
+
+    def evaluate(self, *args, **kwargs):
+        traced.append(1)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Program, "evaluate", evaluate)
+    measure_robustness(finished, [0.1, 0.2, 0.3])
+    assert len(traced) == len(SHIFTS)
+
+
+def test_measuring_changes_nothing_in_the_folder(finished):
+    before = contents(finished)
+    measure_robustness(finished, [0.1], draws=1)
+    assert contents(finished) == before
+
+
+def test_data_may_have_moved(finished, monkeypatch):
+    folders = []
+    original = robustness.load_dataset
+
+    def load_dataset(config):
+        folders.append(config.data.dir)
+        return original(config)
+
+    monkeypatch.setattr(robustness, "load_dataset", load_dataset)
+    for data_dir in (None, "elsewhere"):
+        measure_robustness(finished, [], draws=1, data_dir=data_dir)
+    assert folders == ["", "elsewhere"]
+
+
+@pytest.mark.parametrize("level", [-0.1, math.nan, math.inf])
+def test_a_level_that_is_no_rate_is_refused(finished, level):
+    with pytest.raises(ShiftError, match=f"level {level}: it must be a finite number of events of at least 0"):
+        measure_robustness(finished, [0, level])
+
+
+def test_no_draw_is_refused(finished):
+    with pytest.raises(ShiftError, match="0 draws: at least 1"):
+        measure_robustness(finished, [0], draws=0)
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("config.json", "holds no run"),
+        ("result.json", "holds no finished run: there is no result.json"),
+        ("checkpoints", "has no checkpoint yet"),
+    ],
+)
+def test_a_folder_without_a_finished_run_is_refused_and_left_alone(finished, tmp_path, missing, message):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns(missing))
+    before = contents(folder)
+    with pytest.raises(RunError, match=message):
+        measure_robustness(folder, [0])
+    assert contents(folder) == before
+
+
+def test_a_forecast_is_refused(finished, tmp_path):
+    config = json.loads((finished / "config.json").read_text())
+    config["model"]["aggregation"] = "forecast"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match="holds a forecast, which has no accuracy"):
+        measure_robustness(tmp_path, [0])
+
+
+def test_the_table_is_written_in_full():
+    rows = [Row("constant", 0.1, 1, 1 / 3, None, 0.5), Row("events", 0.1, 2, 0.25, 0.01, 0.5)]
+    assert to_csv(rows).splitlines() == [
+        "shift,level,draws,accuracy,accuracy_std,loss",
+        f"constant,0.1,1,{1 / 3},,0.5",
+        "events,0.1,2,0.25,0.01,0.5",
+    ]
