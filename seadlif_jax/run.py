@@ -5,6 +5,7 @@ metrics.csv       one row an epoch
 checkpoints/      last and best state (see `checkpoint`)
 curves.png, raster.png
 result.json       present once the run is finished
+robustness.csv, robustness.png    left by evaluate.py
 """
 
 import contextlib

@@ -1,0 +1,65 @@
+"""What the programs share: what is wrong is said in one line, and the logs of libraries stay quiet."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from absl import flags, logging
+
+from data.dataset import DataError
+from seadlif_jax.checkpoint import CheckpointError
+from seadlif_jax.config import ConfigError
+from seadlif_jax.dataset import DatasetError
+from seadlif_jax.robustness import ShiftError
+from seadlif_jax.run import RunError
+from seadlif_jax.training import DivergenceError
+
+
+def parse_flags(argv: Sequence[str], check: Callable[[], None]) -> list[str]:
+    """Parses the command line and calls `check`; what is wrong with it, or with a config file, is said in one line."""
+    try:
+        rest = flags.FLAGS(argv)
+        check()
+    except Exception as error:  # a config file is code of the user's
+        sys.exit(f"error: {_reason(error)}")
+    if rest[1:]:
+        sys.exit(f"error: {rest[1]!r}: not understood; every argument has the form --name=value")
+    return rest
+
+
+@contextlib.contextmanager
+def errors_in_one_line(interrupted: str) -> Iterator[None]:
+    """Ends the program with one line about an error of the user's, or with the line `interrupted` on Ctrl-C."""
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # orbax tells every step of a save
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr, flush=True)
+        # Saves are complete by now, but a computation may still be under way, and the interpreter cannot be taken down
+        # under it.
+        os._exit(130)
+    except (
+        CheckpointError,
+        ConfigError,
+        DataError,
+        DatasetError,
+        DivergenceError,
+        OSError,
+        RunError,
+        ShiftError,
+    ) as error:
+        sys.exit(f"error: {error}")
+
+
+def _reason(error: Exception) -> str:
+    """The message of an error in one line; of an error in `get_config`, which comes with a traceback, its last."""
+    message: object = error
+    while isinstance(message, BaseException) and len(message.args) == 1:
+        message = message.args[0]  # an error may carry another one as its message
+    lines = str(message).strip().splitlines()
+    text = lines[-1] if "Traceback" in str(message) else " ".join(" ".join(lines).split())
+    text = text.removeprefix("seadlif_jax.config.ConfigError: ")
+    text = text.partition("Attempted [Relative path]: ")[2] or text
+    return f"unknown config field {text}" if "Did you mean" in text and "flag" not in text else text

@@ -1,0 +1,59 @@
+"""Tests the network of a finished run under shifts of its input: events that were not there in training.
+
+    python evaluate.py --workdir=DIR [--shifts=0,0.02,0.05,0.1,0.2,0.4] [--draws=3] [--data_dir=DIR]
+
+Prints a table and leaves it in the run's folder as robustness.csv, with a picture, robustness.png. A shift is given as
+the mean number of events it adds to every channel at every step; 0, the run's own test, is always there.
+"""
+
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+from command_line import errors_in_one_line, parse_flags
+from seadlif_jax import plots
+from seadlif_jax.robustness import Row, measure_robustness, to_csv
+from seadlif_jax.run import write_atomically
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the finished run.")
+SHIFTS = flags.DEFINE_list(
+    "shifts", ["0", "0.02", "0.05", "0.1", "0.2", "0.4"], "Mean added events per channel and step."
+)
+DRAWS = flags.DEFINE_integer("draws", 3, "How often random shifts are drawn.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the run's data are now, if they have moved.")
+
+
+def check_flags() -> None:
+    if WORKDIR.value is None:
+        sys.exit("error: --workdir is missing; give the folder of a finished run of train.py")
+    levels()
+
+
+def levels() -> list[float]:
+    try:
+        return [float(text) for text in SHIFTS.value]
+    except ValueError:
+        sys.exit(f"error: --shifts={','.join(SHIFTS.value)}: it must be numbers joined by commas, such as 0,0.05,0.1")
+
+
+def line(row: Row) -> str:
+    std = "" if row.accuracy_std is None else f" +- {100 * row.accuracy_std:.2f}"
+    return f"{row.shift:10}{row.level:<9g}{row.draws:<7}{f'{100 * row.accuracy:.2f}{std}':16}{row.loss:.4f}"
+
+
+def main(_: Sequence[str]) -> None:
+    folder = Path(WORKDIR.value).expanduser()
+    with errors_in_one_line("interrupted; nothing was written"):
+        rows = measure_robustness(folder, levels(), DRAWS.value, DATA_DIR.value)
+        print(f"{'shift':10}{'level':9}{'draws':7}{'accuracy (%)':16}loss")
+        print("\n".join(map(line, rows)), flush=True)
+        write_atomically(folder / "robustness.csv", to_csv(rows))
+        plots.save_robustness(rows, folder / "robustness.png")
+    print(f"table and picture: {folder / 'robustness.csv'}, {folder / 'robustness.png'}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=functools.partial(parse_flags, check=check_flags))
