@@ -25,6 +25,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.loader = "data.ecg:load"
     config.data.dir = "datasets"
     config.data.num_classes = 6
+    config.data.step_ms = 4.0  # the recordings have 250 samples a second
     config.data.validation = "held_out"
     config.data.validation_fraction = 0.05  # of the training recordings
     config.data.step_ms = 4.0

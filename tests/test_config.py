@@ -36,6 +36,8 @@ def test_a_config_of_a_task_is_accepted(tiny_config):
         ("batch_size", 0),
         ("data.loader", "data.bsd"),
         ("data.num_classes", 0),
+        ("data.step_ms", 0.0),
+        ("data.step_ms", "4"),
         ("model.neuron", "alif"),
         ("model.hidden", ()),
         ("model.hidden", (8, 0)),

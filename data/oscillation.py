@@ -1,0 +1,145 @@
+"""Oscillation: forecast the displacements of masses on springs; generated, by seed, from the analytic solution.
+
+Masses in a row between two walls, each joined to its neighbours by springs: `M x'' + C x' + K x = 0`. One system of
+masses and springs is drawn for the whole data set, and a new start for every trajectory. The network sees the
+displacements step by step and predicts the next ones; from the middle on, it is fed its own predictions. (Baronig et
+al., section on the prediction of a spring-mass system.)
+"""
+
+import math
+import numbers
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+from data.dataset import DataError, Dataset, Split
+
+# Of `config.data`, beyond those that all tasks share.
+FIELDS = (
+    "num_masses", "mass", "spring", "damping", "initial_velocity", "num_samples", "num_steps", "ignore_first_steps",
+)  # fmt: skip
+
+
+class SpringSystem(NamedTuple):
+    """Masses in a row between two walls.
+
+    Attributes:
+      mass: `[mass]`, kg.
+      spring: `[mass + 1]` stiffnesses, N/m: spring i is left of mass i, the last one right of the last mass.
+      damping: `[mass]` viscous damping constants, kg/s: mass i is slowed by the force `damping[i] x_i'`.
+    """
+
+    mass: np.ndarray
+    spring: np.ndarray
+    damping: np.ndarray
+
+    def stiffness(self) -> np.ndarray:
+        """`K [mass, mass]`, N/m: the springs pull the masses with the forces `-K x`."""
+        between = np.diag(self.spring[1:-1], 1)
+        return np.diag(self.spring[:-1] + self.spring[1:]) - between - between.T
+
+
+def load(config: Any) -> Dataset:
+    """Generates the trajectories that `config.data` asks for.
+
+    `mass`, `spring` and `damping` are the ranges (min, max) that the system is drawn from by `seed`, see `draw_system`;
+    initial displacements are normal (variance 1), initial velocities normal with standard deviation
+    `initial_velocity`. The first `ignore_first_steps` steps are block 0, which does not count in the loss.
+
+    Raises:
+      DataError: a field of `config.data` is out of range.
+    """
+    data = config.data
+    _check(data)
+    rng = np.random.default_rng(data.seed)
+    system = draw_system(rng, data.num_masses, data.mass, data.spring, data.damping)
+    positions = rng.normal(size=(data.num_samples, data.num_masses))
+    velocities = rng.normal(scale=data.initial_velocity, size=positions.shape)
+    # One point more than steps: the target of the last step.
+    seconds = data.step_ms / 1000 * np.arange(data.num_steps + 1)
+    trajectories = displacements(system, positions, velocities, seconds).astype(np.float32)
+
+    block_index = (np.arange(data.num_steps) >= data.ignore_first_steps).astype(np.uint8)
+    samples = Split(
+        inputs=trajectories[:, :-1],
+        targets=trajectories,  # shifted by one as they are; the first step is compared with nothing
+        block_index=np.broadcast_to(block_index, (data.num_samples, data.num_steps)),
+    )
+    first, second = (round(data.num_samples * share) for share in (0.8, 0.9))
+    return Dataset(
+        train=samples.take(slice(None, first)),
+        validation=samples.take(slice(first, second)),
+        test=samples.take(slice(second, None)),
+        protocol="best epoch on 10 % of the trajectories, generated for this",
+    )
+
+
+def draw_system(
+    rng: np.random.Generator,
+    num_masses: int,
+    mass: tuple[float, float],
+    spring: tuple[int, int],
+    damping: tuple[float, float],
+) -> SpringSystem:
+    """Draws a system uniformly from ranges (min, max): masses in kg, springs in whole N/m, damping in kg/s."""
+    return SpringSystem(
+        spring=rng.integers(*spring, size=num_masses + 1, endpoint=True).astype(float),
+        mass=rng.uniform(*mass, num_masses),
+        damping=rng.uniform(*damping, num_masses),
+    )
+
+
+def propagators(system: SpringSystem, seconds: np.ndarray) -> np.ndarray:
+    """`[time, 2 mass, 2 mass]` matrices that take the state `(x, x')` at time 0 to that at each of these times."""
+    per_mass = 1 / system.mass[:, None]
+    rates = np.block(
+        [
+            [np.zeros((len(system.mass), len(system.mass))), np.eye(len(system.mass))],
+            [-per_mass * system.stiffness(), -per_mass * np.diag(system.damping)],
+        ]
+    )
+    return scipy.linalg.expm(seconds[:, None, None] * rates)
+
+
+def displacements(
+    system: SpringSystem, positions: np.ndarray, velocities: np.ndarray, seconds: np.ndarray
+) -> np.ndarray:
+    """`[sample, time, mass]` displacements at these times, from those and the velocities at time 0, `[sample, mass]`.
+
+    In the unit of `positions`; `velocities` in that unit a second.
+    """
+    start = np.concatenate([positions, velocities], axis=1)
+    return np.einsum("tij,sj->sti", propagators(system, seconds)[:, : len(system.mass)], start)
+
+
+def _check(data: Any) -> None:
+    def refuse(name: str, requirement: str) -> DataError:
+        return DataError(f"config.data.{name} = {data[name]!r}: {requirement}")
+
+    if data.validation != "held_out":
+        raise refuse("validation", "oscillation has only 'held_out'")
+    for name, low in (("num_masses", 1), ("num_samples", 10), ("num_steps", 2)):
+        if not isinstance(data[name], int) or data[name] < low:
+            raise refuse(name, f"it must be a whole number of at least {low}")
+    if data.num_classes != data.num_masses:
+        raise refuse("num_classes", f"it must be config.data.num_masses, {data.num_masses}: one output a mass")
+    if not (_is_range(data.mass) and data.mass[0] > 0):
+        raise refuse("mass", "it must be a pair (min, max) of kg with 0 < min <= max, such as (1.0, 1.0)")
+    if not (_is_range(data.spring, numbers.Integral) and data.spring[0] > 0):
+        raise refuse("spring", "it must be a pair (min, max) of whole N/m with 0 < min <= max, such as (500, 10000)")
+    if not (_is_range(data.damping) and data.damping[0] >= 0):
+        raise refuse("damping", "it must be a pair (min, max) of kg/s with 0 <= min <= max, such as (0.0, 0.0)")
+    if not (math.isfinite(data.initial_velocity) and data.initial_velocity >= 0):
+        raise refuse("initial_velocity", "it must be a standard deviation of at least 0; 0 starts the masses at rest")
+    if data.step_ms is None:
+        raise refuse("step_ms", "it must be the milliseconds between two steps, such as 2.5")
+    if not (isinstance(data.ignore_first_steps, int) and 0 <= data.ignore_first_steps < data.num_steps):
+        raise refuse("ignore_first_steps", f"it must be in 0..{data.num_steps - 1}, below config.data.num_steps")
+
+
+def _is_range(value: Any, kind: type = numbers.Real) -> bool:
+    """Whether the value is a pair (min, max) of finite numbers of this kind."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    return all(isinstance(v, kind) and math.isfinite(v) for v in value) and value[0] <= value[1]
