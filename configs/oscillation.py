@@ -1,9 +1,9 @@
 """Oscillation: forecast a spring-mass system half a second long, the second half from the network's own output.
 
-    python train.py --config=configs/oscillation.py:quick      # 40 epochs in place of 200
-    python train.py --config=configs/oscillation.py            # the paper's size
+    python train.py --config=configs/oscillation.py:quick    # 40 epochs: 2 to 4 minutes on two cores, MSE 0.024
+    python train.py --config=configs/oscillation.py          # the paper's size: 200 epochs, not yet run by us
 
-Generated data, nothing to download. The result is the MSE of the second half; that of the prediction zero is in
+Generated data, nothing to download. The result is the MSE of the second half; that of predicting zero (0.48) is in
 forecast_error.png and forecast_error.csv of the run's folder.
 
 Variants: `se_adlif` (default), `ef_adlif`, `lif` or `lstm`; and `quick`. Joined by commas:

@@ -138,7 +138,7 @@ def _check(data: Any) -> None:
         raise refuse("ignore_first_steps", f"it must be in 0..{data.num_steps - 1}, below config.data.num_steps")
 
 
-def _is_range(value: Any, kind: type = numbers.Real) -> bool:
+def _is_range(value: Any, kind: Any = numbers.Real) -> bool:
     """Whether the value is a pair (min, max) of finite numbers of this kind."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         return False

@@ -2,12 +2,13 @@
 
 import pytest
 
-from configs import bsd, ecg, variants
+from configs import bsd, ecg, oscillation, variants
 from seadlif_jax.config import ConfigError, validate
 
 ALL = [
     *((bsd, ",".join((neuron, size))) for neuron in variants.NEURONS for size in ("full", "quick")),
     *((ecg, ",".join((neuron, depth))) for neuron in variants.NEURONS for depth in ("one_layer", "two_layers")),
+    *((oscillation, ",".join((neuron, size))) for neuron in (*variants.NEURONS, "lstm") for size in ("full", "quick")),
 ]
 
 
@@ -31,7 +32,7 @@ def published(config):
         "dropout": model.dropout,
         "batch, epochs": (config.batch_size, config.num_epochs),
         "learning rate, clip": (config.optimizer.learning_rate, config.optimizer.clip_norm),
-        "plateau": config.optimizer.plateau_factor,
+        "plateau": (config.optimizer.plateau_factor, config.optimizer.plateau_patience),
         "aggregation": model.aggregation,
         "samples": config.data.get("num_samples"),
     }
@@ -47,7 +48,7 @@ BSD = {
     "dropout": 0.0,
     "batch, epochs": (128, 400),
     "learning rate, clip": (0.01, 1.5),
-    "plateau": 1.0,
+    "plateau": (1.0, 0),
     "aggregation": "softmax",
     "samples": 8000,
 }
@@ -60,6 +61,15 @@ ECG = BSD | {
     "aggregation": "mean",
     "samples": None,
 }
+OSCILLATION = BSD | {
+    "hidden": (200,),
+    "q": 228.0,
+    "tau_out": (1.0, 20.0),
+    "batch, epochs": (256, 200),
+    "plateau": (0.5, 15),
+    "aggregation": "forecast",
+    "samples": 4096,
+}
 
 
 @pytest.mark.parametrize(
@@ -71,10 +81,42 @@ ECG = BSD | {
         (ecg, "one_layer", ECG | {"hidden": (36,)}),
         (ecg, "ef_adlif", ECG | {"q": 60.0}),
         (ecg, "lif", ECG),
+        (oscillation, "", OSCILLATION),
+        (oscillation, "ef_adlif", OSCILLATION | {"q": 65.0}),
+        (
+            oscillation,
+            "lif",
+            OSCILLATION | {"tau_u": (1.0, 25.0), "surrogate": ("exponential", 10.0, 0.5), "plateau": (0.8, 8)},
+        ),
+        (
+            oscillation,
+            "lstm",
+            OSCILLATION | {"hidden": (100,), "learning rate, clip": (0.001, 1.5), "plateau": (0.4, 3)},
+        ),
     ],
 )
 def test_configs_are_those_of_the_paper(module, variant, expected):
     assert published(module.get_config(variant)) == expected
+
+
+def test_the_spring_system_is_that_of_the_paper():
+    config = oscillation.get_config()
+    data = config.data
+    assert (data.num_masses, data.num_classes) == (4, 4)
+    assert (data.mass, data.spring, data.damping) == ((1.0, 1.0), (500, 10_000), (0.0, 0.0))
+    assert (data.initial_velocity, data.ignore_first_steps) == (0.0, 0)
+    assert data.step_ms == pytest.approx(1000 / 402)
+    assert round(data.num_steps * data.step_ms) == 498  # 0.5 s with the last target
+    assert config.model.train_tau_out
+
+
+@pytest.mark.parametrize(("neuron", "patience"), [("se_adlif", 3), ("ef_adlif", 3), ("lif", 2), ("lstm", 1)])
+def test_quick_oscillation_is_a_fifth_of_the_epochs_and_of_the_patience(neuron, patience):
+    full, quick = (oscillation.get_config(f"{neuron},{size}") for size in ("full", "quick"))
+    assert (quick.num_epochs, quick.optimizer.plateau_patience) == (40, patience)
+    quick.num_epochs = full.num_epochs
+    quick.optimizer.plateau_patience = full.optimizer.plateau_patience
+    assert quick == full
 
 
 def test_words_of_a_variant_may_come_in_any_order():
