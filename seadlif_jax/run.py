@@ -3,7 +3,7 @@
 config.json       the config
 metrics.csv       one row an epoch
 checkpoints/      last and best state (see `checkpoint`)
-curves.png, raster.png
+curves.png, raster.png; for a forecast forecast.png, forecast_error.png and .csv
 result.json       present once the run is finished
 robustness.csv, robustness.png    left by evaluate.py
 """
@@ -16,11 +16,12 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import differences, to_json
@@ -179,6 +180,12 @@ def write_atomically(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def write_table(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """Writes columns of equal length as a CSV file."""
+    rows = zip(*columns.values(), strict=True)
+    write_atomically(path, "".join(f"{','.join(map(str, row))}\n" for row in (columns, *rows)))
 
 
 def read_config(folder: Path) -> ConfigDict:

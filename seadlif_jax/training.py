@@ -1,5 +1,6 @@
 """Training from a config to a finished run: the loop around the compiled functions of `program`."""
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from seadlif_jax import plots
+from seadlif_jax import forecast, plots
 from seadlif_jax.checkpoint import Checkpoints, Variables
 from seadlif_jax.config import validate
 from seadlif_jax.dataset import Dataset, Samples, load_dataset, to_device
@@ -19,7 +20,7 @@ from seadlif_jax.network import Network
 from seadlif_jax.program import Hyperparameters, Program, TrainState, build_network, no_sums
 from seadlif_jax.progress import Progress
 from seadlif_jax.readout import IGNORED, aggregate
-from seadlif_jax.run import Run, RunError, read_config
+from seadlif_jax.run import Run, RunError, read_config, write_table
 
 RASTER_CANDIDATES = 16
 
@@ -95,7 +96,9 @@ def _train_and_test(
         wall_seconds=sum(row["seconds"] for row in rows),
     )
     plots.save_curves(rows, int(best.epoch), program.score_name, run.folder / "curves.png")
-    if not program.forecasting:
+    if program.forecasting:
+        _save_forecast(config, hyper, state, test, run.folder)
+    else:
         _save_raster(config, hyper, state, test, run.folder / "raster.png")
     return result
 
@@ -182,3 +185,22 @@ def _save_raster(config: ConfigDict, hyper: Hyperparameters, state: TrainState, 
     chosen = int(right.all(axis=1).argmax())
     samples, outputs, states = jax.tree.map(lambda array: array[chosen : chosen + 1], (samples, outputs, states))
     plots.save_raster(samples, outputs, states, config.model.aggregation, path)
+
+
+def _save_forecast(config: ConfigDict, hyper: Hyperparameters, state: TrainState, test: Samples, folder: Path) -> None:
+    """The best network's forecast of the first test sample, and its error in the course of all of them."""
+    predict = functools.partial(forecast.predict, build_network(config, hyper))
+    outputs = jax.jit(predict)({"params": state.best.params, "constants": state.constants}, test.inputs)
+    network, zero = (jax.jit(forecast.errors)(y, test) for y in (outputs, jnp.zeros_like(outputs)))
+    windows = forecast.cut(outputs.shape[1], config.data.step_ms)
+    write_table(
+        folder / "forecast_error.csv",
+        {
+            f"from_{windows.unit}": windows.edges[:-1],
+            f"to_{windows.unit}": windows.edges[1:],
+            "network_mse": windows.mean(network.steps),
+            "zero_mse": windows.mean(zero.steps),
+        },
+    )
+    plots.save_forecast(test, outputs, config.data.step_ms, folder / "forecast.png")
+    plots.save_forecast_error(windows, network, zero, config.data.step_ms, folder / "forecast_error.png")

@@ -1,3 +1,4 @@
+import csv
 import json
 import sys
 import types
@@ -8,7 +9,8 @@ import pytest
 from PIL import Image
 
 from data import bsd
-from seadlif_jax import readout, training
+from data.dataset import Dataset, Split
+from seadlif_jax import forecast, readout, training
 from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.config import ConfigError
 from seadlif_jax.dataset import to_device
@@ -88,6 +90,39 @@ def test_per_step_labels_are_drawn_too(tmp_path, tiny_config, monkeypatch):
     tiny_config.num_epochs = 1
     train_and_evaluate(tiny_config, tmp_path)
     assert (tmp_path / "raster.png").exists()
+
+
+@pytest.mark.parametrize("step_ms", [5.0, None])
+def test_a_forecast_leaves_its_error_along_the_trajectory(tmp_path, tiny_config, monkeypatch, step_ms):
+    """A sine of another phase in each sample, 30 steps."""
+    phases = np.arange(60)[:, None, None] + np.array([0.0, 1.0])
+    targets = np.sin(0.3 * np.arange(31)[:, None] + phases).astype(np.float32)
+    split = Split(targets[:, :-1], targets, np.ones((60, 30), np.int8))
+    module = types.ModuleType("own_loader")
+    module.load = lambda config: Dataset(split, split, split, "none")
+    monkeypatch.setitem(sys.modules, "own_loader", module)
+    tiny_config.data.loader = "own_loader:load"
+    tiny_config.data.num_classes = 2
+    tiny_config.data.step_ms = step_ms
+    tiny_config.model.aggregation = "forecast"
+    result = train_and_evaluate(tiny_config, tmp_path)
+
+    unit, width = ("steps", 10.0) if step_ms is None else ("ms", 25.0)
+    with (tmp_path / "forecast_error.csv").open() as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert list(rows[0]) == [f"from_{unit}", f"to_{unit}", "network_mse", "zero_mse"]
+    windows = (targets[:, 1:] ** 2).mean(axis=(0, 2)).reshape(len(rows), -1).mean(axis=1)
+    assert [row["from_" + unit] for row in rows] == [width * number for number in range(len(rows))]
+    np.testing.assert_allclose([row["zero_mse"] for row in rows], windows, rtol=1e-5)
+    if step_ms:  # the feedback starts at 75 ms, the end of a window
+        assert np.mean([row["network_mse"] for row in rows[3:]]) == pytest.approx(result["test"]["mse"], rel=1e-5)
+    for name in ("curves.png", "forecast.png", "forecast_error.png"):
+        assert np.asarray(Image.open(tmp_path / name).convert("L")).std() > 10  # something is drawn
+    assert not (tmp_path / "raster.png").exists()
+
+    network, variables = load_network(tmp_path)
+    errors = forecast.errors(forecast.predict(network, variables, jnp.asarray(split.inputs)), to_device(split))
+    assert float(errors.second_half) == pytest.approx(result["test"]["mse"], rel=1e-5)
 
 
 def test_a_bad_config_is_refused_before_anything_is_made(tmp_path, tiny_config):
