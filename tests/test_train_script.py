@@ -131,6 +131,26 @@ def test_ecg_trains_from_the_command_line(tmp_path, variant):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["protocol"].startswith("best epoch on 5 %")
 
 
+@pytest.mark.parametrize("variant", ["", ":ef_adlif", ":lif", ":lstm,quick"])
+def test_oscillation_trains_from_the_command_line(tmp_path, variant):
+    result = run(
+        f"--config=configs/oscillation.py{variant}",
+        "--config.data.num_samples=64",
+        "--config.data.num_steps=40",
+        "--config.data.damping=(0.,5.)",
+        "--config.model.hidden=(8,)",
+        "--config.batch_size=16",
+        "--config.num_epochs=2",
+        f"--workdir={tmp_path}",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "test loss" in result.stdout
+    assert set(json.loads((tmp_path / "result.json").read_text())["test"]) == {"loss", "mse"}
+    left = {path.name for path in tmp_path.iterdir()}
+    assert {"curves.png", "forecast.png", "forecast_error.png", "forecast_error.csv"} < left
+    assert "raster.png" not in left
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -160,6 +180,11 @@ def test_ecg_trains_from_the_command_line(tmp_path, variant):
         ((QUICK, "--config.data.num_samples=5"), "config.data.num_samples = 5: at least 10"),
         ((QUICK, "--config.data.validation=test"), "config.data.validation = 'test'"),
         ((QUICK, "--config.batch_size=5000"), "config.batch_size = 5000: the train split has only 2800 samples"),
+        (
+            ("--config=configs/oscillation.py", "--config.data.spring=(0,9)"),
+            "config.data.spring = (0, 9): it must be a",
+        ),
+        (("--config=configs/oscillation.py", "--config.data.num_masses=3"), "config.data.num_classes = 4: it must be"),
         (("--config=configs/ecg.py", "--config.data.dir=nowhere"), "no nowhere/QTDB/QTDB_train.mat"),
     ],
 )
