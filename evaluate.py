@@ -15,8 +15,8 @@ from absl import app, flags
 
 from command_line import errors_in_one_line, parse_flags
 from seadlif_jax import plots
-from seadlif_jax.robustness import Row, measure_robustness, to_csv
-from seadlif_jax.run import write_atomically
+from seadlif_jax.robustness import Row, columns, measure_robustness
+from seadlif_jax.run import write_table
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the finished run.")
 SHIFTS = flags.DEFINE_list(
@@ -50,7 +50,7 @@ def main(_: Sequence[str]) -> None:
         rows = measure_robustness(folder, levels(), DRAWS.value, DATA_DIR.value)
         print(f"{'shift':10}{'level':9}{'draws':7}{'accuracy (%)':16}loss")
         print("\n".join(map(line, rows)), flush=True)
-        write_atomically(folder / "robustness.csv", to_csv(rows))
+        write_table(folder / "robustness.csv", columns(rows))
         plots.save_robustness(rows, folder / "robustness.png")
     print(f"table and picture: {folder / 'robustness.csv'}, {folder / 'robustness.png'}")
 

@@ -28,7 +28,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.step_ms = 4.0  # the recordings have 250 samples a second
     config.data.validation = "held_out"
     config.data.validation_fraction = 0.05  # of the training recordings
-    config.data.step_ms = 4.0
 
     config.model.neuron = neuron
     config.model.hidden = (36,) if choice["depth"] == "one_layer" else (36, 36)

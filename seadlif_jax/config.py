@@ -33,7 +33,6 @@ def base_config() -> ConfigDict:
     data.dir = ""  # folder of the data files; unused by generated data
     data.seed = 0  # generation and split of the data, apart from the seed of the run
     data.num_classes = 10  # number of outputs
-    data.step_ms = config_dict.placeholder(float)  # milliseconds a step stands for (unset: no time of its own)
     data.validation = "held_out"  # protocol: what the best epoch is selected on
     data.step_ms = config_dict.placeholder(float)  # milliseconds a step stands for (unset: no time of its own)
 
@@ -111,7 +110,6 @@ CHECKS: Mapping[str, Check] = {
     "data.num_classes": _integer(1),
     "data.step_ms": Check(lambda v: v is None or _POSITIVE.accepts(v), "a number above 0, or None"),
     "data.validation": _TEXT,
-    "data.step_ms": Check(lambda v: v is None or (_is_number(v) and v > 0), "a number above 0, or None"),
     "model.neuron": _one_of(NEURONS),
     "model.hidden": Check(
         lambda v: isinstance(v, tuple | list) and len(v) > 0 and all(map(_integer(1).accepts, v)),

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from seadlif_jax import optimizer, readout
 from seadlif_jax.dataset import Samples
 from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.trim import at_own_length
 
 Metrics = dict[str, Float[Array, ""]]
 Inputs = Num[Array, "sample time channel"]
@@ -126,12 +127,14 @@ class Program:
     """The pure functions of a config; they hold no state, and can be compiled and mapped over runs.
 
     `train_epoch` is an epoch in one call. Its two parts, `train_steps` and `end_epoch`, are for callers that want to
-    look in between.
+    look in between. `lengths` are those that batches of the training split are trimmed to (see `trim`).
     """
 
-    def __init__(self, config: ConfigDict):
+    def __init__(self, config: ConfigDict, lengths: tuple[int, ...] = ()):
         self.config = FrozenConfigDict(config)
         self.forecasting = config.model.aggregation == "forecast"
+        # What a forecast is fed depends on the length, so it keeps its own.
+        self._lengths = () if self.forecasting else lengths
         self.score_name = "mse" if self.forecasting else "accuracy"
         factor = config.optimizer.plateau_factor
         self.schedule = optimizer.plateau(factor, config.optimizer.plateau_patience) if factor < 1 else None
@@ -182,11 +185,14 @@ class Program:
             batch = train.take(jax.lax.dynamic_slice_in_dim(order, step * batch_size, batch_size))
             dropout_key = key_for(state.key, Purpose.DROPOUT, state.epoch, step)
 
-            def loss(params):
-                targets = self._forward(hyper, params, state.constants, batch, dropout_key)
-                return targets.mean_loss(), targets
+            def gradient(batch):
+                def loss(params):
+                    targets = self._forward(hyper, params, state.constants, batch, dropout_key)
+                    return targets.mean_loss(), targets
 
-            gradients, targets = jax.grad(loss, has_aux=True)(params)
+                return jax.grad(loss, has_aux=True)(params)
+
+            gradients, targets = at_own_length(gradient, batch, self._lengths)
             updates, opt_state = adam.update(gradients, opt_state, params)
             params = optimizer.project_to_boxes(optax.apply_updates(params, updates))
             step_sums = EpochSums(targets, gradient_norm=optax.tree.norm(gradients), steps=jnp.ones((), int))

@@ -5,14 +5,12 @@ All channels are hit. The reference program's noise reaches only the first 28 of
 curve is not comparable.
 """
 
-import csv
 import functools
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -131,13 +129,9 @@ def measure_robustness(
     return rows
 
 
-def to_csv(rows: Sequence[Row]) -> str:
-    """The rows as text, with a header; a standard deviation of None is left empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row._fields)
-    writer.writerows(rows)
-    return text.getvalue()
+def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """The rows as columns of a table, by name."""
+    return {name: [getattr(row, name) for row in rows] for name in Row._fields}
 
 
 def _check(levels: Sequence[float], draws: int) -> None:

@@ -16,12 +16,11 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import differences, to_json
@@ -98,7 +97,8 @@ class Run:
             return
         changes = differences(_read_json(path), json.loads(to_json(self.config)))
         # Data may move between machines; the numbers stay the same.
-        changes = [change for change in changes if not change.startswith("config.data.dir:")]
+        moved = ("config.data.dir:", "config.data.cache_dir:")
+        changes = [change for change in changes if not change.startswith(moved)]
         if changes:
             raise RunError(
                 f"{self.folder} holds a run with another config ({'; '.join(changes)}); choose another --workdir"
@@ -182,10 +182,11 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def write_table(path: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Writes columns of equal length as a CSV file."""
+def write_table(path: Path, columns: Mapping[str, Iterable[Any]]) -> None:
+    """Writes columns of equal length as a CSV file; None is an empty field."""
     rows = zip(*columns.values(), strict=True)
-    write_atomically(path, "".join(f"{','.join(map(str, row))}\n" for row in (columns, *rows)))
+    lines = [",".join("" if value is None else str(value) for value in row) for row in (columns, *rows)]
+    write_atomically(path, "\n".join(lines) + "\n")
 
 
 def read_config(folder: Path) -> ConfigDict:

@@ -21,6 +21,7 @@ from seadlif_jax.program import Hyperparameters, Program, TrainState, build_netw
 from seadlif_jax.progress import Progress
 from seadlif_jax.readout import IGNORED, aggregate
 from seadlif_jax.run import Run, RunError, read_config, write_table
+from seadlif_jax.trim import choose_lengths
 
 RASTER_CANDIDATES = 16
 
@@ -73,7 +74,8 @@ def load_network(workdir: str | Path) -> tuple[Network, Variables]:
 def _train_and_test(
     config: ConfigDict, run: Run, dataset: Dataset, check_interrupt: Callable[[], None]
 ) -> dict[str, Any]:
-    program, hyper = Program(config), Hyperparameters.from_config(config)
+    lengths = choose_lengths(dataset.train.block_index, config.batch_size)
+    program, hyper = Program(config, lengths), Hyperparameters.from_config(config)
     train, validation, test = map(to_device, (dataset.train, dataset.validation, dataset.test))
     with Checkpoints(run.folder / "checkpoints", config) as checkpoints:
         state = checkpoints.restore_last(jax.jit(program.init)(config.seed, hyper, train))

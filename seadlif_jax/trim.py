@@ -1,0 +1,62 @@
+"""Leaving out the steps at the end of a batch that none of its samples counts.
+
+Samples of different lengths are padded to the longest of their split. What is behind a sample's last step of a block
+does not reach its prediction; a batch without the longest samples needs fewer steps. Shapes are static, so it is
+trimmed to the next of a few lengths, each of which is compiled: only where that saves time.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Integer
+
+from seadlif_jax.dataset import Samples
+
+MOST_LENGTHS = 3
+LEAST_SAVING = 0.05  # of the steps, for another length to be compiled
+TRIALS = 1000  # batches drawn to estimate the saving
+
+
+def choose_lengths(block_index: np.ndarray, batch_size: int) -> tuple[int, ...]:
+    """The lengths to trim random batches to, ascending; the last is that of the split.
+
+    `block_index [sample, time]` is the split's; the first choice is the length that saves most steps on average, then
+    the next, as long as each saves five percent.
+    """
+    num_samples, num_steps = block_index.shape
+    own = num_steps - np.argmax(block_index[:, ::-1] != 0, axis=1)  # up to the last step that counts
+    rng = np.random.default_rng(0)
+    longest = own[rng.integers(num_samples, size=(TRIALS, batch_size))].max(axis=1)
+
+    def mean_length(lengths: tuple[int, ...]) -> float:
+        return float(np.mean(np.array(lengths)[np.searchsorted(lengths, longest)]))
+
+    lengths = (num_steps,)
+    while len(lengths) < MOST_LENGTHS:
+        best = min((tuple(sorted({*lengths, length})) for length in np.unique(longest).tolist()), key=mean_length)
+        if mean_length(lengths) - mean_length(best) < LEAST_SAVING * num_steps:
+            break
+        lengths = best
+    return lengths
+
+
+def at_own_length(compute: Callable[[Samples], Any], batch: Samples, lengths: tuple[int, ...]) -> Any:
+    """`compute(batch)` on the batch trimmed to the smallest of these lengths that holds all steps that count."""
+    if len(lengths) < 2:
+        return compute(batch)
+
+    def trimmed(length: int) -> Callable[[Samples], Any]:
+        return lambda batch: compute(
+            batch._replace(inputs=batch.inputs[:, :length], block_index=batch.block_index[:, :length])
+        )
+
+    choice = jnp.searchsorted(jnp.asarray(lengths), _longest(batch.block_index))
+    return jax.lax.switch(choice, [trimmed(length) for length in lengths], batch)
+
+
+def _longest(block_index: Integer[Array, "batch time"]) -> Int[Array, ""]:
+    steps = jnp.arange(1, block_index.shape[1] + 1)
+    return jnp.max(jnp.where(block_index != 0, steps, 0))

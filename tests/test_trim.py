@@ -1,0 +1,79 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seadlif_jax.dataset import Samples
+from seadlif_jax.program import Hyperparameters, Program
+from seadlif_jax.trim import at_own_length, choose_lengths
+
+
+def block_index_of(own_lengths, num_steps):
+    """Samples that count from step 2 to their own length."""
+    steps = np.arange(num_steps)
+    return ((steps >= 2) & (steps < np.asarray(own_lengths)[:, None])).astype(np.uint8)
+
+
+def random_samples(own_lengths, num_steps, seed=0):
+    """Samples with events also behind their own length, which must not matter."""
+    rng = np.random.default_rng(seed)
+    num_samples = len(own_lengths)
+    targets = np.stack([np.full(num_samples, -1), rng.integers(0, 3, num_samples)], axis=1)
+    inputs = rng.poisson(0.3, (num_samples, num_steps, 4)).astype(np.uint8)
+    return Samples(jnp.asarray(inputs), jnp.asarray(targets), jnp.asarray(block_index_of(own_lengths, num_steps)))
+
+
+def test_samples_of_one_length_are_not_trimmed():
+    assert choose_lengths(block_index_of([50] * 20, 50), batch_size=4) == (50,)
+
+
+def test_a_rare_long_sample_makes_the_common_length_another():
+    own = [30] * 199 + [60]
+    assert choose_lengths(block_index_of(own, 60), batch_size=4) == (30, 60)
+    # Nearly every larger batch has it: nothing to save.
+    assert choose_lengths(block_index_of([30] * 9 + [60], 60), batch_size=64) == (60,)
+
+
+def test_steps_that_no_sample_counts_are_always_left_out():
+    assert choose_lengths(block_index_of([30] * 20, 60), batch_size=4) == (30, 60)
+
+
+def test_there_are_at_most_three_lengths():
+    lengths = choose_lengths(block_index_of(np.arange(10, 110), 110), batch_size=1)
+    assert len(lengths) == 3
+    assert lengths[-1] == 110
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"), [([12, 5], 20), ([20, 3], 20), ([21, 3], 30), ([50, 3], 60), ([60, 60], 60)]
+)
+def test_a_batch_gets_the_smallest_length_that_holds_it(own, expected):
+    batch = random_samples(own, 60)
+
+    def steps(batch):
+        assert batch.inputs.shape[1] == batch.block_index.shape[1]
+        return jnp.asarray(batch.inputs.shape[1])
+
+    assert int(jax.jit(lambda batch: at_own_length(steps, batch, (20, 30, 60)))(batch)) == expected
+
+
+@pytest.mark.parametrize("neuron", ["lif", "se_adlif"])
+@pytest.mark.parametrize("aggregation", ["softmax", "mean"])
+def test_training_on_trimmed_batches_gives_the_same_parameters(tiny_config, x64, neuron, aggregation):
+    """With dropout; equal to the rounding of float64."""
+    tiny_config.model.neuron = neuron
+    tiny_config.model.aggregation = aggregation
+    tiny_config.model.dropout = 0.2
+    tiny_config.batch_size = 2
+    own = np.random.default_rng(1).integers(10, 60, 24)
+    samples = random_samples(own, 60)
+    hyper = Hyperparameters.from_config(tiny_config)
+
+    def trained(lengths):
+        program = Program(tiny_config, lengths)
+        return jax.jit(program.train_epoch)(program.init(0, hyper, samples), hyper, samples, samples)
+
+    (whole, whole_metrics), (trimmed, metrics) = trained(()), trained((25, 40, 60))
+    for ours, theirs in zip(jax.tree.leaves(trimmed.params), jax.tree.leaves(whole.params), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+    assert float(metrics["train_loss"]) == pytest.approx(float(whole_metrics["train_loss"]), rel=1e-12)
