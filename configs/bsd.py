@@ -11,9 +11,11 @@ from ml_collections import ConfigDict
 from configs import variants
 from seadlif_jax.config import base_config
 
+CHOICES = {"neuron": variants.NEURONS, "size": ("full", "quick")}
+
 
 def get_config(variant: str = "") -> ConfigDict:
-    choice = variants.parse(variant, {"neuron": variants.NEURONS, "size": ("full", "quick")})
+    choice = variants.parse(variant, CHOICES)
     neuron, quick = choice["neuron"], choice["size"] == "quick"
     is_lif = neuron == "lif"
 

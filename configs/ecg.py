@@ -13,9 +13,11 @@ from ml_collections import ConfigDict
 from configs import variants
 from seadlif_jax.config import base_config
 
+CHOICES = {"neuron": variants.NEURONS, "depth": ("two_layers", "one_layer")}
+
 
 def get_config(variant: str = "") -> ConfigDict:
-    choice = variants.parse(variant, {"neuron": variants.NEURONS, "depth": ("two_layers", "one_layer")})
+    choice = variants.parse(variant, CHOICES)
     neuron = choice["neuron"]
 
     config = base_config().unlock()

@@ -15,12 +15,13 @@ from ml_collections import ConfigDict
 from configs import variants
 from seadlif_jax.config import base_config
 
+CHOICES = {"neuron": (*variants.NEURONS, "lstm"), "size": ("full", "quick")}
 PLATEAU = {"lif": (0.8, 8), "lstm": (0.4, 3)}  # factor, patience in epochs of the full size
 FULL_EPOCHS, QUICK_EPOCHS = 200, 40
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    choice = variants.parse(variant, {"neuron": (*variants.NEURONS, "lstm"), "size": ("full", "quick")})
+    choice = variants.parse(variant, CHOICES)
     neuron, quick = choice["neuron"], choice["size"] == "quick"
     is_lif, is_lstm = neuron == "lif", neuron == "lstm"
 

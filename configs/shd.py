@@ -15,16 +15,15 @@ from ml_collections import ConfigDict
 from configs import variants
 from seadlif_jax.config import base_config
 
+CHOICES = {
+    "neuron": variants.NEURONS,
+    "size": ("two_layers", "small"),
+    "protocol": ("held_out", "select_on_test"),
+}
+
 
 def get_config(variant: str = "") -> ConfigDict:
-    choice = variants.parse(
-        variant,
-        {
-            "neuron": variants.NEURONS,
-            "size": ("two_layers", "small"),
-            "protocol": ("held_out", "select_on_test"),
-        },
-    )
+    choice = variants.parse(variant, CHOICES)
     neuron = choice["neuron"]
 
     config = base_config().unlock()

@@ -13,9 +13,11 @@ from ml_collections import ConfigDict
 from configs import variants
 from seadlif_jax.config import base_config
 
+CHOICES = {"neuron": variants.NEURONS}
+
 
 def get_config(variant: str = "") -> ConfigDict:
-    neuron = variants.parse(variant, {"neuron": variants.NEURONS})["neuron"]
+    neuron = variants.parse(variant, CHOICES)["neuron"]
 
     config = base_config().unlock()
     config.num_epochs = 40

@@ -45,8 +45,10 @@ def draw_samples(num_samples: int, fraction: float, seed: int) -> tuple[np.ndarr
     """Indices of samples `(kept, held out)`, the latter `round(fraction * num_samples)` drawn at random.
 
     Raises:
-      DataError: one of the parts would be empty.
+      DataError: the fraction is out of range, or one of the parts would be empty.
     """
+    if not 0 < fraction < 1:
+        raise DataError(f"config.data.validation_fraction = {fraction}: it must be above 0 and below 1")
     order = np.random.default_rng(seed).permutation(num_samples)
     held_out = round(fraction * num_samples)
     if not 0 < held_out < num_samples:

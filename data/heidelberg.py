@@ -38,12 +38,11 @@ def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
     # Drawn before the events are binned: what is wrong with the protocol shows at once.
     kept, held_out, protocol = _protocol(data, files_read["train"])
     splits = {split: _bin(file, data) for split, file in files_read.items()}
-    return Dataset(
-        train=splits["train"].take(kept),
-        validation=splits["train"].take(held_out) if held_out is not None else splits[data.validation],
-        test=splits["test"],
-        protocol=f"best epoch on {protocol}",
-    )
+    if held_out is not None:
+        validation = splits["train"].take(held_out)
+    else:
+        validation = splits["valid" if data.validation == "official" else "test"]
+    return Dataset(splits["train"].take(kept), validation, splits["test"], f"best epoch on {protocol}")
 
 
 def find(folder: str, name: str, split: str, file: str) -> Path:

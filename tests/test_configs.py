@@ -1,14 +1,16 @@
 """The configs hold the values of the published experiments."""
 
+import itertools
+
 import pytest
 
-from configs import bsd, ecg, oscillation, variants
+from configs import bsd, ecg, oscillation, shd, ssc, variants
 from seadlif_jax.config import ConfigError, validate
 
 ALL = [
-    *((bsd, ",".join((neuron, size))) for neuron in variants.NEURONS for size in ("full", "quick")),
-    *((ecg, ",".join((neuron, depth))) for neuron in variants.NEURONS for depth in ("one_layer", "two_layers")),
-    *((oscillation, ",".join((neuron, size))) for neuron in (*variants.NEURONS, "lstm") for size in ("full", "quick")),
+    (module, ",".join(words))
+    for module in (bsd, ecg, oscillation, shd, ssc)
+    for words in itertools.product(*module.CHOICES.values())
 ]
 
 
@@ -35,6 +37,9 @@ def published(config):
         "plateau": (config.optimizer.plateau_factor, config.optimizer.plateau_patience),
         "aggregation": model.aggregation,
         "samples": config.data.get("num_samples"),
+        "frames": tuple(config.data.get(name) for name in ("step_ms", "num_channels", "pad_to", "ignore_first_steps")),
+        "classes": config.data.num_classes,
+        "validation": (config.data.validation, config.data.get("validation_fraction")),
     }
 
 
@@ -51,6 +56,9 @@ BSD = {
     "plateau": (1.0, 0),
     "aggregation": "softmax",
     "samples": 8000,
+    "frames": (None, None, None, None),
+    "classes": 10,
+    "validation": ("held_out", None),
 }
 ECG = BSD | {
     "hidden": (36, 36),
@@ -60,6 +68,27 @@ ECG = BSD | {
     "batch, epochs": (64, 400),
     "aggregation": "mean",
     "samples": None,
+    "frames": (4.0, None, None, None),
+    "classes": 6,
+    "validation": ("held_out", 0.05),
+}
+SHD = BSD | {
+    "hidden": (360, 360),
+    "dropout": 0.15,
+    "batch, epochs": (256, 300),
+    "samples": None,
+    "frames": (4.0, 140, 250, 10),
+    "classes": 20,
+    "validation": ("held_out", 0.2),
+}
+SSC = SHD | {
+    "hidden": (720, 720),
+    "batch, epochs": (256, 40),
+    "learning rate, clip": (0.006, 1.5),
+    "aggregation": "mean",
+    "frames": (4.0, 140, 300, 10),
+    "classes": 35,
+    "validation": ("official", 0.2),
 }
 OSCILLATION = BSD | {
     "hidden": (200,),
@@ -69,6 +98,8 @@ OSCILLATION = BSD | {
     "plateau": (0.5, 15),
     "aggregation": "forecast",
     "samples": 4096,
+    "frames": (1000 / 402, None, None, 0),
+    "classes": 4,
 }
 
 
@@ -81,6 +112,14 @@ OSCILLATION = BSD | {
         (ecg, "one_layer", ECG | {"hidden": (36,)}),
         (ecg, "ef_adlif", ECG | {"q": 60.0}),
         (ecg, "lif", ECG),
+        (shd, "", SHD),
+        (shd, "lif", SHD),
+        (shd, "ef_adlif", SHD | {"q": 60.0}),
+        (shd, "small", SHD | {"hidden": (128,)}),
+        (shd, "select_on_test", SHD | {"validation": ("test", 0.2)}),
+        (ssc, "", SSC),
+        (ssc, "ef_adlif", SSC | {"q": 60.0}),
+        (ssc, "lif", SSC | {"surrogate": ("exponential", 5.0, 0.1)}),
         (oscillation, "", OSCILLATION),
         (oscillation, "ef_adlif", OSCILLATION | {"q": 65.0}),
         (

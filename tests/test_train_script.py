@@ -105,52 +105,6 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path):
     assert again.stdout.splitlines()[1:] == finished.stdout.splitlines()[-2:]
 
 
-@pytest.mark.parametrize("variant", ["", ":lif,quick", ":ef_adlif"])
-def test_bsd_trains_from_the_command_line(tmp_path, variant):
-    result = run(f"--config=configs/bsd.py{variant}", *TINY, "--config.num_epochs=2", f"--workdir={tmp_path}")
-    assert result.returncode == 0, result.stderr
-    assert "test accuracy" in result.stdout
-    assert json.loads((tmp_path / "result.json").read_text())["config"]["model"]["hidden"] == [8]
-
-
-@pytest.mark.parametrize("variant", ["", ":lif,one_layer", ":ef_adlif"])
-def test_ecg_trains_from_the_command_line(tmp_path, variant):
-    rng = np.random.default_rng(0)
-    (tmp_path / "QTDB").mkdir()
-    for name in ("train", "test"):
-        arrays = {"x": rng.integers(-1, 2, (24, 40, 4)), "y": np.eye(6)[rng.integers(0, 6, (24, 40))]}
-        scipy.io.savemat(tmp_path / "QTDB" / f"QTDB_{name}.mat", arrays)
-    result = run(
-        f"--config=configs/ecg.py{variant}",
-        f"--config.data.dir={tmp_path}",
-        "--config.num_epochs=2",
-        "--config.batch_size=10",
-        f"--workdir={tmp_path / 'run'}",
-    )
-    assert result.returncode == 0, result.stderr
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["protocol"].startswith("best epoch on 5 %")
-
-
-@pytest.mark.parametrize("variant", ["", ":ef_adlif", ":lif", ":lstm,quick"])
-def test_oscillation_trains_from_the_command_line(tmp_path, variant):
-    result = run(
-        f"--config=configs/oscillation.py{variant}",
-        "--config.data.num_samples=64",
-        "--config.data.num_steps=40",
-        "--config.data.damping=(0.,5.)",
-        "--config.model.hidden=(8,)",
-        "--config.batch_size=16",
-        "--config.num_epochs=2",
-        f"--workdir={tmp_path}",
-    )
-    assert result.returncode == 0, result.stderr
-    assert "test loss" in result.stdout
-    assert set(json.loads((tmp_path / "result.json").read_text())["test"]) == {"loss", "mse"}
-    left = {path.name for path in tmp_path.iterdir()}
-    assert {"curves.png", "forecast.png", "forecast_error.png", "forecast_error.csv"} < left
-    assert "raster.png" not in left
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

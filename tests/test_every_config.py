@@ -1,0 +1,88 @@
+"""Every config with every variant trains from the command line, on data in the format of the real files."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from seadlif_jax.run import MetricsLog
+from tests.recordings_file import write
+from tests.test_configs import ALL
+from tests.test_train_script import run
+
+REAL_DATA = os.environ.get("SEADLIF_DATA", "")
+TINY = {
+    "bsd": ("--config.data.num_samples=100", "--config.batch_size=16"),
+    "ecg": ("--config.batch_size=10",),
+    "shd": ("--config.batch_size=16",),
+    "ssc": ("--config.batch_size=16",),
+    "oscillation": (
+        "--config.data.num_samples=64",
+        "--config.data.num_steps=40",
+        "--config.data.damping=(0.,5.)",
+        "--config.batch_size=16",
+    ),
+}
+PROTOCOLS = {
+    "bsd": "best epoch on 10 % of the samples, generated for this",
+    "ecg": "best epoch on 5 % of the training recordings, held out at random",
+    "shd": "best epoch on 20 % of the training recordings, held out at random",
+    "ssc": "best epoch on the official validation file",
+    "oscillation": "best epoch on 10 % of the trajectories, generated for this",
+}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """A folder with files for all tasks; those of SHD and SSC are the spoken digits' mini files, where these are."""
+    folder = tmp_path_factory.mktemp("datasets")
+    rng = np.random.default_rng(0)
+    (folder / "QTDB").mkdir()
+    for split in ("train", "test"):
+        arrays = {"x": rng.integers(-1, 2, (24, 40, 4)), "y": np.eye(6)[rng.integers(0, 6, (24, 40))]}
+        scipy.io.savemat(folder / "QTDB" / f"QTDB_{split}.mat", arrays)
+    mini = Path(REAL_DATA) / "spoken_digits_mini" / "SHD"
+    for name, splits in (("shd", ("train", "test")), ("ssc", ("train", "valid", "test"))):
+        for split in splits:
+            path = folder / name.upper() / f"{name}_{split}.h5"
+            path.parent.mkdir(exist_ok=True)
+            if REAL_DATA:
+                shutil.copy(mini / f"shd_{split if split != 'valid' else 'test'}.h5", path)
+            else:
+                write(path, recordings=40, classes=20)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("task", "variant"), [(module.__name__.removeprefix("configs."), variant) for module, variant in ALL]
+)
+def test_every_config_trains_from_the_command_line(tmp_path, data_dir, task, variant):
+    layers = 2 if task in ("shd", "ssc", "ecg") and "small" not in variant and "one_layer" not in variant else 1
+    files = ()
+    if task not in ("bsd", "oscillation"):
+        files = (f"--config.data.dir={data_dir}",)
+    if task in ("shd", "ssc"):
+        files += (f"--config.data.cache_dir={data_dir / 'cache'}",)
+    result = run(
+        f"--config=configs/{task}.py:{variant}",
+        *TINY[task],
+        *files,
+        f"--config.model.hidden={(8,) * layers}",
+        "--config.num_epochs=2",
+        f"--workdir={tmp_path}",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "results and pictures:" in result.stdout
+    assert len(MetricsLog(tmp_path / "metrics.csv").read()) == 2
+    written = json.loads((tmp_path / "result.json").read_text())
+    score = "mse" if task == "oscillation" else "accuracy"
+    assert set(written["test"]) == set(written["validation"]) == {"loss", score}
+    selected_on_test = "best epoch on the test set itself, as the authors select it"
+    assert written["protocol"] == (selected_on_test if "select_on_test" in variant else PROTOCOLS[task])
+    left = {path.name for path in tmp_path.iterdir()}
+    pictures = {"forecast.png", "forecast_error.png", "forecast_error.csv"} if score == "mse" else {"raster.png"}
+    assert {"curves.png", *pictures} <= left

@@ -1,0 +1,153 @@
+"""The loaders of SHD and SSC."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from configs import shd as shd_config
+from configs import ssc as ssc_config
+from data import download, shd, ssc
+from data.dataset import DataError
+from data.events import Binning, count_bins
+from seadlif_jax.dataset import check_dataset, load_dataset
+from tests.recordings_file import write
+
+
+@pytest.fixture
+def config(tmp_path):
+    """SHD with 40 training recordings of four speakers, and 12 test recordings."""
+    config = shd_config.get_config()
+    config.batch_size = 8
+    config.data.dir = str(tmp_path)
+    config.data.cache_dir = str(tmp_path / "cache")
+    write(tmp_path / "SHD" / "shd_train.h5", recordings=40, classes=5)
+    write(tmp_path / "SHD" / "shd_test.h5", recordings=12, classes=4, seed=1)
+    return config
+
+
+@pytest.fixture
+def no_download(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a download was tried")
+
+    monkeypatch.setattr("tonic.download_utils.download_url", refuse)
+
+
+def test_shd_is_loaded_from_its_files_alone(config, no_download):
+    dataset = load_dataset(config)
+    assert dataset.protocol == "best epoch on 20 % of the training recordings, held out at random"
+    sizes = [len(split.inputs) for split in (dataset.train, dataset.validation, dataset.test)]
+    assert sizes == [32, 8, 12]
+    assert dataset.train.inputs.shape[2] == 140
+    assert dataset.train.inputs.dtype == np.uint8
+    assert dataset.test.targets.tolist() == [[-1, number % 4] for number in range(12)]
+
+
+def test_the_block_is_the_recording_with_its_padding_but_without_its_first_steps(config, tmp_path):
+    times, _ = write(tmp_path / "SHD" / "shd_test.h5", recordings=12, seed=1)
+    bins = count_bins(times, Binning(700, 140, 4))
+    assert bins.min() < 150 < bins.max()
+    config.data.pad_to = 150
+    block_index = shd.load(config).test.block_index
+    assert block_index.shape == (12, bins.max())
+    for row, num_bins in zip(block_index, bins, strict=True):
+        assert np.flatnonzero(row).tolist() == list(range(10, max(num_bins, 150)))
+
+
+def test_held_out_speakers_are_not_trained_on(config):
+    config.data.validation = "held_out_speakers"
+    config.data.validation_speakers = 1
+    dataset = shd.load(config)
+    speakers = np.arange(40) // 5 % 4
+    held_out = int(dataset.protocol.split("speakers ")[1].split(",")[0])
+    assert len(dataset.validation.inputs) == (speakers == held_out).sum()
+    assert len(dataset.train.inputs) == 40 - len(dataset.validation.inputs)
+    config.data.validation = "test"
+    whole = shd.load(config).train.inputs
+    np.testing.assert_array_equal(dataset.validation.inputs, whole[speakers == held_out])
+    np.testing.assert_array_equal(dataset.train.inputs, whole[speakers != held_out])
+
+
+def test_selection_on_test_says_so(config):
+    config.data.validation = "test"
+    dataset = shd.load(config)
+    assert dataset.protocol == "best epoch on the test set itself, as the authors select it"
+    assert dataset.validation is dataset.test
+    assert len(dataset.train.inputs) == 40
+
+
+def test_ssc_is_selected_on_its_official_validation_file(tmp_path):
+    config = ssc_config.get_config()
+    config.batch_size = 8
+    config.data.dir = str(tmp_path)
+    config.data.cache_dir = str(tmp_path / "cache")
+    for split, recordings in (("train", 40), ("valid", 11), ("test", 12)):
+        write(tmp_path / "SSC" / f"ssc_{split}.h5", recordings, seed=recordings)
+    dataset = load_dataset(config)
+    assert dataset.protocol == "best epoch on the official validation file"
+    assert [len(split.inputs) for split in (dataset.train, dataset.validation, dataset.test)] == [40, 11, 12]
+    assert dataset.train.inputs.shape[1:] == (300, 140)
+
+    (tmp_path / "SSC" / "ssc_valid.h5").unlink()
+    config.data.validation = "held_out"
+    assert len(ssc.load(config).validation.inputs) == 8  # the file is not needed then
+
+
+@pytest.mark.parametrize("given", ["root", "folder", "file"])
+def test_the_files_are_found_wherever_data_dir_may_point(config, tmp_path, given, no_download):
+    places = {"root": tmp_path, "folder": tmp_path / "SHD", "file": tmp_path / "SHD" / "shd_train.h5"}
+    config.data.dir = str(places[given])
+    check_dataset(shd.load(config), config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("validation", "official", "one of held_out, held_out_speakers, test"),
+        ("validation_fraction", 0.001, "holds 0 of 40 training samples out"),
+        ("validation_fraction", 1.5, "above 0 and below 1"),
+        ("validation_fraction", float("nan"), "above 0 and below 1"),
+        ("step_ms", None, "a whole number of milliseconds"),
+        ("step_ms", 2.5, "a whole number of milliseconds"),
+        ("num_channels", 0, r"in 1\.\.700"),
+        ("num_channels", 701, r"in 1\.\.700"),
+        ("pad_to", -1, "a number of steps"),
+        ("ignore_first_steps", -1, "a number of steps"),
+        ("ignore_first_steps", 250, "leaves nothing of the shortest recording"),
+        ("cache_dir", "", "a folder"),
+    ],
+)
+def test_fields_out_of_range_are_refused(config, field, value, message):
+    config.data[field] = value
+    with pytest.raises(DataError, match=rf"config\.data\.{field} = .*{message}"):
+        shd.load(config)
+
+
+def test_what_is_wrong_shows_before_anything_is_binned(config, tmp_path):
+    config.data.validation = "held_out_speakers"
+    config.data.validation_speakers = 4
+    with pytest.raises(DataError, match=r"config.data.validation_speakers = 4: there are 4 speakers"):
+        shd.load(config)
+    write(tmp_path / "SHD" / "shd_train.h5", **{"extra/speaker": None})
+    with pytest.raises(DataError, match=r"shd_train.h5 does not say who speaks"):
+        shd.load(config)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_without_files_and_network_the_error_says_what_to_fetch_and_where_to_put_it(config, tmp_path, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("tonic.download_utils.urllib.request.urlopen", no_network)
+    shutil.rmtree(tmp_path / "SHD")
+    with pytest.raises(DataError) as error:
+        shd.load(config)
+    message = str(error.value)
+    assert f"there is no {tmp_path}/SHD/shd_train.h5, and it could not be downloaded (Name or service not" in message
+    assert "shd_train.h5.zip in another way and put the shd_train.h5 in it into" in message
+    assert "--config.data.dir" in message
+
+
+def test_downloads_give_up_when_there_is_no_answer():
+    assert 0 < download.TIMEOUT <= 60
