@@ -11,6 +11,7 @@ The result is that of `tonic.transforms.Downsample(time_factor=1e-3, target_size
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -70,19 +71,30 @@ def bin_events(
     if unit.min() < 0 or unit.max() >= binning.num_units:
         event = unit.argmax() if unit.max() >= binning.num_units else unit.argmin()
         raise refuse(event, f"an event is of unit {unit[event]}; they must be in 0..{binning.num_units - 1}")
-    early = np.diff(ms) < 0
+    early = ms[1:] < ms[:-1]
     early[starts[1:] - 1] = False  # from one recording to the next
     if early.any():
-        raise refuse(early.argmax(), "its events are not in order of time")
+        raise refuse(early.argmax() + 1, "its events are not in order of time")
 
     first = ms[starts]
     bins = binning.num_bins(first, ms[starts + lengths - 1])
-    step = (ms - np.repeat(first, lengths)) // binning.bin_ms
-    channel = (np.arange(binning.num_units) * (binning.num_channels / binning.num_units)).astype(np.int64)
-    # The place of an event in the result, flattened; those of a last partial bin have none.
-    place = (np.repeat(num_steps * np.arange(len(lengths)), lengths) + step) * binning.num_channels + channel[unit]
-    shape = (len(lengths), num_steps, binning.num_channels)
-    counts = np.bincount(place[step < np.repeat(bins, lengths)], minlength=np.prod(shape)).reshape(shape)
+    # The place of every event in the flattened result, in few and cheap passes over the events: in 32 bits if they do,
+    # and with `take`, which is faster than an index. There is one step more a recording, for its last, partial bin.
+    shape = (len(lengths), num_steps + 1, binning.num_channels)
+    fits = math.prod(shape) * binning.bin_ms < np.iinfo(np.int32).max
+    offset = shape[1] * binning.bin_ms * np.arange(len(lengths)) - first
+    place = np.repeat(offset.astype(np.int32 if fits else np.int64), lengths)
+    place += ms
+    place //= binning.bin_ms
+    place *= binning.num_channels
+    channel = (np.arange(binning.num_units) * (binning.num_channels / binning.num_units)).astype(place.dtype)
+    place += channel.take(unit)
+    # In a type that cannot overflow: a bin holds no more than all events.
+    counts = np.zeros(math.prod(shape), np.min_scalar_type(lengths.max()))
+    np.add.at(counts, place, counts.dtype.type(1))
+    counts = counts.reshape(shape)
+    counts[np.arange(len(lengths)), bins] = 0
+    counts = counts[:, :num_steps]
     if counts.max() > LARGEST_COUNT:
         raise EventError(
             int(counts.max(axis=(1, 2)).argmax()),
@@ -115,7 +127,7 @@ def milliseconds(times: np.ndarray) -> np.ndarray:
     """
     if times.dtype == np.float16:
         # The 65,536 values there are, looked up: several times faster.
-        return _of_every_half()[times.view(np.uint16)]
+        return _of_every_half().take(times.view(np.uint16))
     valid = (times >= 0) & (times < LONGEST_SECONDS)
     microseconds = (np.where(valid, times, 0).astype(np.float64) * 1e6).astype(np.int64)
     return np.where(valid, (microseconds * 1e-3).astype(np.int32), -1)

@@ -19,7 +19,8 @@ from data.events import Binning, EventError, bin_events, count_bins
 
 TIMES, UNITS, LABELS, SPEAKERS = "spikes/times", "spikes/units", "labels", "extra/speaker"
 NUM_UNITS = 700
-CHUNK = 32  # recordings binned in one pass: few enough that their counts stay in the processor's cache
+READ = 256  # recordings read at a time: many enough that the file's own bookkeeping does not matter
+CHUNK = 16  # recordings binned in one pass: few enough that their counts stay in the processor's cache
 CACHE_VERSION = 1  # another one makes all caches anew
 COUNTS, NUM_STEPS = "counts.npy", "num_steps.npy"
 REMEDY = "Remove it to have it downloaded again, or set --config.data.dir to another folder"
@@ -111,8 +112,11 @@ def _progress(path: Path, num_recordings: int) -> tqdm:
 def _chunks(path: Path, *names: str) -> Iterator[tuple]:
     """Reads arrays of a file, a few recordings at a time: the index of the first one, and the arrays."""
     with _open(path) as file:
-        for start in range(0, len(file[names[0]]), CHUNK):
-            yield start, *(file[name][start : start + CHUNK] for name in names)
+        datasets = [file[name] for name in names]
+        for first in range(0, len(datasets[0]), READ):
+            arrays = [dataset[first : first + READ] for dataset in datasets]
+            for start in range(0, len(arrays[0]), CHUNK):
+                yield first + start, *(array[start : start + CHUNK] for array in arrays)
 
 
 @contextlib.contextmanager
