@@ -12,7 +12,7 @@ import scipy.io
 from seadlif_jax.run import MetricsLog
 from tests.recordings_file import write
 from tests.test_configs import ALL
-from tests.test_train_script import run
+from tests.test_train_script import ROOT, run
 
 REAL_DATA = os.environ.get("SEADLIF_DATA", "")
 TINY = {
@@ -86,3 +86,10 @@ def test_every_config_trains_from_the_command_line(tmp_path, data_dir, task, var
     left = {path.name for path in tmp_path.iterdir()}
     pictures = {"forecast.png", "forecast_error.png", "forecast_error.csv"} if score == "mse" else {"raster.png"}
     assert {"curves.png", *pictures} <= left
+
+
+def test_the_example_of_own_data_trains(tmp_path):
+    result = run("--config=examples/own_data.py", f"--workdir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "result.json").read_text())["test"]["accuracy"] > 0.9
+    assert len((ROOT / "examples" / "own_data.py").read_text().splitlines()) < 40
