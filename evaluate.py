@@ -49,7 +49,8 @@ def main(_: Sequence[str]) -> None:
     with errors_in_one_line("interrupted; nothing was written"):
         rows = measure_robustness(folder, levels(), DRAWS.value, DATA_DIR.value)
         print(f"{'shift':10}{'level':9}{'draws':7}{'accuracy (%)':16}loss")
-        print("\n".join(map(line, rows)), flush=True)
+        print("\n".join(map(line, rows)))
+        print(f"({rows[0].protocol})", flush=True)
         write_table(folder / "robustness.csv", columns(rows))
         plots.save_robustness(rows, folder / "robustness.png")
     print(f"table and picture: {folder / 'robustness.csv'}, {folder / 'robustness.png'}")

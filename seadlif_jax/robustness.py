@@ -63,7 +63,8 @@ def of_batches(shift: Shift, level: Float[Array, ""], key: Key[Array, ""]) -> Ch
 class Row(NamedTuple):
     """What a network does under a shift of one level: means over the draws, accuracy as a fraction.
 
-    `accuracy_std` is the standard deviation between draws, None where there is only one draw.
+    `accuracy_std` is the standard deviation between draws, None where there is only one draw; `protocol` is that of the
+    run, how its epoch was selected.
     """
 
     shift: str
@@ -72,6 +73,7 @@ class Row(NamedTuple):
     accuracy: float
     accuracy_std: float | None
     loss: float
+    protocol: str
 
 
 def measure_robustness(
@@ -100,7 +102,8 @@ def measure_robustness(
     validate(config)
     if config.model.aggregation == "forecast":
         raise RunError(f"{folder} holds a forecast, which has no accuracy; choose the folder of a classification")
-    if Run(folder, config).result() is None:
+    result = Run(folder, config).result()
+    if result is None:
         raise RunError(f"{folder} holds no finished run: there is no result.json; let the run end first")
     _, variables = load_network(folder)
     if data_dir is not None:
@@ -124,7 +127,7 @@ def measure_robustness(
                     metrics = evaluate(variables, hyper, test, jnp.asarray(level, float), draw_key)
                     results.append({metric: float(value) for metric, value in metrics.items()})
                     check_interrupt()
-                rows.append(_row(name, level, results))
+                rows.append(_row(name, level, results, result["protocol"]))
                 progress.update()
     return rows
 
@@ -156,7 +159,7 @@ def _evaluate(
     return program.evaluate(params, constants, hyper, test, change_inputs=of_batches(shift, level, key))
 
 
-def _row(shift: str, level: float, results: Sequence[Mapping[str, float]]) -> Row:
+def _row(shift: str, level: float, results: Sequence[Mapping[str, float]], protocol: str) -> Row:
     accuracies = [result["accuracy"] for result in results]
     return Row(
         shift,
@@ -165,4 +168,5 @@ def _row(shift: str, level: float, results: Sequence[Mapping[str, float]]) -> Ro
         accuracy=float(np.mean(accuracies)),
         accuracy_std=float(np.std(accuracies, ddof=1)) if len(results) > 1 else None,
         loss=float(np.mean([result["loss"] for result in results])),
+        protocol=protocol,
     )

@@ -13,6 +13,7 @@ import csv
 import datetime
 import fcntl
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -184,9 +185,11 @@ def write_atomically(path: Path, text: str) -> None:
 
 def write_table(path: Path, columns: Mapping[str, Iterable[Any]]) -> None:
     """Writes columns of equal length as a CSV file; None is an empty field."""
-    rows = zip(*columns.values(), strict=True)
-    lines = [",".join("" if value is None else str(value) for value in row) for row in (columns, *rows)]
-    write_atomically(path, "\n".join(lines) + "\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    write_atomically(path, text.getvalue())
 
 
 def read_config(folder: Path) -> ConfigDict:

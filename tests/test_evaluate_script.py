@@ -45,7 +45,8 @@ def test_a_finished_run_is_tested_under_shifts(tmp_path, tiny_config):
     lines = evaluated.stdout.splitlines()
     assert lines[0].split() == ["shift", "level", "draws", "accuracy", "(%)", "loss"]
     assert lines[1].split()[:4] == ["constant", "0", "1", f"{100 * result['test']['accuracy']:.2f}"]
-    assert len(lines) == 1 + len(rows) + 1
+    assert lines[-2] == f"({result['protocol']})" == f"({rows[-1]['protocol']})"
+    assert len(lines) == 1 + len(rows) + 2
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from seadlif_jax.robustness import (
     ShiftError,
     add_constant,
     add_events,
+    columns,
     measure_robustness,
     of_batches,
-    to_csv,
 )
-from seadlif_jax.run import RunError
+from seadlif_jax.run import RunError, write_table
 from seadlif_jax.training import train_and_evaluate
 
 KEY = jax.random.key(0)
@@ -76,10 +76,11 @@ def test_level_0_changes_nothing(shift):
 
 
 def test_level_0_is_the_run_s_own_test(finished):
-    test = json.loads((finished / "result.json").read_text())["test"]
+    result = json.loads((finished / "result.json").read_text())
+    accuracy, loss, protocol = result["test"]["accuracy"], result["test"]["loss"], result["protocol"]
     constant, events = measure_robustness(finished, [0])
-    assert constant == Row("constant", 0.0, 1, test["accuracy"], None, test["loss"])
-    assert events == Row("events", 0.0, 3, pytest.approx(test["accuracy"]), 0.0, pytest.approx(test["loss"]))
+    assert constant == Row("constant", 0.0, 1, accuracy, None, loss, protocol)
+    assert events == Row("events", 0.0, 3, pytest.approx(accuracy), 0.0, pytest.approx(loss), protocol)
 
 
 def test_every_shift_has_a_row_for_every_level_and_for_none(finished):
@@ -175,10 +176,11 @@ def test_a_forecast_is_refused(finished, tmp_path):
         measure_robustness(tmp_path, [0])
 
 
-def test_the_table_is_written_in_full():
-    rows = [Row("constant", 0.1, 1, 1 / 3, None, 0.5), Row("events", 0.1, 2, 0.25, 0.01, 0.5)]
-    assert to_csv(rows).splitlines() == [
-        "shift,level,draws,accuracy,accuracy_std,loss",
-        f"constant,0.1,1,{1 / 3},,0.5",
-        "events,0.1,2,0.25,0.01,0.5",
+def test_the_table_is_written_in_full(tmp_path):
+    rows = [Row("constant", 0.1, 1, 1 / 3, None, 0.5, "a, b"), Row("events", 0.1, 2, 0.25, 0.01, 0.5, "a, b")]
+    write_table(tmp_path / "table.csv", columns(rows))
+    assert (tmp_path / "table.csv").read_text().splitlines() == [
+        "shift,level,draws,accuracy,accuracy_std,loss,protocol",
+        f'constant,0.1,1,{1 / 3},,0.5,"a, b"',
+        'events,0.1,2,0.25,0.01,0.5,"a, b"',
     ]
