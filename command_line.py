@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -62,4 +63,6 @@ def _reason(error: Exception) -> str:
     text = lines[-1] if "Traceback" in str(message) else " ".join(" ".join(lines).split())
     text = text.removeprefix("seadlif_jax.config.ConfigError: ")
     text = text.partition("Attempted [Relative path]: ")[2] or text
-    return f"unknown config field {text}" if "Did you mean" in text and "flag" not in text else text
+    # An unknown field is told by its name alone, or with another one that is like it.
+    is_field = re.fullmatch(r"'[\w.]+'", text) or ("Did you mean" in text and "flag" not in text)
+    return f"unknown config field {text}" if is_field else text

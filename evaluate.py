@@ -1,6 +1,6 @@
 """Tests the network of a finished run under shifts of its input: events that were not there in training.
 
-    python evaluate.py --workdir=DIR [--shifts=0,0.02,0.05,0.1,0.2,0.4] [--draws=3] [--data_dir=DIR]
+    python evaluate.py --workdir=DIR [--shifts=0,0.02,0.05,0.1,0.2,0.4] [--draws=3] [--config.data.dir=DIR]
 
 Prints a table and leaves it in the run's folder as robustness.csv, with a picture, robustness.png. A shift is given as
 the mean number of events it adds to every channel at every step; 0, the run's own test, is always there.
@@ -23,7 +23,10 @@ SHIFTS = flags.DEFINE_list(
     "shifts", ["0", "0.02", "0.05", "0.1", "0.2", "0.4"], "Mean added events per channel and step."
 )
 DRAWS = flags.DEFINE_integer("draws", 3, "How often random shifts are drawn.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the run's data are now, if they have moved.")
+MOVED = {  # named as in train.py, as in the errors of loaders
+    field: flags.DEFINE_string(f"config.data.{field}", None, f"{meaning}, if another than the run's.")
+    for field, meaning in (("dir", "Folder of the data files"), ("cache_dir", "Folder of the binned events"))
+}
 
 
 def check_flags() -> None:
@@ -34,6 +37,8 @@ def check_flags() -> None:
 
 def levels() -> list[float]:
     try:
+        if not SHIFTS.value:
+            raise ValueError
         return [float(text) for text in SHIFTS.value]
     except ValueError:
         sys.exit(f"error: --shifts={','.join(SHIFTS.value)}: it must be numbers joined by commas, such as 0,0.05,0.1")
@@ -47,7 +52,8 @@ def line(row: Row) -> str:
 def main(_: Sequence[str]) -> None:
     folder = Path(WORKDIR.value).expanduser()
     with errors_in_one_line("interrupted; nothing was written"):
-        rows = measure_robustness(folder, levels(), DRAWS.value, DATA_DIR.value)
+        moved = {field: flag.value for field, flag in MOVED.items() if flag.value is not None}
+        rows = measure_robustness(folder, levels(), DRAWS.value, moved)
         print(f"{'shift':10}{'level':9}{'draws':7}{'accuracy (%)':16}loss")
         print("\n".join(map(line, rows)))
         print(f"({rows[0].protocol})", flush=True)

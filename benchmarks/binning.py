@@ -1,6 +1,6 @@
 """How long binning takes: one file against a loop over tonic's transforms, and a large file for its memory.
 
-    python benchmarks/binning.py --file=DIR/SHD/shd_train.h5 --copies=6
+    python -m benchmarks.binning --file=DIR/SHD/shd_train.h5 --copies=6
 
 The file is binned in turn by tonic (recording by recording, as a data loader does) and by `data`, in memory and with
 the cache written, three times each; the frames are compared. Then a file of `copies` times its recordings is generated

@@ -5,17 +5,17 @@ name and then renamed, one process at a time, so that two runs may start at once
 is read is compared with checksums taken when it was written; a damaged entry is made anew.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import shutil
+import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from data.dataset import DataError
+from data.lock import locked
 
 MANIFEST = "manifest.json"  # key, and checksum of every file
 
@@ -36,7 +36,7 @@ def cached(cache: Path, name: str, key: Mapping[str, Any], make: Callable[[Path]
     if _is_whole(entry):
         return entry
     try:
-        with _locked(entry):
+        with locked(entry):
             # Another process may have made it in the meantime.
             if not _is_whole(entry):
                 _make(entry, key, make)
@@ -49,9 +49,11 @@ def cached(cache: Path, name: str, key: Mapping[str, Any], make: Callable[[Path]
 
 
 def _make(entry: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> None:
-    shutil.rmtree(entry, ignore_errors=True)  # damaged
-    partial = entry.with_name(f"{entry.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    # A damaged one, and what processes left that were killed.
+    for old in (entry, *entry.parent.glob(f"{entry.name}.partial-*")):
+        shutil.rmtree(old, ignore_errors=True)
+    # A name of its own: the cache may be deleted, lock and all, while a process is writing to it.
+    partial = entry.with_name(f"{entry.name}.partial-{uuid.uuid4().hex}")
     partial.mkdir()
     try:
         make(partial)
@@ -79,16 +81,3 @@ def _checksum(file: Path) -> int:
         while block := content.read(2**22):
             checksum = zlib.crc32(block, checksum)
     return checksum
-
-
-@contextlib.contextmanager
-def _locked(entry: Path) -> Iterator[None]:
-    """Waits until no other process holds this lock; a process that dies gives it back."""
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    with entry.with_name(f".{entry.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that is making {entry}", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -32,7 +32,7 @@ class Dataset(NamedTuple):
     """What a run trains on, selects its best epoch on, and is tested on once.
 
     Attributes:
-      protocol: how the best epoch is selected, in words for tables, such as "5 % of train held out".
+      protocol: how the best epoch is selected, in words for tables, such as "best epoch on 10 % of train".
     """
 
     train: Split

@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.dataset import DataError
+
 LARGEST_COUNT = int(np.iinfo(np.uint8).max)
 LONGEST_SECONDS = 2000  # in microseconds, this fits 32 bits
 
 
-class EventError(ValueError):
+class EventError(DataError):
     """Events of a recording, given by its index, that cannot be binned."""
 
     def __init__(self, recording: int, reason: str):
@@ -54,8 +56,8 @@ def bin_events(
       num_steps: at least the number of bins of every recording; the bins after a recording's last are zero.
 
     Raises:
-      EventError: a recording has no events, a time or unit out of range, events out of order, or more than 255 events
-        in a bin.
+      EventError: a recording has no events, a time or unit out of range, events out of order, more bins than
+        `num_steps`, or more than 255 events in a bin.
     """
     lengths = _lengths(times)
     if not np.array_equal(lengths, [len(of_recording) for of_recording in units]):
@@ -68,6 +70,8 @@ def bin_events(
     ms, unit = milliseconds(np.concatenate(times)), np.concatenate(units)
     if ms.min() < 0:
         raise refuse(ms.argmin(), f"an event time is not in [0, {LONGEST_SECONDS}) seconds")
+    if unit.dtype.kind not in "iu":
+        raise EventError(0, f"its units, or those of one after it, are {unit.dtype}; they must be whole numbers")
     if unit.min() < 0 or unit.max() >= binning.num_units:
         event = unit.argmax() if unit.max() >= binning.num_units else unit.argmin()
         raise refuse(event, f"an event is of unit {unit[event]}; they must be in 0..{binning.num_units - 1}")
@@ -78,6 +82,8 @@ def bin_events(
 
     first = ms[starts]
     bins = binning.num_bins(first, ms[starts + lengths - 1])
+    if bins.max() > num_steps:
+        raise EventError(int(bins.argmax()), f"it has {bins.max()} bins, more than the {num_steps} steps asked for")
     # The place of every event in the flattened result, in few and cheap passes over the events: in 32 bits if they do,
     # and with `take`, which is faster than an index. There is one step more a recording, for its last, partial bin.
     shape = (len(lengths), num_steps + 1, binning.num_channels)
@@ -140,6 +146,8 @@ def _of_every_half() -> np.ndarray:
 
 def _lengths(times: Sequence[np.ndarray]) -> np.ndarray:
     lengths = np.array([len(of_recording) for of_recording in times])
+    if not len(lengths):
+        raise DataError("there are no recordings")
     if not lengths.all():
         raise EventError(int(lengths.argmin()), "it has no events")
     return lengths

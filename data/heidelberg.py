@@ -13,6 +13,9 @@ from data.events import Binning
 
 # Of `config.data`, beyond those that all tasks share.
 FIELDS = ("cache_dir", "ignore_first_steps", "num_channels", "pad_to", "validation_fraction", "validation_speakers")
+TRAIN = "{}_train.h5"
+MOST_STEPS = 100_000
+MOST_NAMES = 5  # of speakers, in the protocol
 
 
 def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
@@ -52,6 +55,10 @@ def find(folder: str, name: str, split: str, file: str) -> Path:
     """
     given = Path(folder).expanduser()
     if given.suffix == ".h5":
+        if given.name != TRAIN.format(name.lower()):
+            raise DataError(
+                f"config.data.dir = {folder!r}: give the folder of the files, or {TRAIN.format(name.lower())} itself"
+            )
         path = given.with_name(file)
     else:
         path = given / file if (given / file).is_file() else given / name / file
@@ -72,8 +79,9 @@ def _protocol(data: Any, train: recordings.Recordings) -> tuple[Any, np.ndarray 
     if train.speakers is None:
         raise DataError(f"{train.path} does not say who speaks; choose another config.data.validation")
     kept, held_out = draw_groups(train.speakers, data.validation_speakers, data.seed)
-    names = ", ".join(map(str, np.unique(train.speakers[held_out])))
-    return kept, held_out, f"the training recordings of speakers {names}, held out"
+    speakers = np.unique(train.speakers[held_out])
+    names = f" ({', '.join(map(str, speakers))})" if len(speakers) <= MOST_NAMES else ""
+    return kept, held_out, f"the training recordings of {len(speakers)} speakers{names}, held out at random"
 
 
 def _bin(file: recordings.Recordings, data: Any) -> Split:
@@ -95,17 +103,16 @@ def _bin(file: recordings.Recordings, data: Any) -> Split:
 
 
 def _check_fields(data: Any, official: bool) -> None:
-    def is_whole(value: Any, low: int, high: float = np.inf) -> bool:
-        return (
-            isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0 and low <= value <= high
-        )
+    def is_whole(value: Any, low: int, high: int) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
+    step_ms = int(data.step_ms) if isinstance(data.step_ms, float) and data.step_ms % 1 == 0 else data.step_ms
     protocols = (*(("official",) if official else ()), "held_out", "held_out_speakers", "test")
     requirements = {
-        "step_ms": (is_whole(data.step_ms, 1), "a whole number of milliseconds, the width of a bin"),
+        "step_ms": (is_whole(step_ms, 1, 1000), "a whole number of milliseconds in 1..1000, the width of a bin"),
         "num_channels": (is_whole(data.num_channels, 1, recordings.NUM_UNITS), f"in 1..{recordings.NUM_UNITS}"),
-        "pad_to": (is_whole(data.pad_to, 0), "a number of steps"),
-        "ignore_first_steps": (is_whole(data.ignore_first_steps, 0), "a number of steps"),
+        "pad_to": (is_whole(data.pad_to, 0, MOST_STEPS), f"a number of steps in 0..{MOST_STEPS}"),
+        "ignore_first_steps": (is_whole(data.ignore_first_steps, 0, MOST_STEPS), "a number of steps"),
         "cache_dir": (isinstance(data.cache_dir, str) and data.cache_dir != "", "a folder"),
         "validation": (data.validation in protocols, f"one of {', '.join(protocols)}"),
     }

@@ -58,7 +58,13 @@ def load(config: Any) -> Dataset:
     velocities = rng.normal(scale=data.initial_velocity, size=positions.shape)
     # One point more than steps: the target of the last step.
     seconds = data.step_ms / 1000 * np.arange(data.num_steps + 1)
-    trajectories = displacements(system, positions, velocities, seconds).astype(np.float32)
+    with np.errstate(all="ignore"):
+        trajectories = displacements(system, positions, velocities, seconds).astype(np.float32)
+    if not np.isfinite(trajectories).all():
+        raise DataError(
+            "the trajectories are too large for float32: config.data.mass is too small, or config.data.spring, "
+            "config.data.initial_velocity or config.data.step_ms too large"
+        )
 
     block_index = (np.arange(data.num_steps) >= data.ignore_first_steps).astype(np.uint8)
     samples = Split(
@@ -126,7 +132,7 @@ def _check(data: Any) -> None:
         raise refuse("num_classes", f"it must be config.data.num_masses, {data.num_masses}: one output a mass")
     if not (_is_range(data.mass) and data.mass[0] > 0):
         raise refuse("mass", "it must be a pair (min, max) of kg with 0 < min <= max, such as (1.0, 1.0)")
-    if not (_is_range(data.spring, numbers.Integral) and data.spring[0] > 0):
+    if not (_is_range(data.spring, numbers.Integral) and data.spring[0] > 0 and data.spring[1] < 2**31):
         raise refuse("spring", "it must be a pair (min, max) of whole N/m with 0 < min <= max, such as (500, 10000)")
     if not (_is_range(data.damping) and data.damping[0] >= 0):
         raise refuse("damping", "it must be a pair (min, max) of kg/s with 0 <= min <= max, such as (0.0, 0.0)")

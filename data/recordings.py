@@ -23,7 +23,6 @@ READ = 256  # recordings read at a time: many enough that the file's own bookkee
 CHUNK = 16  # recordings binned in one pass: few enough that their counts stay in the processor's cache
 CACHE_VERSION = 1  # another one makes all caches anew
 COUNTS, NUM_STEPS = "counts.npy", "num_steps.npy"
-REMEDY = "Remove it to have it downloaded again, or set --config.data.dir to another folder"
 
 
 class Recordings(NamedTuple):
@@ -102,7 +101,10 @@ def _apply(path: Path, start: int, function: Callable[..., np.ndarray], *args: A
     try:
         return function(*args)
     except EventError as error:
-        raise DataError(f"{path}: recording {start + error.recording}: {error.reason}. {REMEDY}") from error
+        raise DataError(
+            f"{path}: recording {start + error.recording}: {error.reason}. The file is damaged, or "
+            "config.data.step_ms or config.data.num_channels does not suit it"
+        ) from error
 
 
 def _progress(path: Path, num_recordings: int) -> tqdm:
@@ -124,6 +126,14 @@ def _open(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path) as file:
             yield file
+    except (PermissionError, BlockingIOError, MemoryError) as error:
+        raise DataError(f"{path} cannot be read now ({_reason(error)})") from error
     except Exception as error:  # h5py raises whatever it runs into
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path} is damaged, or not a file of event recordings ({reason}). {REMEDY}") from error
+        raise DataError(
+            f"{path} is damaged, or not a file of event recordings ({_reason(error)}). Move it away to have it "
+            "downloaded again, or set --config.data.dir to another folder"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

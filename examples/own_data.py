@@ -6,10 +6,10 @@ python train.py --config=examples/own_data.py
 import numpy as np
 
 from data.dataset import Dataset, Split
-from data.events import Binning, bin_events
+from data.events import Binning, bin_events, count_bins
 from seadlif_jax.config import base_config
 
-NUM_STEPS = 100
+BINNING = Binning(num_units=20, num_channels=20, bin_ms=4)
 
 
 def load(config):
@@ -20,9 +20,9 @@ def load(config):
     sweep = [np.where(label == 0, time, 0.4 - time) * 50 for time, label in zip(times, labels, strict=True)]
     units = [np.clip(unit + rng.normal(0, 6, 200), 0, 19).astype(int) for unit in sweep]
 
-    frames = bin_events(times, units, Binning(num_units=20, num_channels=20, bin_ms=4), NUM_STEPS)
+    frames = bin_events(times, units, BINNING, num_steps=max(count_bins(times, BINNING)))
     targets = np.stack([np.full(600, -1), labels], axis=1)  # block 0 has no target, block 1 the label
-    block_index = np.ones((600, NUM_STEPS), np.uint8)  # every step counts for block 1
+    block_index = np.ones(frames.shape[:2], np.uint8)  # every step counts for block 1
     samples = Split(frames, targets, block_index)
     parts = (slice(0, 400), slice(400, 500), slice(500, 600))
     return Dataset(*map(samples.take, parts), protocol="best epoch on 100 recordings held out")

@@ -6,6 +6,7 @@ A loader is any function from the config to a value with the splits `train`, `va
 """
 
 import importlib
+import zlib
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -101,9 +102,20 @@ def find_loader(name: str) -> tuple[ModuleType, Callable[[ConfigDict], Any]]:
     return module, loader
 
 
+def fingerprint(dataset: Dataset) -> dict[str, int]:
+    """A checksum of each split, to tell whether a run is continued on the data it was started with."""
+    checksums = {}
+    for name in ("train", "validation", "test"):
+        split, checksum = getattr(dataset, name), 0
+        for array in (split.inputs, split.targets, split.block_index):
+            checksum = zlib.crc32(np.ascontiguousarray(array).data.cast("B"), checksum)
+        checksums[name] = checksum
+    return checksums
+
+
 def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
     """Raises a `DatasetError` unless every split can be trained on or evaluated with this config."""
-    channels = dataset.train.inputs.shape[-1]
+    channels = np.shape(dataset.train.inputs)[-1]
     for name in ("train", "validation", "test"):
         split = getattr(dataset, name)
         problem = _problem(split, channels, config)
@@ -118,6 +130,9 @@ def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
 
 def _problem(split: Split, channels: int, config: ConfigDict) -> str | None:
     inputs, targets, block_index = split.inputs, split.targets, split.block_index
+    for name, array in (("inputs", inputs), ("targets", targets), ("block_index", block_index)):
+        if not isinstance(array, np.ndarray):
+            return f"{name} are of type {type(array).__name__}; they must be one NumPy array"
     if inputs.ndim != 3 or 0 in inputs.shape:
         return f"inputs have shape {inputs.shape}; they must be [sample, time, channel], none of them empty"
     if inputs.shape[2] != channels:
@@ -153,10 +168,11 @@ def _label_problem(inputs: np.ndarray, targets: np.ndarray, block_index: np.ndar
         )
     if (targets[:, 0] != IGNORED).any():
         return f"targets[:, 0] must be {IGNORED}: block 0 is ignored"
-    if targets.min() < IGNORED or targets.max() >= num_classes:
+    wrong = (targets < IGNORED) | (targets >= num_classes)
+    if wrong.any():
         return (
             f"targets reach {targets.min()}..{targets.max()}; with config.data.num_classes = {num_classes} "
-            f"they must be {IGNORED}..{num_classes - 1}"
+            f"they must be {IGNORED}..{num_classes - 1} (first in sample {wrong.any(axis=1).argmax()} of the split)"
         )
     if (targets == IGNORED).all():
         return "there is no target at all"

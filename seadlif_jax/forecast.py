@@ -72,5 +72,5 @@ def cut(num_steps: int, step_ms: float | None) -> Windows:
     """
     step, width = (1.0, float(WINDOW_STEPS)) if step_ms is None else (step_ms, max(WINDOW_MS, step_ms))
     # Rounded, for the times that are the end of a window but for float's last bits.
-    of_step = np.ceil(np.round(step / width * np.arange(1, num_steps + 1), 9)).astype(int) - 1
+    of_step = np.ceil(np.round(step / width * np.arange(1, num_steps + 1), 9)).astype(int).clip(1) - 1
     return Windows(width * np.arange(of_step[-1] + 2), of_step, "steps" if step_ms is None else "ms")

@@ -105,12 +105,12 @@ def save_robustness(rows: Sequence[Any], path: Path) -> None:
       path: where the picture goes.
     """
     with rc_context(STYLE):
-        figure = Figure(figsize=(6, 3.6))
+        figure = Figure(figsize=(9, 3.6))
         ax = figure.subplots()
         clean = 100 * rows[0].accuracy
         ax.axhline(clean, color=BLACK, linewidth=0.8, linestyle=":", label=f"without shift: {clean:.2f} %")
         names = dict.fromkeys(row.shift for row in rows)  # in order, each once
-        for name, colour in zip(names, (ORANGE, BLUE), strict=True):
+        for name, colour in zip(names, (ORANGE, BLUE, *CLASS_COLOURS[2:]), strict=False):
             of_shift = [row for row in rows if row.shift == name]
             levels = [row.level for row in of_shift]
             mean = np.array([100 * row.accuracy for row in of_shift])
@@ -121,7 +121,7 @@ def save_robustness(rows: Sequence[Any], path: Path) -> None:
             ax.fill_between(levels, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
         ax.set_xlabel("shift (mean added events per channel and step)")
         ax.set_ylabel("test accuracy (%)")
-        ax.legend()
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
         figure.savefig(path, dpi=150)
 
 
@@ -178,7 +178,7 @@ def save_forecast_error(windows: Windows, network: Errors, zero: Errors, step_ms
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel(f"{label}, in windows of {windows.edges[1]:g} {windows.unit}")
-        ax.set_ylabel("mean squared error")
+        ax.set_ylabel("mean squared error (log scale)")
         ax.set_xlim(0, windows.edges[-1])
         ax.set_title("error of the forecast, mean over the test samples and channels")
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1))

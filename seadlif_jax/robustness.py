@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from seadlif_jax.checkpoint import Variables
@@ -27,6 +28,9 @@ from seadlif_jax.run import Run, RunError, read_config
 from seadlif_jax.training import load_network
 
 Shifted = Float[Array, "sample time channel"]
+
+
+HIGHEST_LEVEL = 1_000_000  # far beyond use, and below what 32 bits count
 
 
 class ShiftError(ValueError):
@@ -77,7 +81,7 @@ class Row(NamedTuple):
 
 
 def measure_robustness(
-    workdir: str | Path, levels: Sequence[float], draws: int = 3, data_dir: str | None = None
+    workdir: str | Path, levels: Sequence[float], draws: int = 3, moved: Mapping[str, str] = MappingProxyType({})
 ) -> list[Row]:
     """Tests a finished run's best network on its test split under every shift; the run's folder is only read.
 
@@ -86,7 +90,7 @@ def measure_robustness(
       levels: mean added events per channel and step. The rows come in ascending order, each level once,
         and first of all 0, the run's own test.
       draws: how often a random shift is drawn. The draws follow from the run's seed, and are the same at every level.
-      data_dir: where the run's data are now, if they have moved; replaces `config.data.dir`.
+      moved: where the run's data are now, if they have moved: fields of `config.data` and their new values.
 
     Raises:
       ShiftError: a level is not a finite number of at least 0; or there is no draw.
@@ -106,8 +110,7 @@ def measure_robustness(
     if result is None:
         raise RunError(f"{folder} holds no finished run: there is no result.json; let the run end first")
     _, variables = load_network(folder)
-    if data_dir is not None:
-        config.data.dir = data_dir
+    config.data.update(moved)
     test = to_device(load_dataset(config).test)
 
     program, hyper, key = Program(config), Hyperparameters.from_config(config), jax.random.key(config.seed)
@@ -128,6 +131,8 @@ def measure_robustness(
                     results.append({metric: float(value) for metric, value in metrics.items()})
                     check_interrupt()
                 rows.append(_row(name, level, results, result["protocol"]))
+                if level == 0:
+                    _refuse_other_data(rows[-1], result["test"], config)
                 progress.update()
     return rows
 
@@ -139,10 +144,19 @@ def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
 
 def _check(levels: Sequence[float], draws: int) -> None:
     for level in levels:
-        if not 0 <= level < math.inf:
-            raise ShiftError(f"level {level}: it must be a finite number of events of at least 0")
+        if not 0 <= level <= HIGHEST_LEVEL:
+            raise ShiftError(f"level {level}: it must be a number of events in 0..{HIGHEST_LEVEL}")
     if draws < 1:
         raise ShiftError(f"{draws} draws: at least 1 is needed")
+
+
+def _refuse_other_data(row: Row, test: Mapping[str, float], config: ConfigDict) -> None:
+    """Without a shift the result must be the run's own, but for the rounding of another device."""
+    if not math.isclose(row.loss, test["loss"], rel_tol=0.01) or abs(row.accuracy - test["accuracy"]) > 0.01:
+        raise RunError(
+            f"without a shift the test accuracy is {row.accuracy:.4f}, but that of the run is {test['accuracy']:.4f}: "
+            f"the data of {config.data.loader} in {config.data.dir!r} are not those of the run"
+        )
 
 
 def _evaluate(

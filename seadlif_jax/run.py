@@ -1,6 +1,7 @@
 """A run's folder: which run it holds, its metrics and its result.
 
 config.json       the config
+data.json         checksums of the data
 metrics.csv       one row an epoch
 checkpoints/      last and best state (see `checkpoint`)
 curves.png, raster.png; for a forecast forecast.png, forecast_error.png and .csv
@@ -72,6 +73,22 @@ class Run:
             if not (self.folder / "config.json").exists():
                 write_atomically(self.folder / "config.json", to_json(self.config))
             yield
+
+    def check_data(self, fingerprint: dict[str, int]) -> None:
+        """Writes down what data the run is on, `dataset.fingerprint`, or compares with what was written.
+
+        Raises:
+          RunError: the run was started on other data.
+        """
+        path = self.folder / "data.json"
+        if not path.exists():
+            write_atomically(path, json.dumps(fingerprint, indent=2))
+        others = [name for name, checksum in fingerprint.items() if _read_json(path).get(name) != checksum]
+        if others:
+            raise RunError(
+                f"{self.folder} holds a run on other data: the {others[0]} split has changed since it was started. "
+                "Bring the data back, or start anew in another --workdir"
+            )
 
     def finish(self, **result: Any) -> dict[str, Any]:
         """Writes and returns the result."""

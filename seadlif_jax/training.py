@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from seadlif_jax import forecast, plots
 from seadlif_jax.checkpoint import Checkpoints, Variables
 from seadlif_jax.config import validate
-from seadlif_jax.dataset import Dataset, Samples, load_dataset, to_device
+from seadlif_jax.dataset import Dataset, Samples, fingerprint, load_dataset, to_device
 from seadlif_jax.interrupt import deferred_interrupt
 from seadlif_jax.network import Network
 from seadlif_jax.program import Hyperparameters, Program, TrainState, build_network, no_sums
@@ -39,7 +39,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
     Raises:
       ConfigError: a field is unknown, missing or out of range.
       DatasetError: the loader's data breaks the contract (and what the loader itself raises).
-      RunError: `workdir` holds another run, or files that are none; or another process uses it.
+      RunError: `workdir` holds another run, or one on other data, or files that are none; or another process uses it.
       CheckpointError: the checkpoint in it is damaged.
       DivergenceError: the loss is not finite; the checkpoints before it are kept.
     """
@@ -50,6 +50,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
         return result
     dataset = load_dataset(config)
     with run.held(), deferred_interrupt() as check_interrupt:
+        run.check_data(fingerprint(dataset))
         return _train_and_test(config, run, dataset, check_interrupt)
 
 
@@ -76,7 +77,10 @@ def _train_and_test(
 ) -> dict[str, Any]:
     lengths = choose_lengths(dataset.train.block_index, config.batch_size)
     program, hyper = Program(config, lengths), Hyperparameters.from_config(config)
-    train, validation, test = map(to_device, (dataset.train, dataset.validation, dataset.test))
+    train, validation = to_device(dataset.train), to_device(dataset.validation)
+    test = validation if dataset.test is dataset.validation else to_device(dataset.test)
+    sizes = f"{train.size} training, {validation.size} validation and {test.size} test samples"
+    print(f"{sizes} of {train.inputs.shape[1]} steps and {train.inputs.shape[2]} channels", flush=True)
     with Checkpoints(run.folder / "checkpoints", config) as checkpoints:
         state = checkpoints.restore_last(jax.jit(program.init)(config.seed, hyper, train))
         run.metrics.keep(int(state.epoch))
@@ -91,18 +95,18 @@ def _train_and_test(
         for name, split in (("validation", validation), ("test", test))
     }
     rows = run.metrics.read()
-    result = run.finish(
-        **metrics,
-        protocol=dataset.protocol,
-        best_epoch=int(best.epoch),
-        wall_seconds=sum(row["seconds"] for row in rows),
-    )
     plots.save_curves(rows, int(best.epoch), program.score_name, run.folder / "curves.png")
     if program.forecasting:
         _save_forecast(config, hyper, state, test, run.folder)
     else:
         _save_raster(config, hyper, state, test, run.folder / "raster.png")
-    return result
+    # The last file: a run that has it is complete.
+    return run.finish(
+        **metrics,
+        protocol=dataset.protocol,
+        best_epoch=int(best.epoch),
+        wall_seconds=sum(row["seconds"] for row in rows),
+    )
 
 
 def _train(

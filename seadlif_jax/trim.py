@@ -2,9 +2,11 @@
 
 Samples of different lengths are padded to the longest of their split. What is behind a sample's last step of a block
 does not reach its prediction; a batch without the longest samples needs fewer steps. Shapes are static, so it is
-trimmed to the next of a few lengths, each of which is compiled: only where that saves time.
+trimmed to the next of a few lengths, each of which is compiled: only where that saves time. Not under `vmap`, where all
+lengths would be computed and one selected: a mapped program is given none.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +19,6 @@ from seadlif_jax.dataset import Samples
 
 MOST_LENGTHS = 3
 LEAST_SAVING = 0.05  # of the steps, for another length to be compiled
-TRIALS = 1000  # batches drawn to estimate the saving
 
 
 def choose_lengths(block_index: np.ndarray, batch_size: int) -> tuple[int, ...]:
@@ -28,15 +29,21 @@ def choose_lengths(block_index: np.ndarray, batch_size: int) -> tuple[int, ...]:
     """
     num_samples, num_steps = block_index.shape
     own = num_steps - np.argmax(block_index[:, ::-1] != 0, axis=1)  # up to the last step that counts
-    rng = np.random.default_rng(0)
-    longest = own[rng.integers(num_samples, size=(TRIALS, batch_size))].max(axis=1)
+
+    def probability(length: int) -> float:
+        """That no sample of a batch, drawn without repetition, is longer."""
+        return math.comb(int(np.sum(own <= length)), batch_size) / math.comb(num_samples, batch_size)
 
     def mean_length(lengths: tuple[int, ...]) -> float:
-        return float(np.mean(np.array(lengths)[np.searchsorted(lengths, longest)]))
+        return sum(
+            length * (probability(length) - (probability(shorter) if shorter else 0))
+            for shorter, length in zip((0, *lengths), lengths, strict=False)
+        )
 
+    candidates = [length for length in np.unique(own).tolist() if probability(length) > 0]
     lengths = (num_steps,)
     while len(lengths) < MOST_LENGTHS:
-        best = min((tuple(sorted({*lengths, length})) for length in np.unique(longest).tolist()), key=mean_length)
+        best = min((tuple(sorted({*lengths, length})) for length in candidates), key=mean_length)
         if mean_length(lengths) - mean_length(best) < LEAST_SAVING * num_steps:
             break
         lengths = best

@@ -1,5 +1,6 @@
 import errno
 import json
+import shutil
 import threading
 import time
 
@@ -83,11 +84,25 @@ def test_a_cache_that_cannot_be_written_is_one_clear_error(tmp_path):
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
     entry = cached(tmp_path, "train", KEY, Maker())
-    entry.rename(entry.with_name(f"{entry.name}.partial"))
-    (entry.with_name(f"{entry.name}.partial") / "other.npy").touch()
+    entry.rename(entry.with_name(f"{entry.name}.partial-0"))
     cached(tmp_path, "train", KEY, Maker())
     assert sorted(path.name for path in entry.iterdir()) == ["counts.npy", MANIFEST]
-    assert not entry.with_name(f"{entry.name}.partial").exists()
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [entry]
+
+
+def test_the_cache_may_be_deleted_while_it_is_written(tmp_path):
+    """The one that was writing fails, and what another one has made in the meantime is whole."""
+
+    def interrupted(folder):
+        shutil.rmtree(tmp_path)
+        cached(tmp_path, "train", KEY, Maker())
+        Maker(b"other")(folder)
+
+    with pytest.raises(DataError, match="cannot write to the cache"):
+        cached(tmp_path, "train", KEY, interrupted)
+    make = Maker()
+    assert (cached(tmp_path, "train", KEY, make) / "counts.npy").read_bytes() == b"frames"
+    assert make.calls == 0
 
 
 def test_two_that_start_at_once_make_it_once(tmp_path, capsys):

@@ -61,6 +61,7 @@ def test_a_loader_of_ones_own_is_found_by_name(load):
         ({"targets": np.tile([-1, 3], (20, 1))}, "targets reach -1..3; with config.data.num_classes = 3"),
         ({"targets": np.tile([-1, -2], (20, 1))}, "targets reach -2"),
         ({"targets": np.full((20, 2), -1)}, "no target at all"),
+        ({"inputs": [[[0.0]]]}, "inputs are of type list; they must be one NumPy array"),
         (
             {"block_index": np.repeat([1, 0], (19 * 9, 9)).reshape(20, 9)},
             "sample 19 has a target for block 1, but no step",

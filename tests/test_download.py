@@ -49,7 +49,11 @@ def path(tmp_path):
 def test_a_file_is_fetched_verified_and_unpacked(served, path, capsys):
     download(path, "SHD", "train")
     assert len(read(path).labels) == 12
-    assert sorted(file.name for file in path.parent.iterdir()) == ["shd_train.h5", "shd_train.h5.zip"]
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        ".shd_train.h5.lock",
+        "shd_train.h5",
+        "shd_train.h5.zip",
+    ]
     assert f"there is no {path}: fetching it from http://127.0.0.1" in capsys.readouterr().out
 
 
@@ -84,6 +88,24 @@ def test_an_archive_without_the_file_is_refused(served, path, monkeypatch):
     with pytest.raises(DataError, match="could not be downloaded"):
         download(path, "SHD", "train")
     assert not path.exists()
+
+
+def test_two_at_once_fetch_it_once(served, path, capsys):
+    threads = [threading.Thread(target=download, args=(path, "SHD", "train")) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read(path).labels) == 12
+    assert capsys.readouterr().out.count("fetching it from") == 1
+
+
+def test_a_server_that_does_not_answer_is_given_up(path, monkeypatch):
+    monkeypatch.setattr("data.download.TIMEOUT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(tonic.datasets.SHD, "base_url", f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        with pytest.raises(DataError, match="timed out"):
+            download(path, "SHD", "train")
 
 
 def test_the_time_limit_of_other_connections_is_left_as_it_was(served, path):

@@ -5,6 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
+from data.dataset import DataError
 from data.events import Binning, EventError, bin_events, count_bins, milliseconds
 from tests.recordings_file import random_events
 
@@ -102,7 +103,7 @@ def test_events_out_of_range_are_refused_and_the_recording_named(dtype, times, u
     times = [np.array([0.5, 0.6], dtype), np.array(times, dtype), np.array([0.05], dtype)]
     units = [np.array([1, 1]), np.array(units, int), np.array([1])]
     with pytest.raises(EventError, match=f"recording 1: {message}") as error:
-        bin_events(times, units, SHD, num_steps=10)
+        bin_events(times, units, SHD, num_steps=100)
     assert error.value.recording == 1
 
 
@@ -111,6 +112,19 @@ def test_recordings_without_a_valid_beginning_and_end_have_no_number_of_bins():
     for bad in ([], [0.3, 0.1], [0.1, np.nan], [-1.0, 0.1]):
         with pytest.raises(EventError, match="recording 1"):
             count_bins([good, np.array(bad)], SHD)
+
+
+def test_more_bins_than_steps_are_refused():
+    times, units = [np.array([0.1, 0.11]), np.array([0.1, 0.2])], [np.array([1, 1])] * 2
+    with pytest.raises(EventError, match="recording 1: it has 25 bins, more than the 24 steps asked for"):
+        bin_events(times, units, SHD, num_steps=24)
+
+
+def test_no_recordings_and_units_that_are_no_numbers_are_refused():
+    with pytest.raises(DataError, match="no recordings"):
+        bin_events([], [], SHD, num_steps=1)
+    with pytest.raises(DataError, match="float64; they must be whole numbers"):
+        bin_events([np.array([0.1])], [np.array([1.0])], SHD, num_steps=1)
 
 
 def test_as_many_units_as_times_are_needed():

@@ -7,7 +7,7 @@ import pytest
 
 from configs import shd as shd_config
 from configs import ssc as ssc_config
-from data import download, shd, ssc
+from data import shd, ssc
 from data.dataset import DataError
 from data.events import Binning, count_bins
 from seadlif_jax.dataset import check_dataset, load_dataset
@@ -60,7 +60,8 @@ def test_held_out_speakers_are_not_trained_on(config):
     config.data.validation_speakers = 1
     dataset = shd.load(config)
     speakers = np.arange(40) // 5 % 4
-    held_out = int(dataset.protocol.split("speakers ")[1].split(",")[0])
+    assert dataset.protocol.startswith("best epoch on the training recordings of 1 speakers (")
+    held_out = int(dataset.protocol.split("(")[1].split(")")[0])
     assert len(dataset.validation.inputs) == (speakers == held_out).sum()
     assert len(dataset.train.inputs) == 40 - len(dataset.validation.inputs)
     config.data.validation = "test"
@@ -110,7 +111,10 @@ def test_the_files_are_found_wherever_data_dir_may_point(config, tmp_path, given
         ("validation_fraction", float("nan"), "above 0 and below 1"),
         ("step_ms", None, "a whole number of milliseconds"),
         ("step_ms", 2.5, "a whole number of milliseconds"),
+        ("step_ms", 1e10, "a whole number of milliseconds"),
+        ("num_channels", 140.0, r"in 1\.\.700"),
         ("num_channels", 0, r"in 1\.\.700"),
+        ("pad_to", 10**9, r"a number of steps in 0\.\.100000"),
         ("num_channels", 701, r"in 1\.\.700"),
         ("pad_to", -1, "a number of steps"),
         ("ignore_first_steps", -1, "a number of steps"),
@@ -119,7 +123,7 @@ def test_the_files_are_found_wherever_data_dir_may_point(config, tmp_path, given
     ],
 )
 def test_fields_out_of_range_are_refused(config, field, value, message):
-    config.data[field] = value
+    config.data = {**config.data, field: value}
     with pytest.raises(DataError, match=rf"config\.data\.{field} = .*{message}"):
         shd.load(config)
 
@@ -147,7 +151,22 @@ def test_without_files_and_network_the_error_says_what_to_fetch_and_where_to_put
     assert f"there is no {tmp_path}/SHD/shd_train.h5, and it could not be downloaded (Name or service not" in message
     assert "shd_train.h5.zip in another way and put the shd_train.h5 in it into" in message
     assert "--config.data.dir" in message
+    # Nothing is left of a folder that may have been misspelt.
+    config.data.dir = str(tmp_path / "misspelt")
+    with pytest.raises(DataError):
+        shd.load(config)
+    assert not (tmp_path / "misspelt").exists()
+    assert not (tmp_path / "SHD").exists()
 
 
-def test_downloads_give_up_when_there_is_no_answer():
-    assert 0 < download.TIMEOUT <= 60
+def test_another_file_than_the_training_file_is_refused_as_data_dir(config, tmp_path, no_download):
+    config.data.dir = str(tmp_path / "SHD" / "my_train.h5")
+    with pytest.raises(DataError, match=r"give the folder of the files, or shd_train.h5 itself"):
+        shd.load(config)
+
+
+def test_many_speakers_are_counted_not_named(config, tmp_path):
+    write(tmp_path / "SHD" / "shd_train.h5", recordings=40, classes=2, speakers=20)
+    config.data.validation = "held_out_speakers"
+    config.data.validation_speakers = 8
+    assert shd.load(config).protocol == "best epoch on the training recordings of 8 speakers, held out at random"

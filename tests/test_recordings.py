@@ -105,6 +105,35 @@ def test_events_that_cannot_be_binned_name_the_recording_and_leave_no_cache(path
     assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
 
 
+def test_a_setting_that_does_not_suit_the_data_is_not_blamed_on_the_file_alone(path, tmp_path):
+    write(path)
+    with pytest.raises(DataError, match=r"more than the 255 that fit.* or config.data.step_ms or config.data.num_chan"):
+        frames(path, Binning(700, 1, 1000), 0, tmp_path / "cache")
+
+
+def test_a_file_that_is_locked_is_not_called_damaged(path, monkeypatch):
+    def locked(*_):
+        raise BlockingIOError("unable to lock file")
+
+    write(path)
+    monkeypatch.setattr(recordings.h5py, "File", locked)
+    with pytest.raises(DataError, match=r"shd_train.h5 cannot be read now \(unable to lock file\)"):
+        read(path)
+
+
+def test_a_full_disk_is_an_error_not_the_end_of_the_process(path, tmp_path):
+    """A limit on the size of files, in a process of its own, stands for the disk's."""
+    write(path, 4 * CHUNK)
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));" + SLOW
+    )
+    command = [sys.executable, "-c", code, str(path), str(tmp_path / "cache")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.stderr.splitlines()[-1].startswith("data.dataset.DataError: cannot write to the cache")
+    assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
+
+
 # Bins a file slowly, so that it can be killed half-way.
 SLOW = """
 import sys, time
@@ -135,7 +164,7 @@ def test_of_two_processes_on_an_empty_cache_one_may_be_killed(path, tmp_path):
             processes.append(subprocess.Popen(command, cwd=ROOT, stdout=output))
 
     def half_way():
-        (counts,) = list(cache.glob("*.partial/counts.npy")) or [None]
+        (counts,) = list(cache.glob("*.partial-*/counts.npy")) or [None]
         waits = [log.read_text().startswith("waiting for another process") for log in logs]
         return sum(waits) == 1 and counts and counts.stat().st_size > 5 * CHUNK * 250 * 140
 
@@ -150,7 +179,7 @@ def test_of_two_processes_on_an_empty_cache_one_may_be_killed(path, tmp_path):
     assert waiting.wait() == 0
     assert sorted(log.read_text().endswith("done\n") for log in logs) == [False, True]
     (entry,) = (folder for folder in cache.iterdir() if folder.is_dir())
-    assert not entry.name.endswith(".partial")
+    assert ".partial" not in entry.name
     counts, num_steps = frames(path, SHD, 250, cache)
     np.testing.assert_array_equal(num_steps, np.maximum(count_bins(times, SHD), 250))
     np.testing.assert_array_equal(counts, expected[:, : counts.shape[1]])

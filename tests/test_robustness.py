@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import shutil
 
 import jax
@@ -135,14 +136,26 @@ def test_data_may_have_moved(finished, monkeypatch):
         return original(config)
 
     monkeypatch.setattr(robustness, "load_dataset", load_dataset)
-    for data_dir in (None, "elsewhere"):
-        measure_robustness(finished, [], draws=1, data_dir=data_dir)
+    for moved in ({}, {"dir": "elsewhere"}):
+        measure_robustness(finished, [], draws=1, moved=moved)
     assert folders == ["", "elsewhere"]
 
 
-@pytest.mark.parametrize("level", [-0.1, math.nan, math.inf])
+def test_other_data_than_the_run_s_are_refused(finished, monkeypatch):
+    original = robustness.load_dataset
+
+    def load_dataset(config):
+        dataset = original(config)
+        return dataset._replace(test=dataset.train)
+
+    monkeypatch.setattr(robustness, "load_dataset", load_dataset)
+    with pytest.raises(RunError, match=r"without a shift the test accuracy is .* are not those of the run"):
+        measure_robustness(finished, [0.1], draws=1)
+
+
+@pytest.mark.parametrize("level", [-0.1, math.nan, math.inf, 1e7])
 def test_a_level_that_is_no_rate_is_refused(finished, level):
-    with pytest.raises(ShiftError, match=f"level {level}: it must be a finite number of events of at least 0"):
+    with pytest.raises(ShiftError, match=rf"level {re.escape(str(level))}: it must be a number of events in 0\.\."):
         measure_robustness(finished, [0, level])
 
 

@@ -119,6 +119,7 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path):
         ((QUICK, "extra"), "'extra': not understood"),
         ((QUICK, "--workdr=x"), "Unknown command line flag 'workdr'"),
         ((QUICK, "--config.optimizer.learning_rat=1"), 'Did you mean "learning_rate"'),
+        ((QUICK, "--config.learning_rate=1"), "unknown config field 'learning_rate'"),
         ((QUICK, "--config.optimiser.learning_rate=1"), 'Did you mean "optimizer"'),
         ((QUICK, "--config.seed=one"), "--config.seed=one"),
         ((QUICK, "--config.seed=-1"), "config.seed = -1: it must be a whole number in 0.."),

@@ -48,8 +48,9 @@ def test_a_run_leaves_what_it_promises(tmp_path, tiny_config, capsys):
         assert np.asarray(Image.open(tmp_path / name).convert("L")).std() > 10  # something is drawn
 
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3
-    assert lines[1].startswith("epoch 2/3  train loss ")
+    assert len(lines) == 4
+    assert lines[0] == "70 training, 10 validation and 20 test samples of 200 steps and 10 channels"
+    assert lines[2].startswith("epoch 2/3  train loss ")
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, tiny_config, monkeypatch):
@@ -190,6 +191,30 @@ def test_a_run_killed_at_any_moment_of_an_epoch_continues_to_the_same_numbers(
     for ours, theirs in zip(*rows, strict=True):
         assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
     assert rows[0][-1]["learning_rate"] < 0.05
+
+
+def test_a_run_is_not_continued_on_other_data(tmp_path, tiny_config, monkeypatch):
+    load = training.load_dataset
+
+    def other_data(config):
+        dataset = load(config)
+        return dataset._replace(validation=dataset.test)
+
+    save = Checkpoints.save
+
+    def killed_save(self, state):
+        save(self, state)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", killed_save)
+        with pytest.raises(Killed):
+            train_and_evaluate(tiny_config, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "load_dataset", other_data)
+        with pytest.raises(RunError, match="a run on other data: the validation split has changed"):
+            train_and_evaluate(tiny_config, tmp_path)
+    assert train_and_evaluate(tiny_config, tmp_path)["test"]
 
 
 def test_a_trained_network_can_be_loaded(tmp_path, tiny_config):

@@ -30,8 +30,9 @@ def test_samples_of_one_length_are_not_trimmed():
 def test_a_rare_long_sample_makes_the_common_length_another():
     own = [30] * 199 + [60]
     assert choose_lengths(block_index_of(own, 60), batch_size=4) == (30, 60)
-    # Nearly every larger batch has it: nothing to save.
-    assert choose_lengths(block_index_of([30] * 9 + [60], 60), batch_size=64) == (60,)
+    # Nearly every larger batch has it, and one of all samples always: nothing to save.
+    assert choose_lengths(block_index_of(own, 60), batch_size=190) == (60,)
+    assert choose_lengths(block_index_of([30] * 9 + [60], 60), batch_size=10) == (60,)
 
 
 def test_steps_that_no_sample_counts_are_always_left_out():
