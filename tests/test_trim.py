@@ -40,9 +40,15 @@ def test_steps_that_no_sample_counts_are_always_left_out():
 
 
 def test_there_are_at_most_three_lengths():
-    lengths = choose_lengths(block_index_of(np.arange(10, 110), 110), batch_size=1)
-    assert len(lengths) == 3
-    assert lengths[-1] == 110
+    own = [10] * 50 + [20] * 20 + [40] * 20 + [100] * 10
+    assert choose_lengths(block_index_of(own, 100), batch_size=1) == (20, 40, 100)
+
+
+def test_a_small_saving_is_not_worth_another_length():
+    """As with SHD padded to 250 steps, in batches of 256."""
+    own = [250] * 1438 + [291] * 2
+    assert choose_lengths(block_index_of(own, 291), batch_size=256) == (291,)
+    assert choose_lengths(block_index_of(own, 291), batch_size=16) == (250, 291)
 
 
 @pytest.mark.parametrize(
