@@ -3,7 +3,7 @@
     python train.py --config=configs/shd.py --config.data.dir=DIR       # DIR/SHD/shd_train.h5, shd_test.h5
 
 What is not in DIR is downloaded to it. Published test accuracy, 20 % of train held out: 93.79 +- 0.76 % (SE-adLIF,
-360+360), 93.18 +- 0.74 % (`small`). The README has ours.
+360+360), 93.18 +- 0.74 % (`small`). Not yet run by us.
 
 Variants: `se_adlif` (default), `ef_adlif` or `lif`; `two_layers` (default) or `small`; and the protocol, `held_out`
 (default) or `select_on_test`, the authors' default: 95.81 +- 0.56 %, `small` 94.59 +- 0.27 %, EF-adLIF 94.68 %,

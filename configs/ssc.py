@@ -3,7 +3,7 @@
     python train.py --config=configs/ssc.py --config.data.dir=DIR   # DIR/SSC/ssc_train.h5, ssc_valid.h5, ssc_test.h5
 
 What is not in DIR is downloaded to it. Published test accuracy: 80.44 +- 0.26 % (SE-adLIF), 79.80 % (EF-adLIF),
-75.23 % (LIF). Meant for a GPU or TPU. The README has ours.
+75.23 % (LIF). Meant for a GPU or TPU, and not yet run by us.
 
 Variants: `se_adlif` (default), `ef_adlif` or `lif`.
 """
