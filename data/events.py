@@ -69,21 +69,21 @@ def bin_events(
 
     ms, unit = milliseconds(np.concatenate(times)), np.concatenate(units)
     if ms.min() < 0:
-        raise refuse(ms.argmin(), f"an event time is not in [0, {LONGEST_SECONDS}) seconds")
+        raise refuse(np.argmin(ms), f"an event time is not in [0, {LONGEST_SECONDS}) seconds")
     if unit.dtype.kind not in "iu":
         raise EventError(0, f"its units, or those of one after it, are {unit.dtype}; they must be whole numbers")
     if unit.min() < 0 or unit.max() >= binning.num_units:
-        event = unit.argmax() if unit.max() >= binning.num_units else unit.argmin()
+        event = np.argmax(unit) if unit.max() >= binning.num_units else np.argmin(unit)
         raise refuse(event, f"an event is of unit {unit[event]}; they must be in 0..{binning.num_units - 1}")
     early = ms[1:] < ms[:-1]
     early[starts[1:] - 1] = False  # from one recording to the next
     if early.any():
-        raise refuse(early.argmax() + 1, "its events are not in order of time")
+        raise refuse(np.argmax(early) + 1, "its events are not in order of time")
 
     first = ms[starts]
     bins = binning.num_bins(first, ms[starts + lengths - 1])
     if bins.max() > num_steps:
-        raise EventError(int(bins.argmax()), f"it has {bins.max()} bins, more than the {num_steps} steps asked for")
+        raise EventError(int(np.argmax(bins)), f"it has {bins.max()} bins, more than the {num_steps} steps asked for")
     # The place of every event in the flattened result, in few and cheap passes over the events: in 32 bits if they do,
     # and with `take`, which is faster than an index. There is one step more a recording, for its last, partial bin.
     shape = (len(lengths), num_steps + 1, binning.num_channels)
@@ -103,7 +103,7 @@ def bin_events(
     counts = counts[:, :num_steps]
     if counts.max() > LARGEST_COUNT:
         raise EventError(
-            int(counts.max(axis=(1, 2)).argmax()),
+            int(np.argmax(counts.max(axis=(1, 2)))),
             f"a channel has {counts.max()} events in a bin of {binning.bin_ms} ms, more than the {LARGEST_COUNT} that "
             "fit; choose a smaller bin",
         )
@@ -121,7 +121,8 @@ def count_bins(times: Sequence[np.ndarray], binning: Binning) -> np.ndarray:
     wrong = (first < 0) | (last < first)
     if wrong.any():
         raise EventError(
-            int(wrong.argmax()), f"its events do not run from a first to a last time in [0, {LONGEST_SECONDS}) seconds"
+            int(np.argmax(wrong)),
+            f"its events do not run from a first to a last time in [0, {LONGEST_SECONDS}) seconds",
         )
     return binning.num_bins(first, last)
 
@@ -149,5 +150,5 @@ def _lengths(times: Sequence[np.ndarray]) -> np.ndarray:
     if not len(lengths):
         raise DataError("there are no recordings")
     if not lengths.all():
-        raise EventError(int(lengths.argmin()), "it has no events")
+        raise EventError(int(np.argmin(lengths)), "it has no events")
     return lengths

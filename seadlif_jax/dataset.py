@@ -172,7 +172,7 @@ def _label_problem(inputs: np.ndarray, targets: np.ndarray, block_index: np.ndar
     if wrong.any():
         return (
             f"targets reach {targets.min()}..{targets.max()}; with config.data.num_classes = {num_classes} "
-            f"they must be {IGNORED}..{num_classes - 1} (first in sample {wrong.any(axis=1).argmax()} of the split)"
+            f"they must be {IGNORED}..{num_classes - 1} (first in sample {np.argmax(wrong.any(axis=1))} of the split)"
         )
     if (targets == IGNORED).all():
         return "there is no target at all"
