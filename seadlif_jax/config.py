@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
+from seadlif_jax.compute import PRECISIONS
 from seadlif_jax.neurons import NEURONS
 from seadlif_jax.readout import AGGREGATIONS
 from seadlif_jax.surrogate import SURROGATES
@@ -59,6 +60,12 @@ def base_config() -> ConfigDict:
     optimizer.clip_norm = 1.5  # largest global norm of the gradients, clipped before Adam
     optimizer.plateau_factor = 1.0  # learning-rate factor once the validation loss stalls; 1 for none
     optimizer.plateau_patience = 0  # epochs without a better validation loss before that
+
+    config.compute = compute = ConfigDict()
+    compute.precision = "highest"  # what matrix products round to: highest, tensorfloat32 (GPU), bfloat16
+    compute.chunk_mib = config_dict.placeholder(float)  # working set of a chunk of steps (unset: the backend's default)
+    compute.unroll = 1  # steps in one iteration of a compiled loop
+    compute.plain_scan = False  # differentiate a plain scan: slow, the reference
     return config.lock()
 
 
@@ -131,6 +138,10 @@ CHECKS: Mapping[str, Check] = {
     "optimizer.clip_norm": _POSITIVE,
     "optimizer.plateau_factor": _number("in (0, 1]", lambda v: 0 < v <= 1),
     "optimizer.plateau_patience": _integer(0),
+    "compute.precision": _one_of(PRECISIONS),
+    "compute.chunk_mib": Check(lambda v: v is None or _POSITIVE.accepts(v), "a number above 0, or None"),
+    "compute.unroll": _integer(1),
+    "compute.plain_scan": _BOOL,
 }
 
 

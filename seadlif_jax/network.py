@@ -21,8 +21,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Num
 
 from seadlif_jax import neurons
+from seadlif_jax.compute import Compute
 from seadlif_jax.surrogate import Scalar, spike_function
-from seadlif_jax.unroll import Layer, advance, unroll, unroll_steps
+from seadlif_jax.unroll import Layer, advance, outputs, unroll, unroll_steps
 
 Range = tuple[float, float]
 
@@ -58,6 +59,7 @@ class RecurrentLayer(nn.Module):
       q: scale of the adaptation (adLIF only). May be traced.
       surrogate, slope, c: the surrogate gradient, see `surrogate.spike_function`. May be traced, the name apart.
       forget_bias: initial bias of the forget gate (LSTM only); None draws it like the other gates'.
+      compute: how to compute, see `compute.Compute`.
 
     Parameters: `kernel [channel, neuron]` uniform in +-1/sqrt(channel), `bias` zero, `recurrent_kernel
     [neuron, neuron]` orthogonal; adLIF `a` in [0, 1] and `b` in [0, 2]; `k_u`, `k_w` in [0, 1], the positions of the
@@ -75,6 +77,7 @@ class RecurrentLayer(nn.Module):
     slope: Scalar = 5.0
     c: Scalar = 0.4
     forget_bias: float | None = None
+    compute: Compute = Compute()
 
     @nn.compact
     def bind_parameters(self, channels: int) -> Layer:
@@ -98,15 +101,14 @@ class RecurrentLayer(nn.Module):
             # Redundant with `bias`, but Adam moves the sum of two biases faster than one: kept for parity.
             bias = bias + self.param("recurrent_bias", self._recurrent_bias, (width,), dtype, bias)
 
-        step = functools.partial(
-            neuron.step, self._neuron_params(dtype), spike=spike_function(self.surrogate, self.slope, self.c)
-        )
         return Layer(
-            step=step,
-            initial_state=self.initial_state,
-            kernel=kernel,
-            bias=bias,
-            recurrent_kernel=recurrent_kernel,
+            neuron,
+            self._neuron_params(dtype),
+            kernel,
+            bias,
+            recurrent_kernel,
+            spike=spike_function(self.surrogate, self.slope, self.c),
+            compute=self.compute,
         )
 
     def initial_state(self, batch: int) -> Any:
@@ -115,7 +117,7 @@ class RecurrentLayer(nn.Module):
 
     def __call__(self, inputs: Num[Array, "batch time channel"]) -> Float[Array, "batch time neuron"]:
         """The layer's spikes for a batch of sequences, from the zero state."""
-        return batch_major(unroll(self.bind_parameters(inputs.shape[-1]), time_major(inputs)).output)
+        return batch_major(outputs(self.bind_parameters(inputs.shape[-1]), time_major(inputs)))
 
     def step(self, state: Any, x: Num[Array, "batch channel"]) -> tuple[Any, Float[Array, "batch neuron"]]:
         """One step of streaming: `(state, x_t) -> (state, spikes)`."""
@@ -168,8 +170,7 @@ class LeakyReadout(nn.Module):
         kernel = self.param("kernel", weights, (channels, self.features), dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), dtype)
         params = neurons.LIParams(neurons.decay(self._tau(dtype)))
-        step = functools.partial(neurons.leaky_integrator, params)
-        return Layer(step, self.initial_state, kernel, bias)
+        return Layer(neurons.LEAKY_INTEGRATOR, params, kernel, bias)
 
     def initial_state(self, batch: int) -> neurons.LIState:
         """The state before the first step, `[batch, class]`."""
@@ -177,7 +178,7 @@ class LeakyReadout(nn.Module):
 
     def __call__(self, inputs: Num[Array, "batch time neuron"]) -> Float[Array, "batch time class"]:
         """The membrane potentials for a batch of sequences, from zero."""
-        return batch_major(unroll(self.bind_parameters(inputs.shape[-1]), time_major(inputs)).output)
+        return batch_major(outputs(self.bind_parameters(inputs.shape[-1]), time_major(inputs)))
 
     def _tau(self, dtype: Any) -> Float[Array, " class"]:
         shape = (self.features,)
@@ -216,21 +217,23 @@ class Network(nn.Module):
         self, inputs: Num[Array, "batch time channel"], dropout_key: Key[Array, ""] | None = None
     ) -> Float[Array, "batch time class"]:
         """The readout of every step, from the zero state. A dropout key makes it a training pass."""
-        return self.trace(inputs, dropout_key)[0]
+        return self._through_layers(outputs, inputs, dropout_key)
 
     def trace(
         self, inputs: Num[Array, "batch time channel"], dropout_key: Key[Array, ""] | None = None
     ) -> tuple[Float[Array, "batch time class"], tuple[Any, ...]]:
-        """The readout of every step, and the states of each hidden layer, every field `[batch, time, neuron]`."""
-        dropout_key = self._dropout_key(dropout_key)
-        *hidden, readout = self._bind(inputs.shape[-1])
-        x = time_major(inputs)
+        """The readout of every step, and the states of each hidden layer, every field `[batch, time, neuron]`.
+
+        For looking inside: slower than a call, and far slower to differentiate.
+        """
         traces = []
-        for index, layer in enumerate(hidden):
+
+        def traced(layer, x):
             states = unroll(layer, x)
             traces.append(jax.tree.map(batch_major, states))
-            x = jax.vmap(self._drop, in_axes=(0, None, None, 0))(states.output, dropout_key, index, jnp.arange(len(x)))
-        return batch_major(unroll(readout, x).output), tuple(traces)
+            return states.output
+
+        return self._through_layers(traced, inputs, dropout_key), tuple(traces)
 
     def initial_state(self, batch: int) -> tuple[Any, ...]:
         """The state before the first step, for `step`: one entry a layer, the readout's last."""
@@ -251,13 +254,13 @@ class Network(nn.Module):
         """Predictions of every step; from step `feedback_from` on, the input is the network's own, detached output."""
         dropout_key = self._dropout_key(dropout_key)
         layers = self._bind(inputs.shape[-1])
-        outputs = unroll_steps(
+        predictions = unroll_steps(
             lambda state, x, t: self._step(layers, state, x, dropout_key, t),
             self.initial_state(len(inputs)),
             time_major(inputs).astype(layers[0].kernel.dtype),
             feedback_from,
         )
-        return batch_major(outputs)
+        return batch_major(predictions)
 
     def _dropout_key(self, key: Key[Array, ""] | None) -> Key[Array, ""] | None:
         """The key given, or that of Flax's `rngs={"dropout": key}`, or None."""
@@ -267,6 +270,16 @@ class Network(nn.Module):
         widths = (channels, *(layer.features for layer in self.layers))
         modules = (*self.layers, self.readout)
         return tuple(module.bind_parameters(width) for module, width in zip(modules, widths, strict=True))
+
+    def _through_layers(self, run, inputs, dropout_key):
+        """The readout's potentials, with `run(layer, inputs)` for what a hidden layer sends on."""
+        dropout_key = self._dropout_key(dropout_key)
+        *hidden, readout = self._bind(inputs.shape[-1])
+        x = time_major(inputs)
+        for index, layer in enumerate(hidden):
+            x = run(layer, x)
+            x = jax.vmap(self._drop, in_axes=(0, None, None, 0))(x, dropout_key, index, jnp.arange(len(x)))
+        return batch_major(outputs(readout, x))
 
     def _step(self, layers, state, x, dropout_key, t):
         *hidden, readout = layers

@@ -138,8 +138,9 @@ def _adaptation(params: AdLIFParams, w: Neurons, u: Neurons, z: Neurons) -> Neur
     return params.beta * w + (1 - params.beta) * params.q * (params.a * u + params.b * z)
 
 
-def leaky_integrator(params: LIParams, state: LIState, current: Neurons) -> LIState:
+def leaky_integrator(params: LIParams, state: LIState, current: Neurons, spike: SpikeFn | None = None) -> LIState:
     """A readout neuron, which never spikes: `y_t = alpha y_{t-1} + (1 - alpha) I_t`."""
+    del spike
     return LIState(params.alpha * state.y + (1 - params.alpha) * current)
 
 
@@ -173,6 +174,8 @@ NEURONS: Mapping[str, Neuron] = MappingProxyType(
         "lstm": Neuron(lstm, LSTMState, gates=4),
     }
 )
+
+LEAKY_INTEGRATOR = Neuron(leaky_integrator, LIState)  # of the readout; no hidden layer has it
 
 State = TypeVar("State", LIFState, AdLIFState, LIState, LSTMState)
 

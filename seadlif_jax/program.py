@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key, Num, PyTree
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import optimizer, readout
+from seadlif_jax.compute import Compute
 from seadlif_jax.dataset import Samples
 from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.trim import at_own_length
@@ -114,6 +115,7 @@ def build_network(config: ConfigDict | FrozenConfigDict, hyper: Hyperparameters)
             slope=hyper.slope,
             c=hyper.c,
             forget_bias=model.forget_bias,
+            compute=Compute(**config.compute),
         )
 
     return Network(

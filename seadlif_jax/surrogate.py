@@ -65,8 +65,17 @@ def _heaviside_jvp(shape, primals, tangents):
     return _heaviside(shape, v, slope, c), derivative * tangents[0]
 
 
+def _spike(shape, v, *, slope, c):
+    return _heaviside(shape, jnp.asarray(v), slope, c)
+
+
+_SPIKES = {name: functools.partial(_spike, shape) for name, shape in SURROGATES.items()}
+
+
 def spike_function(surrogate: str = "exponential", slope: Scalar = 5.0, c: Scalar = 0.4) -> SpikeFn:
     """Returns `v -> H(v)`, a 0/1 array like `v`, with the named surrogate gradient.
+
+    The function is a pytree of `slope` and `c`, so it can be handed to transformed functions as an argument.
 
     Args:
       surrogate: a name in `SURROGATES`.
@@ -83,5 +92,4 @@ def spike_function(surrogate: str = "exponential", slope: Scalar = 5.0, c: Scala
     """
     if surrogate not in SURROGATES:
         raise ValueError(f"unknown surrogate {surrogate!r}; choose one of {', '.join(SURROGATES)}")
-    shape = SURROGATES[surrogate]
-    return lambda v: _heaviside(shape, jnp.asarray(v), slope, c)
+    return jax.tree_util.Partial(_SPIKES[surrogate], slope=slope, c=c)

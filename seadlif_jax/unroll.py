@@ -1,9 +1,10 @@
-"""Running layers through time: the one place that knows about `jax.lax.scan`.
+"""Running layers through time: the one place that chooses how.
 
-There are two ways through time, both from the same step functions:
+There are three ways through time:
 
-- `unroll`: one layer over a whole sequence. The input projection of all steps is one matmul, then the scan does only
-  what is sequential. Layers run one after the other.
+- `unroll`: one layer over a whole sequence, with all its states. The readable reference, from the step functions.
+- `outputs`: only what the layer sends on, and much faster to differentiate: by the gradient of `adjoint` where it is
+  known, otherwise by `unroll`.
 - `advance`: one layer by one step, for streaming and for networks that are fed their own output (`unroll_steps`).
 
 Everything here is time-major, `[time, batch, ...]`.
@@ -17,39 +18,60 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from seadlif_jax import adjoint
+from seadlif_jax.compute import Compute
+from seadlif_jax.neurons import Neuron, zero_state
+from seadlif_jax.surrogate import SpikeFn
+
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A layer with its parameters bound: `I_t = x_t kernel + bias + output_{t-1} recurrent_kernel`.
+    """A layer with its parameters: `I_t = x_t kernel + bias + output_{t-1} recurrent_kernel`.
 
     Attributes:
-      step: `(state, current) -> state`, a step function of `neurons` with parameters and spike function bound.
-      initial_state: batch size -> the state before the first step.
+      neuron: the step function and what belongs to it.
+      params: its parameters.
       kernel, bias: input weights `[channel, current]` and bias `[current]`.
       recurrent_kernel: weights `[neuron, current]`, or None for a layer without recurrence.
+      spike: the spike function, or None for neurons that do not spike.
+      compute: how to compute.
     """
 
-    step: Callable[[Any, Float[Array, "batch current"]], Any]
-    initial_state: Callable[[int], Any]
+    neuron: Neuron
+    params: Any
     kernel: Float[Array, "channel current"]
     bias: Float[Array, " current"]
     recurrent_kernel: Float[Array, "neuron current"] | None = None
+    spike: SpikeFn | None = None
+    compute: Compute = Compute()  # noqa: RUF009  a NamedTuple: immutable
+
+    def initial_state(self, batch: int) -> Any:
+        """The state before the first step, `[batch, neuron]`."""
+        return zero_state(self.neuron.state, (batch, len(self.bias) // self.neuron.gates))
 
     def project(self, x: Num[Array, "*shape channel"]) -> Float[Array, "*shape current"]:
         """The feed-forward part of the current, for one step or for all at once."""
-        return x.astype(self.kernel.dtype) @ self.kernel + self.bias
+        return self.compute.matmul(x.astype(self.kernel.dtype), self.kernel) + self.bias
 
     def integrate(self, state: Any, current: Float[Array, "batch current"]) -> Any:
         """Adds the recurrent current and advances the neurons by one step."""
         if self.recurrent_kernel is not None:
-            current = current + state.output @ self.recurrent_kernel
-        return self.step(state, current)
+            current = current + self.compute.matmul(state.output, self.recurrent_kernel)
+        return self.neuron.step(self.params, state, current, self.spike)
+
+
+def outputs(layer: Layer, inputs: Num[Array, "time batch channel"]) -> Float[Array, "time batch neuron"]:
+    """Runs a layer over a whole sequence from the zero state; returns what it sends on."""
+    if layer.compute.plain_scan or layer.spike is None or not adjoint.has_gradient(layer.neuron):
+        return unroll(layer, inputs).output
+    weights = adjoint.Weights(layer.kernel, layer.bias, layer.recurrent_kernel)
+    return adjoint.spikes(layer.neuron, layer.params, layer.spike, weights, layer.compute, inputs)
 
 
 def unroll(layer: Layer, inputs: Num[Array, "time batch channel"]) -> Any:
     """Runs a layer over a whole sequence from the zero state; returns the states of all steps, stacked over time.
 
-    A caller that uses only `states.output` pays only for that: what is not used, the compiler drops.
+    The input projection of all steps is one matmul, then the scan does only what is sequential.
     """
 
     def body(state, current):

@@ -152,8 +152,7 @@ def test_time_constants_stay_in_their_range(inputs):
     layer = RecurrentLayer(3, neuron="lif", tau_u=(5.0, 25.0))
     variables = layer.init(jax.random.key(0), inputs)
     variables["params"]["k_u"] = jnp.array([0.0, 0.5, 1.0])
-    step = layer.apply(variables, 5, method="bind_parameters").step
-    alpha = step.args[0].alpha
+    alpha = layer.apply(variables, 5, method="bind_parameters").params.alpha
     np.testing.assert_allclose(-1 / jnp.log(alpha), [5, 15, 25], rtol=1e-5)
 
 

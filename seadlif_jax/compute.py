@@ -1,0 +1,65 @@
+"""How a layer is computed, which never changes what it computes beyond rounding."""
+
+import functools
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+# What the products of the hidden layers round their operands to; sums and membrane potentials keep the full type.
+# tensorfloat32 has an effect on GPUs only; elsewhere it is as exact as, or more exact than, asked for.
+PRECISIONS: Mapping[str, jax.lax.Precision] = MappingProxyType(
+    {
+        "highest": jax.lax.Precision.HIGHEST,
+        "tensorfloat32": jax.lax.Precision.HIGH,
+        "bfloat16": jax.lax.Precision.DEFAULT,
+    }
+)
+
+
+class Compute(NamedTuple):
+    """How to compute a layer.
+
+    Attributes:
+      precision: a name in `PRECISIONS`.
+      chunk_mib: a long sequence is worked on in chunks of steps, so that a chunk's membrane potentials take about so
+        many MiB (see `adjoint`); None for the backend's default.
+      unroll: steps in one iteration of a compiled loop.
+      plain_scan: differentiate a plain `jax.lax.scan` instead of using the gradient of `adjoint`: slow, but also for
+        forward-mode and higher derivatives.
+    """
+
+    precision: str = "highest"
+    chunk_mib: float | None = None
+    unroll: int = 1
+    plain_scan: bool = False
+
+    def chunk_steps(self, num_steps: int, step_bytes: int) -> int:
+        """The steps of a chunk: near the size wished for, with as little padding of the last chunk as possible."""
+        mib = CHUNK_MIB.get(jax.default_backend(), CHUNK_MIB["gpu"]) if self.chunk_mib is None else self.chunk_mib
+        wish = max(1, round(mib * 2**20 / step_bytes))
+        if num_steps <= wish:
+            return num_steps
+        candidates = range(max(1, wish // 2), min(2 * wish, num_steps) + 1)
+        return min(candidates, key=lambda steps: (-num_steps % steps, abs(math.log(steps / wish))))
+
+    def matmul(self, x: Float[Array, "*shape k"], w: Float[Array, "k n"]) -> Float[Array, "*shape n"]:
+        """`x w`, of the type of `w`."""
+        return self._dot(x, w, (((x.ndim - 1,), (0,)), ((), ())))
+
+    def sum_of_outer_products(self, x: Float[Array, "t b m"], y: Float[Array, "t b n"]) -> Float[Array, "m n"]:
+        """`sum_tb x_tb y_tb^T`, of the type of `y`."""
+        return self._dot(x, y, (((0, 1), (0, 1)), ((), ())))
+
+    def _dot(self, x, y, dimensions):
+        operand = jnp.bfloat16 if self.precision == "bfloat16" else y.dtype
+        dot = functools.partial(jax.lax.dot_general, precision=PRECISIONS[self.precision])
+        return dot(x.astype(operand), y.astype(operand), dimensions, preferred_element_type=y.dtype)
+
+
+# Measured on CPU (see benchmarks/README.md); elsewhere a guess: large enough to keep the device busy.
+CHUNK_MIB: Mapping[str, float] = MappingProxyType({"cpu": 1.25, "gpu": 64.0, "tpu": 16.0})
