@@ -1,7 +1,7 @@
-"""The spikes of a layer over a whole sequence, with a hand-written gradient.
+"""The spikes of a layer over a chunk of steps, with a hand-written gradient.
 
-The same function as `unroll(...).output`, but its gradient keeps a single array of the size of the sequence, and
-computes the gradients of the weights outside the loop over time.
+What the step functions of `neurons` compute, but the gradient keeps only the membrane potential, and computes the
+gradients of the weights outside the loop over time.
 
 **Normal form.** With its current and its adaptation scaled by `1 - alpha`, `I = (1 - alpha)(x W + bias)`,
 `R = (1 - alpha) W_rec` and `v = (1 - alpha) w`, every spiking neuron of `neurons` is
@@ -10,38 +10,53 @@ computes the gradients of the weights outside the loop over time.
     v_t  = beta v_{t-1} + a u_s + b z_s                   s = t for SE, t - 1 for EF;  v = 0 for LIF
 
 with `a` standing for `(1 - alpha)(1 - beta) q a`, and `b` likewise. The scaling is left to automatic differentiation.
+SE's adaptation is brought up to date a step late, when it is needed: with `v` of that meaning, the step is
 
-**Backward.** With `d_t = dL/du^_t`, `l_t = dL/dv_t` and the gradient `g_t` that reaches `z_t` from above,
+    v_t  = beta v_{t-1} + a u_{t-1} + b z_{t-1}
+    u^_t = alpha u_{t-1} + I_t + z_{t-1} R - v_s          s = t for SE, t - 1 for EF
 
-    l_t = beta l_{t+1} - d_{t+1}
-    d_t = (1 - z_t)(alpha d_{t+1} + a l_s) + H'(u^_t - threshold)(g_t + d_{t+1} R^T + b l_s)    s = t SE, t + 1 EF
+**Backward.** With `d = dL/du^`, `l = dL/dv`, and the gradient `g` that reaches `z` from above, from step t to t - 1:
 
-The membrane potential before the reset, `u^`, is all that is kept from the forward pass: spikes and reset follow from
-it. The gradient for beta seems to need the adaptation too: it is `sum_t l_t v_{t-1}`. But `v` is a filter of
-`a u + b z`; with the filter turned around, onto `l`, the sum becomes
+    SE: l_t -= d_t
+    d_{t-1} = (1 - z_{t-1}) (alpha d_t + a l_t) + H'(u^_{t-1} - threshold) (g_{t-1} + d_t R^T + b l_t)
+    l_{t-1} = beta l_t                                    EF: l_{t-1} -= d_t
 
-    dL/dbeta = sum_t p_s (a u_t + b z_t)      p_t = beta p_{t+1} + l_{t+1}      s = t SE, t + 1 EF
+`u^` is all that this takes from the forward pass. The gradient for beta, `sum_t l_t v_{t-1}`, seems to need the
+adaptation too. But `v` is a filter of `a u + b z`; with the filter turned around, onto `l`, the sum becomes
+
+    v_0 p_0 + sum_t p_t (a u_{t-1} + b z_{t-1})           p_{t-1} = l_t + beta p_t,  p = 0 behind the last step
 
 It is carried along the backward loop, like the sums for alpha, a, b and the threshold.
-
-**Chunks.** Both passes go through the sequence in chunks of some steps. What is not sequential is done for a chunk at
-a time, while it is in the cache: the input projection before it, the gradients of weights and inputs after it, each as
-one matmul. So neither the currents nor their gradients are ever held for the whole sequence.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from seadlif_jax import neurons
-from seadlif_jax.compute import Compute
+from seadlif_jax.compute import Compute, keep
 from seadlif_jax.surrogate import SpikeFn
 
 
-class Coefficients(NamedTuple):
+class Weights(NamedTuple):
+    """`kernel [channel, neuron]`, `bias [neuron]`, and `recurrent_kernel [neuron, neuron]` or None."""
+
+    kernel: Array
+    bias: Array
+    recurrent_kernel: Array | None
+
+
+class State(NamedTuple):
+    """Membrane potential before the reset, and scaled adaptation as of the step before for SE (None for LIF)."""
+
+    u_hat: Array
+    v: Array | None
+
+
+class _Coefficients(NamedTuple):
     """Those of the normal form, each `[neuron]`; `beta`, `a` and `b` are None for LIF."""
 
     alpha: Array
@@ -51,36 +66,22 @@ class Coefficients(NamedTuple):
     threshold: Array
 
 
-class Weights(NamedTuple):
-    """Those of the normal form: `[channel, neuron]`, `[neuron]`, and `[neuron, neuron]` or None."""
-
-    kernel: Array
-    bias: Array
-    recurrent_kernel: Array | None
-
-
-class How(NamedTuple):
-    """What is fixed when compiling: whether the adaptation follows the new membrane potential (SE); how to compute."""
+class _How(NamedTuple):
+    """What is fixed when compiling: whether the current adaptation acts on the membrane (SE), and how to compute."""
 
     symplectic: bool
     compute: Compute
 
 
-class _State(NamedTuple):
-    """Membrane potential before reset, adaptation and spikes of the last step; the adaptation is one step behind."""
-
-    u_hat: Array
-    v: Array | None
-    z: Array
+def has_gradient(neuron: neurons.Neuron) -> bool:
+    """Whether `spikes` knows the neuron."""
+    return neuron.step in (neurons.lif, neurons.ef_adlif, neurons.se_adlif)
 
 
-class _Adjoint(NamedTuple):
-    """`d`, `l` and `p` of the step after, and the sums for the coefficients of all steps after (per sample)."""
-
-    d: Array
-    l: Array | None
-    p: Array | None
-    sums: Coefficients
+def zero_state(neuron: neurons.Neuron, batch: int, width: int) -> State:
+    """The state before the first step, `[batch, neuron]`."""
+    zero = jnp.zeros((batch, width))
+    return State(zero, None if neuron.step is neurons.lif else zero)
 
 
 def spikes(
@@ -89,17 +90,19 @@ def spikes(
     spike: SpikeFn,
     weights: Weights,
     compute: Compute,
+    state: State,
     inputs: Num[Array, "time batch channel"],
-) -> Float[Array, "time batch neuron"]:
-    """The spikes of a layer of LIF or adLIF neurons, from the zero state, with the gradient described above.
+) -> tuple[State, Float[Array, "time batch neuron"]]:
+    """Advances a layer of LIF or adLIF neurons by some steps; returns the state after them, and the spikes.
 
     Args:
       neuron: an entry of `neurons.NEURONS` that `has_gradient`.
-      params: its parameters; `weights` are as in `unroll.Layer`, before scaling.
+      params: its parameters; the threshold is at least 0.
       spike: a spike function of `surrogate.spike_function`.
-      weights: of the inputs, the bias, and the recurrent ones.
+      weights: as in `unroll.Layer`.
       compute: how to compute.
-      inputs: of every step. Integers, such as event counts, need no conversion and get no gradient.
+      state: before the first of these steps.
+      inputs: of these steps. Integers, such as event counts, need no conversion and get no gradient.
     """
     scale = 1 - params.alpha
     beta = a = b = None
@@ -107,125 +110,109 @@ def spikes(
         beta = params.beta
         a, b = (scale * (1 - beta) * params.q * coupling for coupling in (params.a, params.b))
     threshold = jnp.broadcast_to(jnp.asarray(params.threshold, scale.dtype), scale.shape)
-    return _spikes(
-        How(neuron.step is neurons.se_adlif, compute),
-        Coefficients(params.alpha, beta, a, b, threshold),
-        spike,
-        jax.tree.map(lambda weight: weight * scale, weights),
-        inputs,
-    )
+    how = _How(neuron.step is neurons.se_adlif, compute)
+    coefficients = _Coefficients(params.alpha, beta, a, b, threshold)
+    weights = jax.tree.map(lambda weight: weight * scale, weights)
+    # The loop is run out of sight of automatic differentiation, and its gradient attached afterwards. So a
+    # `jax.checkpoint` around it can keep the membrane potential, and need not run the loop again.
+    potentials = keep(_forward(how, *jax.lax.stop_gradient((coefficients, spike, weights, state, inputs))))
+    return _attach_gradient(how, coefficients, spike, weights, state, inputs, potentials)
 
 
-def has_gradient(neuron: neurons.Neuron) -> bool:
-    """Whether `spikes` knows the neuron."""
-    return neuron.step in (neurons.lif, neurons.ef_adlif, neurons.se_adlif)
+class _Potentials(NamedTuple):
+    """Membrane potentials before each step, `[time, batch, neuron]`, and the state after the last."""
+
+    u_hat: Array
+    last: State
+
+
+def _forward(how, coefficients, spike, weights, state, inputs) -> _Potentials:
+    alpha, beta, a, b, threshold = coefficients
+    matmul = how.compute.matmul
+
+    def step(state, current):
+        u_hat, v = state
+        z = spike(u_hat - threshold)
+        u = u_hat * (1 - z)
+        if weights.recurrent_kernel is not None:
+            current = current + matmul(z, weights.recurrent_kernel)
+        new = alpha * u + (current + weights.bias)
+        if beta is not None:
+            v, v_before = beta * v + (a * u + b * z), v
+            new = new - (v if how.symplectic else v_before)
+        return State(new, v), u_hat
+
+    currents = matmul(inputs.astype(weights.kernel.dtype), weights.kernel)
+    last, u_hat = jax.lax.scan(step, state, currents, unroll=how.compute.unroll)
+    return _Potentials(u_hat, last)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _spikes(how: How, coefficients: Coefficients, spike: SpikeFn, weights: Weights, inputs: Array) -> Array:
-    return _forward(how, coefficients, spike, weights, inputs)[0]
+def _attach_gradient(how, coefficients, spike, weights, state, inputs, potentials):
+    del how, weights, state, inputs
+    u_hat, last = potentials
+    return last, spike(jnp.concatenate([u_hat[1:], last.u_hat[None]]) - coefficients.threshold)
 
 
-def _forward(how, coefficients, spike, weights, inputs):
-    alpha, beta, a, b, threshold = coefficients
+def _attached(how, *arguments):
+    return _attach_gradient(how, *arguments), arguments
+
+
+def _backward(how, residuals, gradients):
+    (alpha, beta, a, b, threshold), spike, weights, state, inputs, (u_hats, last) = residuals
+    g_last, g_z = gradients
     compute = how.compute
-    dtype = weights.kernel.dtype
 
-    def step(state, current):
-        u_hat, v, z = state
-        if weights.recurrent_kernel is not None:
-            current = current + compute.matmul(z, weights.recurrent_kernel)
-        u = u_hat * (1 - z)
-        u_hat = alpha * u + (current + weights.bias)
-        if beta is not None:
-            # v is brought up to date a step late, when u and z are at hand anyway: one pass over memory less.
-            before, v = v, beta * v + (a * u + b * z)
-            u_hat = u_hat - (v if how.symplectic else before)
-        return _State(u_hat, v, spike(u_hat - threshold)), u_hat
-
-    def chunk(state, x):
-        currents = compute.matmul(x.astype(dtype), weights.kernel)
-        return jax.lax.scan(step, state, currents, unroll=compute.unroll)
-
-    num_steps, batch = inputs.shape[:2]
-    width = weights.bias.shape[-1]
-    chunk_steps = compute.chunk_steps(num_steps, step_bytes=batch * width * dtype.itemsize)
-    zero = jnp.zeros((batch, width), dtype)
-    state = _State(zero, None if beta is None else zero, zero)
-    _, u_hat = jax.lax.scan(chunk, state, _cut(inputs, chunk_steps))
-    z = spike(_join(u_hat, num_steps) - threshold)
-    return z, (coefficients, spike, weights, inputs, u_hat)
-
-
-def _backward(how, residuals, gradient):
-    (alpha, beta, a, b, threshold), spike, weights, inputs, u_hats = residuals
-    compute = how.compute
-    chunk_steps, batch, width = u_hats.shape[1:]
-    dtype = u_hats.dtype
-    recurrent = weights.recurrent_kernel is not None
-
-    def step(after, saved):
-        d, l, p, sums = after
-        u_hat, g_z = saved
-        z, surrogate = jax.jvp(spike, (u_hat - threshold,), (jnp.ones_like(u_hat),))
+    def step(carry, before):
+        d, l, p, sums = carry
+        u_hat, g_z = before
+        z, surrogate = _with_derivative(spike, u_hat - threshold)
         u = u_hat * (1 - z)
         sums = sums._replace(alpha=sums.alpha + d * u)
         g_u = alpha * d
-        if recurrent:
+        if weights.recurrent_kernel is not None:
             g_z = g_z + compute.matmul(d, weights.recurrent_kernel.T)
         if beta is not None:
-            l, l_after = beta * l - d, l
-            p, p_after = beta * p + l_after, p
-            l_s, p_s = (l, p) if how.symplectic else (l_after, p_after)
-            g_u = g_u + a * l_s
-            g_z = g_z + b * l_s
-            sums = sums._replace(beta=sums.beta + p_s * (a * u + b * z), a=sums.a + l_s * u, b=sums.b + l_s * z)
+            l_t = l - d if how.symplectic else l
+            sums = sums._replace(beta=sums.beta + p * (a * u + b * z), a=sums.a + l_t * u, b=sums.b + l_t * z)
+            p = l_t + beta * p
+            g_u = g_u + a * l_t
+            g_z = g_z + b * l_t
+            l = beta * l_t if how.symplectic else beta * l_t - d
         through_spike = g_z * surrogate
         sums = sums._replace(threshold=sums.threshold - through_spike)
-        d = g_u * (1 - z) + through_spike
-        return _Adjoint(d, l, p, sums), d
+        return (g_u * (1 - z) + through_spike, l, p, sums), d
 
-    def chunk(carry, saved):
-        after, g_weights = carry
-        x, u_hat, g_z = saved
-        adjoint, d = jax.lax.scan(step, after, (u_hat, g_z), reverse=True, unroll=compute.unroll)
-        g_kernel = compute.sum_of_outer_products(x.astype(dtype), d)
-        g_recurrent = None
-        if recurrent:
-            d_after = jnp.concatenate([d[1:], after.d[None]])
-            g_recurrent = compute.sum_of_outer_products(spike(u_hat - threshold), d_after)
-        g_weights = jax.tree.map(jnp.add, g_weights, Weights(g_kernel, d.sum((0, 1)), g_recurrent))
-        g_x = compute.matmul(d, weights.kernel.T) if has_input_gradient else None
-        return (adjoint, g_weights), g_x
+    through_last_spike = g_z[-1] * _with_derivative(spike, last.u_hat - threshold)[1]
+    zero = jnp.zeros_like(last.u_hat)
+    adaptive_zero = None if beta is None else zero
+    sums = _Coefficients(zero, adaptive_zero, adaptive_zero, adaptive_zero, -through_last_spike)
+    carry = (g_last.u_hat + through_last_spike, g_last.v, adaptive_zero, sums)
+    # The spikes of step 0 are the output of the chunk before.
+    g_before = jnp.concatenate([zero[None], g_z[:-1]])
+    (d_0, l_0, p_0, sums), d = jax.lax.scan(step, carry, (u_hats, g_before), reverse=True, unroll=compute.unroll)
+    if beta is not None:
+        sums = sums._replace(beta=sums.beta + p_0 * state.v)
 
-    has_input_gradient = jnp.issubdtype(inputs.dtype, jnp.inexact)
-    zero = jnp.zeros((batch, width), dtype)
-    zero_if_adaptive = None if beta is None else zero
-    sums = Coefficients(zero, zero_if_adaptive, zero_if_adaptive, zero_if_adaptive, zero)
-    last = _Adjoint(zero, zero_if_adaptive, zero_if_adaptive, sums)
-    (first, g_weights), g_inputs = jax.lax.scan(
-        chunk,
-        (last, jax.tree.map(jnp.zeros_like, weights)),
-        (_cut(inputs, chunk_steps), u_hats, _cut(gradient, chunk_steps)),
-        reverse=True,
+    g_recurrent = None
+    if weights.recurrent_kernel is not None:
+        g_recurrent = compute.sum_of_outer_products(spike(u_hats - threshold), d)
+    g_kernel = compute.sum_of_outer_products(inputs.astype(d.dtype), d)
+    g_inputs = None
+    if jnp.issubdtype(inputs.dtype, jnp.inexact):
+        g_inputs = compute.matmul(d, weights.kernel.T).astype(inputs.dtype)
+    return (
+        jax.tree.map(lambda per_sample: per_sample.sum(0), sums),
+        None,  # the surrogate's own settings are not trained
+        Weights(g_kernel, d.sum((0, 1)), g_recurrent),
+        State(d_0, l_0),
+        g_inputs,
+        None,  # the potentials follow from the rest
     )
-    if has_input_gradient:
-        g_inputs = _join(g_inputs, len(inputs)).astype(inputs.dtype)
-    # The surrogate's own settings are not trained.
-    return jax.tree.map(lambda per_sample: per_sample.sum(0), first.sums), None, g_weights, g_inputs
 
 
-_spikes.defvjp(_forward, _backward)
+_attach_gradient.defvjp(_attached, _backward)
 
 
-def _cut(sequence: Any, chunk_steps: int) -> Any:
-    """`[time, ...] -> [chunk, step, ...]`, padded with zeros, which are without effect on what is before."""
-    missing = -len(sequence) % chunk_steps
-    if missing:
-        sequence = jnp.pad(sequence, [(0, missing)] + [(0, 0)] * (sequence.ndim - 1))
-    return sequence.reshape(-1, chunk_steps, *sequence.shape[1:])
-
-
-def _join(chunks: Any, num_steps: int) -> Any:
-    """The inverse of `_cut`."""
-    return chunks.reshape(-1, *chunks.shape[2:])[:num_steps]
+def _with_derivative(spike: SpikeFn, v: Array) -> tuple[Array, Array]:
+    return jax.jvp(spike, (v,), (jnp.ones_like(v),))

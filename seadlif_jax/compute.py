@@ -2,13 +2,14 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, Float, PyTree
 
 # What the products of the hidden layers round their operands to; sums and membrane potentials keep the full type.
 # tensorfloat32 has an effect on GPUs only; elsewhere it is as exact as, or more exact than, asked for.
@@ -19,6 +20,17 @@ PRECISIONS: Mapping[str, jax.lax.Precision] = MappingProxyType(
         "bfloat16": jax.lax.Precision.DEFAULT,
     }
 )
+
+
+def keep(arrays: PyTree[Array]) -> PyTree[Array]:
+    """Marks what is kept from the forward for the backward pass of a function under `recompute_the_rest`."""
+    return checkpoint_name(arrays, "kept")
+
+
+def recompute_the_rest(function: Callable) -> Callable:
+    """Makes the backward pass of a function compute everything again that is not marked by `keep`."""
+    policy = jax.checkpoint_policies.save_only_these_names("kept")
+    return jax.checkpoint(function, policy=policy, prevent_cse=False)  # for use in a scan, which is safe without
 
 
 class Compute(NamedTuple):

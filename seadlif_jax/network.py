@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Num
 
 from seadlif_jax import neurons
-from seadlif_jax.compute import Compute
+from seadlif_jax.compute import Compute, keep
 from seadlif_jax.surrogate import Scalar, spike_function
 from seadlif_jax.unroll import Layer, advance, outputs, unroll, unroll_steps
 
@@ -117,7 +117,7 @@ class RecurrentLayer(nn.Module):
 
     def __call__(self, inputs: Num[Array, "batch time channel"]) -> Float[Array, "batch time neuron"]:
         """The layer's spikes for a batch of sequences, from the zero state."""
-        return batch_major(outputs(self.bind_parameters(inputs.shape[-1]), time_major(inputs)))
+        return batch_major(outputs((self.bind_parameters(inputs.shape[-1]),), time_major(inputs)))
 
     def step(self, state: Any, x: Num[Array, "batch channel"]) -> tuple[Any, Float[Array, "batch neuron"]]:
         """One step of streaming: `(state, x_t) -> (state, spikes)`."""
@@ -178,7 +178,7 @@ class LeakyReadout(nn.Module):
 
     def __call__(self, inputs: Num[Array, "batch time neuron"]) -> Float[Array, "batch time class"]:
         """The membrane potentials for a batch of sequences, from zero."""
-        return batch_major(outputs(self.bind_parameters(inputs.shape[-1]), time_major(inputs)))
+        return batch_major(outputs((self.bind_parameters(inputs.shape[-1]),), time_major(inputs)))
 
     def _tau(self, dtype: Any) -> Float[Array, " class"]:
         shape = (self.features,)
@@ -217,7 +217,13 @@ class Network(nn.Module):
         self, inputs: Num[Array, "batch time channel"], dropout_key: Key[Array, ""] | None = None
     ) -> Float[Array, "batch time class"]:
         """The readout of every step, from the zero state. A dropout key makes it a training pass."""
-        return self._through_layers(outputs, inputs, dropout_key)
+        dropout_key = self._dropout_key(dropout_key)
+        layers = self._bind(inputs.shape[-1])
+
+        def drop(index, spikes, steps):
+            return self._drop_all(spikes, dropout_key, index, steps)
+
+        return batch_major(outputs(layers, time_major(inputs), between=drop))
 
     def trace(
         self, inputs: Num[Array, "batch time channel"], dropout_key: Key[Array, ""] | None = None
@@ -226,14 +232,15 @@ class Network(nn.Module):
 
         For looking inside: slower than a call, and far slower to differentiate.
         """
+        dropout_key = self._dropout_key(dropout_key)
+        *hidden, readout = self._bind(inputs.shape[-1])
+        x = time_major(inputs)
         traces = []
-
-        def traced(layer, x):
+        for index, layer in enumerate(hidden):
             states = unroll(layer, x)
             traces.append(jax.tree.map(batch_major, states))
-            return states.output
-
-        return self._through_layers(traced, inputs, dropout_key), tuple(traces)
+            x = self._drop_all(states.output, dropout_key, index, jnp.arange(len(x)))
+        return batch_major(unroll(readout, x).output), tuple(traces)
 
     def initial_state(self, batch: int) -> tuple[Any, ...]:
         """The state before the first step, for `step`: one entry a layer, the readout's last."""
@@ -271,16 +278,6 @@ class Network(nn.Module):
         modules = (*self.layers, self.readout)
         return tuple(module.bind_parameters(width) for module, width in zip(modules, widths, strict=True))
 
-    def _through_layers(self, run, inputs, dropout_key):
-        """The readout's potentials, with `run(layer, inputs)` for what a hidden layer sends on."""
-        dropout_key = self._dropout_key(dropout_key)
-        *hidden, readout = self._bind(inputs.shape[-1])
-        x = time_major(inputs)
-        for index, layer in enumerate(hidden):
-            x = run(layer, x)
-            x = jax.vmap(self._drop, in_axes=(0, None, None, 0))(x, dropout_key, index, jnp.arange(len(x)))
-        return batch_major(outputs(readout, x))
-
     def _step(self, layers, state, x, dropout_key, t):
         *hidden, readout = layers
         new_state = []
@@ -290,10 +287,14 @@ class Network(nn.Module):
         new_state.append(advance(readout, state[-1], x))
         return tuple(new_state), new_state[-1].output
 
+    def _drop_all(self, x, key, layer_index, steps):
+        """Dropout for several steps, `x [step, batch, neuron]`."""
+        return jax.vmap(self._drop, in_axes=(0, None, None, 0))(x, key, layer_index, steps)
+
     def _drop(self, x, key, layer_index, t):
         """Dropout with a mask of its own for every layer and step, the same on both ways through time."""
         if key is None or self.dropout is None:
             return x
         key = jax.random.fold_in(jax.random.fold_in(key, layer_index), t)
-        keep = jax.random.bernoulli(key, 1 - self.dropout, x.shape)
-        return jnp.where(keep, x / (1 - self.dropout), 0)
+        kept = keep(jax.random.bernoulli(key, 1 - self.dropout, x.shape))
+        return jnp.where(kept, x / (1 - self.dropout), 0)

@@ -3,23 +3,23 @@
 There are three ways through time:
 
 - `unroll`: one layer over a whole sequence, with all its states. The readable reference, from the step functions.
-- `outputs`: only what the layer sends on, and much faster to differentiate: by the gradient of `adjoint` where it is
-  known, otherwise by `unroll`.
+- `outputs`: only what the last of several layers sends on, but much faster to differentiate: chunk by chunk, and by the
+  gradient of `adjoint` where there is one.
 - `advance`: one layer by one step, for streaming and for networks that are fed their own output (`unroll_steps`).
 
 Everything here is time-major, `[time, batch, ...]`.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Int, Num
 
 from seadlif_jax import adjoint
-from seadlif_jax.compute import Compute
+from seadlif_jax.compute import Compute, recompute_the_rest
 from seadlif_jax.neurons import Neuron, zero_state
 from seadlif_jax.surrogate import SpikeFn
 
@@ -60,25 +60,81 @@ class Layer:
         return self.neuron.step(self.params, state, current, self.spike)
 
 
-def outputs(layer: Layer, inputs: Num[Array, "time batch channel"]) -> Float[Array, "time batch neuron"]:
-    """Runs a layer over a whole sequence from the zero state; returns what it sends on."""
-    if layer.compute.plain_scan or layer.spike is None or not adjoint.has_gradient(layer.neuron):
-        return unroll(layer, inputs).output
-    weights = adjoint.Weights(layer.kernel, layer.bias, layer.recurrent_kernel)
-    return adjoint.spikes(layer.neuron, layer.params, layer.spike, weights, layer.compute, inputs)
+def outputs(
+    layers: Sequence[Layer],
+    inputs: Num[Array, "time batch channel"],
+    between: Callable[[int, Float[Array, "step batch neuron"], Int[Array, " step"]], Array] = lambda index, x, steps: x,
+) -> Float[Array, "time batch output"]:
+    """Runs layers, each fed with the outputs of the one before, from the zero state; returns what the last sends on.
+
+    All layers go through a chunk of steps before the next chunk: its working set fits the cache. Only the membrane
+    potentials are kept for the backward pass; the rest is cheap to compute again.
+
+    Args:
+      layers: from first to last. How to compute is said by the first.
+      inputs: of the first layer.
+      between: `(index, outputs, numbers of the steps)` -> inputs of the next layer, such as dropout.
+    """
+
+    def run(states, x, steps):
+        new_states = []
+        for index, (layer, state) in enumerate(zip(layers, states, strict=True)):
+            state, x = _some_steps(layer, state, between(index - 1, x, steps) if index else x)
+            new_states.append(state)
+        return tuple(new_states), x
+
+    num_steps, batch = inputs.shape[:2]
+    compute = layers[0].compute
+    states = tuple(_first_state(layer, batch) for layer in layers)
+    if compute.plain_scan:
+        return run(states, inputs, jnp.arange(num_steps))[1]
+
+    widest = max(layer.bias.nbytes for layer in layers)
+    chunk_steps = compute.chunk_steps(num_steps, batch * widest)
+    missing = -num_steps % chunk_steps
+    if missing:  # padded behind the end, where it is without effect on what is before
+        inputs = jnp.pad(inputs, [(0, missing), (0, 0), (0, 0)])
+    chunks = inputs.reshape(-1, chunk_steps, *inputs.shape[1:])
+    steps = jnp.arange(len(inputs)).reshape(-1, chunk_steps)
+    run_chunk = recompute_the_rest(run)
+    _, out = jax.lax.scan(lambda states, chunk: run_chunk(states, *chunk), states, (chunks, steps))
+    return out.reshape(-1, *out.shape[2:])[:num_steps]
+
+
+def _first_state(layer: Layer, batch: int) -> Any:
+    """The state before the first step, for `_some_steps`."""
+    if _has_adjoint(layer):
+        return adjoint.zero_state(layer.neuron, batch, len(layer.bias))
+    return layer.initial_state(batch)
+
+
+def _some_steps(layer: Layer, state: Any, inputs: Num[Array, "step batch channel"]) -> tuple[Any, Array]:
+    """Advances a layer by some steps; returns the state after them, and what it sends on."""
+    if _has_adjoint(layer):
+        weights = adjoint.Weights(layer.kernel, layer.bias, layer.recurrent_kernel)
+        assert layer.spike is not None
+        return adjoint.spikes(layer.neuron, layer.params, layer.spike, weights, layer.compute, state, inputs)
+    last, states = _scan(layer, state, inputs)
+    return last, states.output
 
 
 def unroll(layer: Layer, inputs: Num[Array, "time batch channel"]) -> Any:
-    """Runs a layer over a whole sequence from the zero state; returns the states of all steps, stacked over time.
+    """Runs a layer over a whole sequence from the zero state; returns the states of all steps, stacked over time."""
+    return _scan(layer, layer.initial_state(inputs.shape[1]), inputs)[1]
 
-    The input projection of all steps is one matmul, then the scan does only what is sequential.
-    """
+
+def _scan(layer: Layer, state: Any, inputs: Num[Array, "time batch channel"]) -> tuple[Any, Any]:
+    """The input projection of all steps is one matmul, then the scan does only what is sequential."""
 
     def body(state, current):
         state = layer.integrate(state, current)
         return state, state
 
-    return jax.lax.scan(body, layer.initial_state(inputs.shape[1]), layer.project(inputs))[1]
+    return jax.lax.scan(body, state, layer.project(inputs))
+
+
+def _has_adjoint(layer: Layer) -> bool:
+    return not layer.compute.plain_scan and layer.spike is not None and adjoint.has_gradient(layer.neuron)
 
 
 def advance(layer: Layer, state: Any, x: Num[Array, "batch channel"]) -> Any:
