@@ -26,7 +26,7 @@ adaptation too. But `v` is a filter of `a u + b z`; with the filter turned aroun
 
     v_0 p_0 + sum_t p_t (a u_{t-1} + b z_{t-1})           p_{t-1} = l_t + beta p_t,  p = 0 behind the last step
 
-It is carried along the backward loop, like the sums for alpha, a, b and the threshold.
+It is carried along the backward loop, like the sums for alpha, a and b.
 """
 
 import functools
@@ -63,7 +63,6 @@ class _Coefficients(NamedTuple):
     beta: Array | None
     a: Array | None
     b: Array | None
-    threshold: Array
 
 
 class _How(NamedTuple):
@@ -97,7 +96,7 @@ def spikes(
 
     Args:
       neuron: an entry of `neurons.NEURONS` that `has_gradient`.
-      params: its parameters; the threshold is at least 0.
+      params: its parameters; the threshold is at least 0, and a constant: it gets no gradient.
       spike: a spike function of `surrogate.spike_function`.
       weights: as in `unroll.Layer`.
       compute: how to compute.
@@ -109,14 +108,15 @@ def spikes(
     if isinstance(params, neurons.AdLIFParams):
         beta = params.beta
         a, b = (scale * (1 - beta) * params.q * coupling for coupling in (params.a, params.b))
-    threshold = jnp.broadcast_to(jnp.asarray(params.threshold, scale.dtype), scale.shape)
     how = _How(neuron.step is neurons.se_adlif, compute)
-    coefficients = _Coefficients(params.alpha, beta, a, b, threshold)
+    coefficients = _Coefficients(params.alpha, beta, a, b)
     weights = jax.tree.map(lambda weight: weight * scale, weights)
     # The loop is run out of sight of automatic differentiation, and its gradient attached afterwards. So a
     # `jax.checkpoint` around it can keep the membrane potential, and need not run the loop again.
-    potentials = keep(_forward(how, *jax.lax.stop_gradient((coefficients, spike, weights, state, inputs))))
-    return _attach_gradient(how, coefficients, spike, weights, state, inputs, potentials)
+    potentials = keep(
+        _forward(how, *jax.lax.stop_gradient((coefficients, spike, params.threshold, weights, state, inputs)))
+    )
+    return _attach_gradient(how, coefficients, spike, params.threshold, weights, state, inputs, potentials)
 
 
 class _Potentials(NamedTuple):
@@ -126,8 +126,8 @@ class _Potentials(NamedTuple):
     last: State
 
 
-def _forward(how, coefficients, spike, weights, state, inputs) -> _Potentials:
-    alpha, beta, a, b, threshold = coefficients
+def _forward(how, coefficients, spike, threshold, weights, state, inputs) -> _Potentials:
+    alpha, beta, a, b = coefficients
     matmul = how.compute.matmul
 
     def step(state, current):
@@ -148,10 +148,10 @@ def _forward(how, coefficients, spike, weights, state, inputs) -> _Potentials:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attach_gradient(how, coefficients, spike, weights, state, inputs, potentials):
-    del how, weights, state, inputs
+def _attach_gradient(how, coefficients, spike, threshold, weights, state, inputs, potentials):
+    del how, coefficients, weights, state, inputs
     u_hat, last = potentials
-    return last, spike(jnp.concatenate([u_hat[1:], last.u_hat[None]]) - coefficients.threshold)
+    return last, spike(jnp.concatenate([u_hat[1:], last.u_hat[None]]) - threshold)
 
 
 def _attached(how, *arguments):
@@ -159,7 +159,7 @@ def _attached(how, *arguments):
 
 
 def _backward(how, residuals, gradients):
-    (alpha, beta, a, b, threshold), spike, weights, state, inputs, (u_hats, last) = residuals
+    (alpha, beta, a, b), spike, threshold, weights, state, inputs, (u_hats, last) = residuals
     g_last, g_z = gradients
     compute = how.compute
 
@@ -179,14 +179,12 @@ def _backward(how, residuals, gradients):
             g_u = g_u + a * l_t
             g_z = g_z + b * l_t
             l = beta * l_t if how.symplectic else beta * l_t - d
-        through_spike = g_z * surrogate
-        sums = sums._replace(threshold=sums.threshold - through_spike)
-        return (g_u * (1 - z) + through_spike, l, p, sums), d
+        return (g_u * (1 - z) + g_z * surrogate, l, p, sums), d
 
     through_last_spike = g_z[-1] * _with_derivative(spike, last.u_hat - threshold)[1]
     zero = jnp.zeros_like(last.u_hat)
     adaptive_zero = None if beta is None else zero
-    sums = _Coefficients(zero, adaptive_zero, adaptive_zero, adaptive_zero, -through_last_spike)
+    sums = _Coefficients(zero, adaptive_zero, adaptive_zero, adaptive_zero)
     carry = (g_last.u_hat + through_last_spike, g_last.v, adaptive_zero, sums)
     # The spikes of step 0 are the output of the chunk before.
     g_before = jnp.concatenate([zero[None], g_z[:-1]])
@@ -194,16 +192,21 @@ def _backward(how, residuals, gradients):
     if beta is not None:
         sums = sums._replace(beta=sums.beta + p_0 * state.v)
 
-    g_recurrent = None
+    # One product for all weights: side by side, what enters the neurons takes one transposition of d.
+    sources = [inputs.astype(d.dtype)]
     if weights.recurrent_kernel is not None:
-        g_recurrent = compute.sum_of_outer_products(spike(u_hats - threshold), d)
-    g_kernel = compute.sum_of_outer_products(inputs.astype(d.dtype), d)
+        sources.append(spike(u_hats - threshold))
+    g_kernels = compute.sum_of_outer_products(d, jnp.concatenate(sources, axis=-1)).T
+    g_kernel, g_recurrent = g_kernels[: inputs.shape[-1]], None
+    if weights.recurrent_kernel is not None:
+        g_recurrent = g_kernels[inputs.shape[-1] :]
     g_inputs = None
     if jnp.issubdtype(inputs.dtype, jnp.inexact):
         g_inputs = compute.matmul(d, weights.kernel.T).astype(inputs.dtype)
     return (
         jax.tree.map(lambda per_sample: per_sample.sum(0), sums),
-        None,  # the surrogate's own settings are not trained
+        None,  # the surrogate's own settings are not trained,
+        None,  # and the threshold is a constant
         Weights(g_kernel, d.sum((0, 1)), g_recurrent),
         State(d_0, l_0),
         g_inputs,

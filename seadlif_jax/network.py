@@ -18,7 +18,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, Num
+from jaxtyping import Array, Bool, Float, Key, Num
 
 from seadlif_jax import neurons
 from seadlif_jax.compute import Compute, keep
@@ -37,6 +37,13 @@ def interpolate(k: Float[Array, " neuron"], bounds: Range) -> Float[Array, " neu
     """A value in `bounds` from the trained `k` in [0, 1]: `low + k (high - low)`."""
     low, high = bounds
     return low + k * (high - low)
+
+
+def random_mask(key: Key[Array, ""], probability: Scalar, shape: tuple[int, ...]) -> Bool[Array, "..."]:
+    """An array that is True with a probability, rounded to 1 / 65,536: drawing its bits is what takes time."""
+    words = jax.random.bits(key, (-(-shape[0] // 2), *shape[1:]), jnp.uint32)
+    halves = jnp.concatenate([words & 0xFFFF, words >> 16])[: shape[0]]
+    return halves < jnp.round(jnp.asarray(probability) * 2**16).astype(halves.dtype)
 
 
 def time_major(x: Num[Array, "batch time ..."]) -> Num[Array, "time batch ..."]:
@@ -296,5 +303,5 @@ class Network(nn.Module):
         if key is None or self.dropout is None:
             return x
         key = jax.random.fold_in(jax.random.fold_in(key, layer_index), t)
-        kept = keep(jax.random.bernoulli(key, 1 - self.dropout, x.shape))
+        kept = keep(random_mask(key, 1 - self.dropout, x.shape))
         return jnp.where(kept, x / (1 - self.dropout), 0)

@@ -1,0 +1,21 @@
+import pytest
+
+from seadlif_jax.compute import Compute
+
+
+@pytest.mark.parametrize(("num_steps", "step_kib", "expected"), [(250, 128, 10), (1301, 9, 93), (8, 128, 8), (1, 1, 1)])
+def test_chunks_divide_the_sequence_where_they_can(num_steps, step_kib, expected):
+    steps = Compute(chunk_mib=1.25).chunk_steps(num_steps, step_kib * 1024)
+    assert steps == pytest.approx(expected, abs=100 if num_steps == 1301 else 0)
+    assert -num_steps % steps <= 1
+
+
+@pytest.mark.parametrize("num_steps", range(1, 400, 7))
+def test_padding_stays_small_and_chunks_near_their_size(num_steps):
+    steps = Compute(chunk_mib=1).chunk_steps(num_steps, 2**20 // 20)
+    assert steps == num_steps if num_steps <= 20 else 10 <= steps <= 40
+    assert -num_steps % steps < 8
+
+
+def test_a_step_larger_than_a_chunk_is_a_chunk():
+    assert Compute(chunk_mib=1).chunk_steps(50, 2**23) in (1, 2)
