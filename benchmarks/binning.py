@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 from absl import app, flags
 
+from benchmarks.machine import peak_mib
 from data.events import Binning, bin_events, count_bins
 from data.recordings import CHUNK, frames
 
@@ -101,12 +102,6 @@ def enlarge(path: Path, copies: int, folder: Path) -> Path:
                 shifted[:] = [array + shift for array in content]
                 dataset[copy * number : (copy + 1) * number] = shifted
     return target
-
-
-def peak_mib() -> float:
-    """The largest resident memory of this process so far (Linux)."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
 
 
 def main(_: Sequence[str]) -> None:
