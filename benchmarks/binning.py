@@ -108,7 +108,7 @@ def main(_: Sequence[str]) -> None:
     path = Path(FILE.value)
     frames_of: dict[str, Any] = {}
     seconds: dict[str, list[float]] = {"tonic": [], "in_memory": [], "with_cache": []}
-    for _ in range(ROUNDS):
+    for _round in range(ROUNDS):
         for name, function in (("tonic", with_tonic), ("in_memory", in_memory), ("with_cache", ours)):
             took, frames_of[name] = timed(function, path)
             seconds[name].append(took)

@@ -1,6 +1,6 @@
 """What is trained on: the networks and sizes of the tasks, with random events in place of their data."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -52,6 +52,18 @@ class Shape(NamedTuple):
     def validation_batches(self) -> int:
         return -(-self.validation // self.batch_size)
 
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "batch": self.batch_size,
+            "steps": self.steps,
+            "channels": self.channels,
+            "neurons": self.hidden,
+            "classes": self.num_classes,
+            "labels_per_sample": self.steps if self.answer_from is None else 1,
+            "train_samples": self.train,
+            "validation_samples": self.validation,
+        }
+
     def __str__(self) -> str:
         neurons = " + ".join(map(str, self.hidden))
         return (
@@ -63,9 +75,7 @@ class Shape(NamedTuple):
 def _heidelberg(config: ConfigDict, train: int, validation: int, whole_epochs: bool) -> Shape:
     """Spoken digits or words; the numbers of recordings are those of the files, after the split."""
     data = config.data
-    return Shape(
-        config, data.pad_to, data.num_channels, train, validation, data.ignore_first_steps, 0.2, whole_epochs
-    )
+    return Shape(config, data.pad_to, data.num_channels, train, validation, data.ignore_first_steps, 0.2, whole_epochs)
 
 
 def _bsd(config: ConfigDict) -> Shape:
@@ -85,12 +95,15 @@ SHAPES = {
 def random_samples(shape: Shape, count: int) -> Split:
     """Event counts and labels, drawn at random, in the layout of the task."""
     rng = np.random.default_rng(0)
-    every_step = shape.answer_from is None
-    time = np.arange(shape.steps)
-    block_index = time + 1 if every_step else time >= shape.answer_from
-    targets = rng.integers(shape.num_classes, size=(count, shape.steps if every_step else 1))
+    size = (shape.steps, shape.channels)
+    inputs = np.stack([rng.poisson(shape.rate, size).astype(np.uint8) for _ in range(count)])
+    if shape.answer_from is None:
+        block_index, num_targets = np.arange(1, shape.steps + 1, dtype=np.int16), shape.steps
+    else:
+        block_index, num_targets = (np.arange(shape.steps) >= shape.answer_from).astype(np.uint8), 1
+    labels = rng.integers(shape.num_classes, size=(count, num_targets))
     return Split(
-        inputs=np.stack([rng.poisson(shape.rate, (shape.steps, shape.channels)).astype(np.uint8) for _ in range(count)]),
-        targets=np.concatenate([np.full((count, 1), -1), targets], axis=1).astype(np.int16),
-        block_index=np.tile(block_index.astype(np.int16 if every_step else np.uint8), (count, 1)),
+        inputs=inputs,
+        targets=np.concatenate([np.full((count, 1), -1), labels], axis=1).astype(np.int16),
+        block_index=np.tile(block_index, (count, 1)),
     )

@@ -4,17 +4,21 @@ So none shares memory, threads or settings with another, an idle one takes no ti
 one that fails or is killed takes no other with it.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
 import multiprocessing
 import os
+import signal
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from benchmarks import machine
+
+Say = Callable[[str], None]  # tells what is under way
 
 
 class Implementation(NamedTuple):
@@ -55,6 +59,7 @@ class Built(NamedTuple):
     seconds: float
     device: str
     compiler_mib: float | None
+    has_epoch: bool
     versions: dict[str, str]
 
 
@@ -85,7 +90,7 @@ class Session:
         # What building and compiling took, and gave back, is not to hide what training takes.
         machine.forget_peak()
         self._resident_mib = machine.resident_mib()
-        return Built(seconds, subject.device, subject.compiler_mib, versions)
+        return Built(seconds, subject.device, subject.compiler_mib, subject.epoch is not None, versions)
 
     def sample(self, quantity: str, count: int) -> float:
         """The seconds that one training step (or inference, or epoch) takes, as the mean of `count`."""
@@ -94,22 +99,13 @@ class Session:
         run(count)
         return (time.perf_counter() - start) / count
 
-    def has(self, quantity: str) -> bool:
-        return getattr(self._subject, quantity) is not None
-
     def memory(self) -> Memory:
-        assert self._subject is not None
+        assert self._subject is not None, "build first"
         return Memory(machine.peak_mib() - self._resident_mib, self._subject.device_peak_mib())
 
 
 class WorkerError(RuntimeError):
     """An implementation that cannot be measured (further): the first line of what went wrong."""
-
-
-class Asked(Protocol):
-    """What answers to the methods of a `Session`."""
-
-    def ask(self, method: str, *arguments: Any) -> Any: ...
 
 
 class Worker:
@@ -144,9 +140,35 @@ class Worker:
         self._pipe.close()
 
 
+class Started(NamedTuple):
+    """Workers that are ready, what they told, and why others are not; each by the implementation's name."""
+
+    workers: dict[str, Worker]
+    built: dict[str, Built]
+    failed: dict[str, str]
+
+
+@contextlib.contextmanager
+def started(implementations: Sequence[Implementation], shape: Any, say: Say) -> Iterator[Started]:
+    """Starts and builds the implementations one after the other; all are stopped in the end."""
+    result = Started({}, {}, {})
+    with contextlib.ExitStack() as stack:
+        for implementation in implementations:
+            say(f"building {implementation.name}")
+            worker = Worker(implementation, shape)
+            stack.callback(worker.close)
+            try:
+                result.built[implementation.name] = worker.ask("build")
+                result.workers[implementation.name] = worker
+            except WorkerError as error:
+                result.failed[implementation.name] = str(error)
+        yield result
+
+
 def _serve(pipe: Connection, implementation: Implementation, shape: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which then stops its workers
     warnings.simplefilter("ignore")  # of other people's libraries
-    # Several processes share the accelerator; none is to take most of its memory in advance.
+    # Several processes share an accelerator; none is to take most of its memory in advance.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     session = Session(implementation, shape)
     while True:

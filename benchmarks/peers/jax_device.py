@@ -1,8 +1,16 @@
-"""What JAX tells of its device and of the memory there."""
+"""Samples on the device of JAX, and what it tells of the device and of the memory there."""
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+
+from benchmarks.shapes import Shape, random_samples
+from seadlif_jax.dataset import Samples
+
+
+def samples(shape: Shape, count: int) -> Samples:
+    return Samples(*map(jnp.asarray, random_samples(shape, count)))
 
 
 def name() -> str:

@@ -1,6 +1,7 @@
 """Recurrent LIF neurons in Norse: its layers over time, one after the other.
 
-Without dropout, with the library's default parameters, which are fixed; its neurons have a current besides the membrane.
+Without dropout, with the library's default parameters, which are fixed. Its neurons have a synaptic current besides the
+membrane potential.
 """
 
 import itertools

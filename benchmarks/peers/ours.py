@@ -6,9 +6,8 @@ import jax
 from ml_collections import ConfigDict
 
 from benchmarks.peers import jax_device
-from benchmarks.shapes import Shape, random_samples
+from benchmarks.shapes import Shape
 from benchmarks.workers import Subject
-from seadlif_jax.dataset import to_device
 from seadlif_jax.program import Hyperparameters, Program, no_sums
 
 REQUIRES = ("jax", "jaxlib", "flax", "optax")
@@ -22,20 +21,20 @@ def program(config: ConfigDict, plain: bool) -> Program:
 
 def build(shape: Shape, plain: bool) -> Subject:
     compute, hyper = program(shape.config, plain), Hyperparameters.from_config(shape.config)
-    batch = to_device(random_samples(shape, shape.batch_size))
+    batch = jax_device.samples(shape, shape.batch_size)
     state = jax.jit(compute.init)(shape.config.seed, hyper, batch)
     steps = jax.jit(compute.train_steps).lower(state, no_sums(), hyper, batch, 0, 1).compile()
     evaluate, train_epoch = jax.jit(compute.evaluate), jax.jit(compute.train_epoch)
 
     @functools.cache
     def splits():
-        return tuple(to_device(random_samples(shape, count)) for count in (shape.train, shape.validation))
+        return tuple(jax_device.samples(shape, count) for count in (shape.train, shape.validation))
 
     def train_step(count):
         nonlocal state
         # Of samples that are one batch, every step takes all.
         state, sums = steps(state, no_sums(), hyper, batch, 0, count)
-        jax.block_until_ready(sums)
+        jax.block_until_ready((state, sums))
 
     def inference(count):
         for _ in range(count):
@@ -46,7 +45,7 @@ def build(shape: Shape, plain: bool) -> Subject:
         nonlocal state
         for _ in range(count):
             state, metrics = train_epoch(state, hyper, *splits())
-        jax.block_until_ready(metrics)
+        jax.block_until_ready((state, metrics))
 
     return Subject(
         train_step,

@@ -5,7 +5,7 @@ Without dropout. Time constants are trained, one a neuron, as is the library's d
 
 import itertools
 
-from benchmarks.shapes import Shape, random_samples
+from benchmarks.shapes import Shape
 from benchmarks.workers import Subject
 
 REQUIRES = ("jax", "flax", "optax", "spyx")
@@ -20,7 +20,7 @@ def build(shape: Shape) -> Subject:
 
     from benchmarks.peers import jax_device
     from seadlif_jax import readout
-    from seadlif_jax.dataset import Samples, to_device
+    from seadlif_jax.dataset import Samples
 
     config, rngs = shape.config, nnx.Rngs(0)
     layers: list = []
@@ -41,7 +41,7 @@ def build(shape: Shape) -> Subject:
         outputs, _ = nn.run(model, inputs, batch_major=True)
         return readout.classification(outputs, batch.block_index, batch.targets, config.model.aggregation)
 
-    batch = to_device(random_samples(shape, shape.batch_size)).take(jnp.arange(shape.batch_size))
+    batch = jax_device.samples(shape, shape.batch_size).take(jnp.arange(shape.batch_size))
     step = optimize.make_train_step(lambda model, batch: sums(model, batch).mean_loss())
     step = step.lower(model, optimizer, batch).compile()
     evaluate = optimize.make_eval_step(sums)

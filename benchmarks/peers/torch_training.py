@@ -1,4 +1,4 @@
-"""The training step that the PyTorch implementations share: eager, with Adam, gradients clipped, on all cores or a GPU."""
+"""The training step that the PyTorch implementations share: eager, Adam on clipped gradients, on all cores or a GPU."""
 
 import os
 from collections.abc import Callable
@@ -76,7 +76,7 @@ def subject(
 
 
 def block_scores_and_loss(shape: Shape, outputs: Any, batch: Batch) -> tuple[Any, Any]:
-    """From the readout `[time, batch, class]` to scores and loss: of every step, or of the steps that count together."""
+    """From the readout `[time, batch, class]` to scores and loss: of every step, or of those that count together."""
     import torch
 
     labels = batch.targets[:, 1:]
