@@ -15,7 +15,7 @@ from absl import app, flags
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks import machine
 from benchmarks.peers import OURS, PLAIN
@@ -33,7 +33,8 @@ RANGES = {
     "steps": (125, 250, 500, 1000, 2000),
     "batch": (16, 32, 64, 128, 256),
 }
-LABELS = {"neurons": "neurons", "steps": "time steps", "batch": "batch size (samples)"}
+LABELS = {"neurons": "neurons", "steps": "time steps", "batch": "samples in a batch"}
+FIXED = {"neurons": "{} neurons", "steps": "{} steps", "batch": "batch of {}"}
 ROUNDS = 5
 
 
@@ -50,14 +51,18 @@ def measure_point(size: Mapping[str, int]) -> dict[str, Any]:
     """Seconds of a training step at one size, by implementation."""
 
     def say(text: str) -> None:
-        progress(", ".join(f"{value} {name}" for name, value in size.items()) + f": {text}")
+        progress(", ".join(FIXED[name].format(value) for name, value in size.items()) + f": {text}")
 
-    with started((OURS, PLAIN), shape_of(**size), say) as (workers, _, failed):
+    with started((OURS, PLAIN), shape_of(**size), say) as (workers, built, failed):
         found = measure(workers, "train_step", ROUNDS, say)
     for name, reason in {**failed, **found.notes}.items():
         print(f"{size}: {name}: {reason}")
     ours = found.samples.get(OURS.name)
-    return {**size, "train_step": {name: summary(samples, ours) for name, samples in found.samples.items()}}
+    return {
+        **size,
+        "device": {name: told.device for name, told in built.items()},
+        "train_step": {name: summary(samples, ours) for name, samples in found.samples.items()},
+    }
 
 
 def save_picture(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
@@ -66,8 +71,7 @@ def save_picture(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) 
         figure = Figure(figsize=(11, 3.8))
         for ax, (name, points) in zip(figure.subplots(1, len(curves), sharey=True), curves.items(), strict=True):
             _draw(ax, name, points)
-            others = ", ".join(f"{value} {other}" for other, value in CENTRE.items() if other != name)
-            ax.set_title(others.replace("64 batch", "batch of 64"))
+            ax.set_title(", ".join(FIXED[other].format(size) for other, size in CENTRE.items() if other != name))
         figure.axes[0].set_ylabel("training step (ms)")
         figure.axes[0].legend()
         figure.savefig(path, dpi=150)
@@ -88,6 +92,7 @@ def _draw(ax: Axes, name: str, points: Sequence[Mapping[str, Any]]) -> None:
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xticks(RANGES[name], map(str, RANGES[name]))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(LABELS[name])

@@ -5,8 +5,9 @@
 Every implementation has a process of its own (`workers`); they are measured in turn (`rounds`), shape by shape
 (`shapes`). A training step is forward, backward, clipping, Adam and boxes on one batch of random events that is on the
 device; inference is from that batch to predictions. The implementations are in `peers`, each used as its documentation
-does. The libraries' neurons are LIF, since none has SE-adLIF; one that is not installed is left out. `--authors` is a
-checkout of https://github.com/IGITUGraz/SE-adlif.
+does. The libraries' neurons are LIF, since none has SE-adLIF, and have no dropout; one that is not installed is left
+out (`pip install snntorch norse spyx`). `--authors` is a checkout of https://github.com/IGITUGraz/SE-adlif (with
+`pip install torch pytorch-lightning torchmetrics omegaconf`).
 
 A table is printed for each shape, and all samples are left in the file. Times are medians over the rounds, with the
 extremes in brackets; "to ours" is how many times ours that is, the median of the rounds' ratios. "epoch" is that of the
