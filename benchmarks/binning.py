@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 from absl import app, flags
 
+from benchmarks.machine import peak_mib
 from data.events import Binning, bin_events, count_bins
 from data.recordings import CHUNK, frames
 
@@ -103,17 +104,11 @@ def enlarge(path: Path, copies: int, folder: Path) -> Path:
     return target
 
 
-def peak_mib() -> float:
-    """The largest resident memory of this process so far (Linux)."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
-
-
 def main(_: Sequence[str]) -> None:
     path = Path(FILE.value)
     frames_of: dict[str, Any] = {}
     seconds: dict[str, list[float]] = {"tonic": [], "in_memory": [], "with_cache": []}
-    for _ in range(ROUNDS):
+    for _round in range(ROUNDS):
         for name, function in (("tonic", with_tonic), ("in_memory", in_memory), ("with_cache", ours)):
             took, frames_of[name] = timed(function, path)
             seconds[name].append(took)

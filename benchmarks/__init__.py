@@ -1,0 +1,1 @@
+"""Comparisons in time and memory, with their results."""

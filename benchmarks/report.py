@@ -1,0 +1,111 @@
+"""What was found out about the implementations at one shape, as rows and as a table for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.rounds import Measurement, summary
+from benchmarks.shapes import Shape
+from benchmarks.workers import Built, Implementation, Memory
+
+HEADER = (
+    "implementation",
+    "network",
+    "train step, ms",
+    "to ours",
+    "inference, ms",
+    "to ours",
+    "epoch, s",
+    "ready, s",
+    "memory, MiB",
+    "compiler, MiB",
+)
+
+
+class Report:
+    """A row for each implementation, and notes."""
+
+    def __init__(self, shape: Shape):
+        self._shape = shape
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._notes: list[str] = []
+
+    def add_built(self, implementation: Implementation, built: Built) -> None:
+        self._rows[implementation.name] = {
+            "implementation": implementation.name,
+            "network": implementation.network,
+            "device": built.device,
+            "build_seconds": built.seconds,
+            "compiler_mib": built.compiler_mib,
+        }
+
+    def add_memory(self, name: str, memory: Memory) -> None:
+        self._rows[name] |= memory._asdict()
+
+    def add_measured(self, quantity: str, found: Measurement) -> None:
+        ours = found.samples.get("ours")
+        for name, samples in found.samples.items():
+            self._rows[name][quantity] = {"first": found.first[name], **summary(samples, ours)}
+        for name, note in found.notes.items():
+            self.add_note(name, note)
+
+    def add_note(self, name: str, note: str) -> None:
+        self._notes.append(f"{name}: {note}")
+
+    def derive_epochs(self) -> None:
+        """Those that were not run: training steps and validation, without the loading of data."""
+        for row in self._rows.values():
+            if "epoch" in row:
+                row["epoch"]["measured"] = True
+            elif "train_step" in row and "inference" in row:
+                training = self._shape.steps_per_epoch * row["train_step"]["median"]
+                validation = self._shape.validation_batches * row["inference"]["median"]
+                row["epoch"] = {"median": training + validation, "measured": False}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The sizes of the shape, the rows and the notes."""
+        return {**self._shape.as_dict(), "rows": list(self._rows.values()), "notes": self._notes}
+
+    def __str__(self) -> str:
+        """The table, with the extremes of the rounds in brackets and `~` before what is derived, and the notes."""
+        return "\n".join([align([HEADER, *map(_cells, self._rows.values())]), "", *self._notes])
+
+
+def align(lines: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as they need; the first two to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+    def pad(line: Sequence[str]) -> str:
+        left, right = line[:2], line[2:]
+        cells = [cell.ljust(width) for cell, width in zip(left, widths, strict=False)]
+        cells += [cell.rjust(width) for cell, width in zip(right, widths[2:], strict=True)]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(map(pad, lines))
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    epoch = row.get("epoch", {"median": None, "measured": True})
+    ready = row["build_seconds"] + row["train_step"]["first"] if "train_step" in row else None
+    peak = row.get("device_peak_mib")
+    return (
+        row["implementation"],
+        row["network"],
+        *_times(row.get("train_step")),
+        *_times(row.get("inference")),
+        ("" if epoch["measured"] else "~") + _number(epoch["median"], ".3g"),
+        _number(ready, ".1f"),
+        _number(row.get("growth_mib") if peak is None else peak, ".0f"),
+        _number(row["compiler_mib"], ".0f"),
+    )
+
+
+def _times(found: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Milliseconds, and how many times ours that is."""
+    if found is None:
+        return "-", "-"
+    median, least, most = (_number(1e3 * found[name], ".4g") for name in ("median", "min", "max"))
+    return f"{median} ({least}-{most})", _number(found["to_ours"], ".2f")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
