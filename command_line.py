@@ -2,10 +2,14 @@
 
 import contextlib
 import os
+import platform
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+import jax
 from absl import flags, logging
 
 from data.dataset import DataError
@@ -52,6 +56,27 @@ def errors_in_one_line(interrupted: str) -> Iterator[None]:
         ShiftError,
     ) as error:
         sys.exit(f"error: {error}")
+
+
+def keep_compiled_programs() -> None:
+    """Keeps what JAX compiles for the next start, in the user's folder for caches; JAX's own settings come first.
+
+    Every kind of processor has a folder of its own, for homes that several machines share.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    with contextlib.suppress(RuntimeError):  # a user without a home has no such folder
+        caches = Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(caches / "seadlif-jax" / "compiled" / _processor()))
+
+
+def _processor() -> str:
+    """The machine's type, with a checksum of what its processor can do, where the system tells."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^(flags|Features)\s*:.*$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if found:
+            return f"{platform.machine()}-{zlib.crc32(found[0].encode()):08x}"
+    return platform.machine()
 
 
 def _reason(error: Exception) -> str:

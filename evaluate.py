@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from command_line import errors_in_one_line, parse_flags
+from command_line import errors_in_one_line, keep_compiled_programs, parse_flags
 from seadlif_jax import plots
 from seadlif_jax.robustness import Row, columns, measure_robustness
 from seadlif_jax.run import write_table
@@ -50,6 +50,7 @@ def line(row: Row) -> str:
 
 
 def main(_: Sequence[str]) -> None:
+    keep_compiled_programs()
     folder = Path(WORKDIR.value).expanduser()
     with errors_in_one_line("interrupted; nothing was written"):
         moved = {field: flag.value for field, flag in MOVED.items() if flag.value is not None}

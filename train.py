@@ -14,7 +14,8 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from command_line import errors_in_one_line, parse_flags
+from command_line import errors_in_one_line, keep_compiled_programs, parse_flags
+from seadlif_jax import devices
 from seadlif_jax.run import timestamp
 from seadlif_jax.training import train_and_evaluate
 
@@ -36,6 +37,8 @@ def default_workdir(config_file: str, seed: int) -> Path:
 
 
 def main(_: Sequence[str]) -> None:
+    keep_compiled_programs()
+    devices.one_per_core()
     config = CONFIG.value
     workdir = WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename, config.seed)
     started = timestamp()

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.peers import OURS, OURS_LIF
 from benchmarks.rounds import Measurement, summary
 from benchmarks.shapes import Shape
 from benchmarks.workers import Built, Implementation, Memory
 
+# What others of the same network are compared with.
+REFERENCES = {each.network: each.name for each in (OURS, OURS_LIF)}
 HEADER = (
     "implementation",
     "network",
@@ -42,8 +45,8 @@ class Report:
         self._rows[name] |= memory._asdict()
 
     def add_measured(self, quantity: str, found: Measurement) -> None:
-        ours = found.samples.get("ours")
         for name, samples in found.samples.items():
+            ours = found.samples.get(REFERENCES[self._rows[name]["network"]])
             self._rows[name][quantity] = {"first": found.first[name], **summary(samples, ours)}
         for name, note in found.notes.items():
             self.add_note(name, note)

@@ -1,20 +1,21 @@
 """What training costs, next to the authors' program and to recurrent LIF layers of other libraries.
 
-    python -m benchmarks.training [--shapes=shd_small,bsd] [--authors=DIR] [--rounds=7] [--output=FILE]
+    python -m benchmarks.training [--shapes=shd_small,bsd] [--authors=DIR] [--parts] [--rounds=7] [--output=FILE]
 
 Every implementation has a process of its own (`workers`); they are measured in turn (`rounds`), shape by shape
 (`shapes`). A training step is forward, backward, clipping, Adam and boxes on one batch of random events that is on the
 device; inference is from that batch to predictions. The implementations are in `peers`, each used as its documentation
-does. The libraries' neurons are LIF, since none has SE-adLIF, and have no dropout; one that is not installed is left
-out (`pip install snntorch norse spyx`). `--authors` is a checkout of https://github.com/IGITUGraz/SE-adlif (with
-`pip install torch pytorch-lightning torchmetrics omegaconf`).
+does. The libraries' neurons are LIF, since none has SE-adLIF, and have no dropout; "ours, LIF" is the same of ours. A
+library that is not installed is left out (`pip install snntorch norse spyx`). `--authors` is a checkout of
+https://github.com/IGITUGraz/SE-adlif (with `pip install torch pytorch-lightning torchmetrics omegaconf`). `--parts`
+adds what our gradient gives without a device for each core of a CPU, and the other way round.
 
 A table is printed for each shape, and all samples are left in the file. Times are medians over the rounds, with the
-extremes in brackets; "to ours" is how many times ours that is, the median of the rounds' ratios. "epoch" is that of the
-task, without the loading of data; `~` is derived from training steps and inference. "ready" is the time until the first
-training step is done, compilation included and imports not. "memory" is what the process held at most in training
-beyond what it held before (on a GPU, what was held there at most); "compiler" is what the compiler says its training
-step needs beyond arguments and results.
+extremes in brackets; "to ours" is how many times ours of the same network that is, the median of the rounds' ratios.
+"epoch" is that of the task, without the loading of data; `~` is derived from training steps and inference. "ready" is
+the time until the first training step is done, compilation included and imports not. "memory" is what the process held
+at most in training beyond what it held before (on a GPU, what was held there at most); "compiler" is what the compiler
+says its training step needs beyond arguments and results, on one of the devices.
 """
 
 import json
@@ -35,6 +36,7 @@ from seadlif_jax.run import versions
 
 NAMES = flags.DEFINE_list("shapes", list(SHAPES), f"What is trained: {', '.join(SHAPES)}.")
 AUTHORS = flags.DEFINE_string("authors", None, "A checkout of the authors' program.")
+PARTS = flags.DEFINE_bool("parts", False, "Also our gradient and a device for each core, each without the other.")
 ROUNDS = flags.DEFINE_integer("rounds", 7, "How many samples are taken of each number.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/training-cpu.json", "File for the result.")
 
@@ -59,7 +61,8 @@ def main(_: Sequence[str]) -> None:
     unknown = [name for name in NAMES.value if name not in SHAPES]
     if unknown:
         sys.exit(f"error: --shapes: {unknown[0]!r} is none of {', '.join(SHAPES)}")
-    implementations = [peers.OURS, peers.PLAIN, *peers.LIBRARIES]
+    parts = peers.PARTS if PARTS.value else ()
+    implementations = [peers.OURS, peers.PLAIN, *parts, peers.OURS_LIF, *peers.LIBRARIES]
     if AUTHORS.value is None:
         print("the authors' program is left out: --authors=DIR names a checkout of it")
     else:

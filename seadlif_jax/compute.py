@@ -74,4 +74,4 @@ class Compute(NamedTuple):
 
 
 # Measured on CPU (see benchmarks/README.md); elsewhere a guess: large enough to keep the device busy.
-CHUNK_MIB: Mapping[str, float] = MappingProxyType({"cpu": 1.25, "gpu": 64.0, "tpu": 16.0})
+CHUNK_MIB: Mapping[str, float] = MappingProxyType({"cpu": 0.5, "gpu": 64.0, "tpu": 16.0})

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Num
@@ -62,9 +63,23 @@ class Samples(NamedTuple):
         return Samples(inputs, targets, block_index.astype(jnp.int32))
 
 
-def to_device(split: Split) -> Samples:
-    """Puts a split on the device."""
-    return Samples(*(jnp.asarray(array) for array in (split.inputs, split.targets, split.block_index)))
+def to_device(split: Split, where: jax.sharding.Sharding | None = None) -> Samples:
+    """Puts a split on the device, or on all those of a sharding. The cores of a CPU share one copy."""
+    on_cpu = jax.default_backend() == "cpu"
+
+    def put(array):
+        return jax.device_put(_aligned(array) if on_cpu else array, where, may_alias=on_cpu)
+
+    return Samples(*map(put, (split.inputs, split.targets, split.block_index)))
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """A copy at an address from which a CPU device can use it as it is."""
+    buffer = np.empty(array.nbytes + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    copy = buffer[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def load_dataset(config: ConfigDict) -> Dataset:

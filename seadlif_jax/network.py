@@ -39,10 +39,10 @@ def interpolate(k: Float[Array, " neuron"], bounds: Range) -> Float[Array, " neu
     return low + k * (high - low)
 
 
-def random_mask(key: Key[Array, ""], probability: Scalar, shape: tuple[int, ...]) -> Bool[Array, "..."]:
-    """An array that is True with a probability, rounded to 1 / 65,536: drawing its bits is what takes time."""
-    words = jax.random.bits(key, (-(-shape[0] // 2), *shape[1:]), jnp.uint32)
-    halves = jnp.concatenate([words & 0xFFFF, words >> 16])[: shape[0]]
+def random_mask(key: Key[Array, ""], probability: Scalar, length: int) -> Bool[Array, " length"]:
+    """Each entry is True with a probability, rounded to 1 / 65,536: drawing its bits is what takes time."""
+    words = jax.random.bits(key, (-(-length // 2),), jnp.uint32)
+    halves = jnp.concatenate([words & 0xFFFF, words >> 16])[:length]
     return halves < jnp.round(jnp.asarray(probability) * 2**16).astype(halves.dtype)
 
 
@@ -206,7 +206,7 @@ class Network(nn.Module):
       readout: the readout layer.
       dropout: probability that a spike is dropped (the others are scaled up to keep the mean), with a new mask every
         step; None for none. May be traced. Recurrent connections see all spikes. Applies where a key is given, as
-        `dropout_key` or as `rngs={"dropout": key}`.
+        `dropout_key` (one for the batch, or one for each sample) or as `rngs={"dropout": key}`.
 
     Example:
       >>> network = Network(layers=(RecurrentLayer(8),), readout=LeakyReadout(2))
@@ -221,32 +221,32 @@ class Network(nn.Module):
     dropout: Scalar | None = None
 
     def __call__(
-        self, inputs: Num[Array, "batch time channel"], dropout_key: Key[Array, ""] | None = None
+        self, inputs: Num[Array, "batch time channel"], dropout_key: Key[Array, "*samples"] | None = None
     ) -> Float[Array, "batch time class"]:
         """The readout of every step, from the zero state. A dropout key makes it a training pass."""
-        dropout_key = self._dropout_key(dropout_key)
+        dropout_keys = self._dropout_keys(dropout_key, len(inputs))
         layers = self._bind(inputs.shape[-1])
 
         def drop(index, spikes, steps):
-            return self._drop_all(spikes, dropout_key, index, steps)
+            return self._drop_all(spikes, dropout_keys, index, steps)
 
         return batch_major(outputs(layers, time_major(inputs), between=drop))
 
     def trace(
-        self, inputs: Num[Array, "batch time channel"], dropout_key: Key[Array, ""] | None = None
+        self, inputs: Num[Array, "batch time channel"], dropout_key: Key[Array, "*samples"] | None = None
     ) -> tuple[Float[Array, "batch time class"], tuple[Any, ...]]:
         """The readout of every step, and the states of each hidden layer, every field `[batch, time, neuron]`.
 
         For looking inside: slower than a call, and far slower to differentiate.
         """
-        dropout_key = self._dropout_key(dropout_key)
+        dropout_keys = self._dropout_keys(dropout_key, len(inputs))
         *hidden, readout = self._bind(inputs.shape[-1])
         x = time_major(inputs)
         traces = []
         for index, layer in enumerate(hidden):
             states = unroll(layer, x)
             traces.append(jax.tree.map(batch_major, states))
-            x = self._drop_all(states.output, dropout_key, index, jnp.arange(len(x)))
+            x = self._drop_all(states.output, dropout_keys, index, jnp.arange(len(x)))
         return batch_major(unroll(readout, x).output), tuple(traces)
 
     def initial_state(self, batch: int) -> tuple[Any, ...]:
@@ -263,45 +263,50 @@ class Network(nn.Module):
         self,
         inputs: Num[Array, "batch time channel"],
         feedback_from: int,
-        dropout_key: Key[Array, ""] | None = None,
+        dropout_key: Key[Array, "*samples"] | None = None,
     ) -> Float[Array, "batch time channel"]:
         """Predictions of every step; from step `feedback_from` on, the input is the network's own, detached output."""
-        dropout_key = self._dropout_key(dropout_key)
+        dropout_keys = self._dropout_keys(dropout_key, len(inputs))
         layers = self._bind(inputs.shape[-1])
         predictions = unroll_steps(
-            lambda state, x, t: self._step(layers, state, x, dropout_key, t),
+            lambda state, x, t: self._step(layers, state, x, dropout_keys, t),
             self.initial_state(len(inputs)),
             time_major(inputs).astype(layers[0].kernel.dtype),
             feedback_from,
         )
         return batch_major(predictions)
 
-    def _dropout_key(self, key: Key[Array, ""] | None) -> Key[Array, ""] | None:
-        """The key given, or that of Flax's `rngs={"dropout": key}`, or None."""
-        return self.make_rng("dropout") if key is None and self.has_rng("dropout") else key
+    def _dropout_keys(self, key: Key[Array, "*samples"] | None, batch: int) -> Key[Array, " batch"] | None:
+        """A key for each sample, from the key given, or from that of Flax's `rngs={"dropout": key}`; or None."""
+        if key is None and self.has_rng("dropout"):
+            key = self.make_rng("dropout")
+        return jax.random.split(key, batch) if key is not None and key.ndim == 0 else key
 
     def _bind(self, channels: int) -> tuple[Layer, ...]:
         widths = (channels, *(layer.features for layer in self.layers))
         modules = (*self.layers, self.readout)
         return tuple(module.bind_parameters(width) for module, width in zip(modules, widths, strict=True))
 
-    def _step(self, layers, state, x, dropout_key, t):
+    def _step(self, layers, state, x, dropout_keys, t):
         *hidden, readout = layers
         new_state = []
         for index, layer in enumerate(hidden):
             new_state.append(advance(layer, state[index], x))
-            x = self._drop(new_state[-1].output, dropout_key, index, t)
+            x = self._drop(new_state[-1].output, dropout_keys, index, t)
         new_state.append(advance(readout, state[-1], x))
         return tuple(new_state), new_state[-1].output
 
-    def _drop_all(self, x, key, layer_index, steps):
+    def _drop_all(self, x, keys, layer_index, steps):
         """Dropout for several steps, `x [step, batch, neuron]`."""
-        return jax.vmap(self._drop, in_axes=(0, None, None, 0))(x, key, layer_index, steps)
+        return jax.vmap(self._drop, in_axes=(0, None, None, 0))(x, keys, layer_index, steps)
 
-    def _drop(self, x, key, layer_index, t):
-        """Dropout with a mask of its own for every layer and step, the same on both ways through time."""
-        if key is None or self.dropout is None:
+    def _drop(self, x, keys, layer_index, t):
+        """Dropout with a mask of its own for every sample, layer and step, the same on all ways through time."""
+        if keys is None or self.dropout is None:
             return x
-        key = jax.random.fold_in(jax.random.fold_in(key, layer_index), t)
-        kept = keep(random_mask(key, 1 - self.dropout, x.shape))
-        return jnp.where(kept, x / (1 - self.dropout), 0)
+
+        def mask(key):
+            key = jax.random.fold_in(jax.random.fold_in(key, layer_index), t)
+            return random_mask(key, 1 - self.dropout, x.shape[-1])
+
+        return jnp.where(keep(jax.vmap(mask)(keys)), x / (1 - self.dropout), 0)

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from seadlif_jax import optimizer, readout
 from seadlif_jax.compute import Compute
 from seadlif_jax.dataset import Samples
+from seadlif_jax.devices import Share
 from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.trim import at_own_length
 
@@ -129,11 +130,13 @@ class Program:
     """The pure functions of a config; they hold no state, and can be compiled and mapped over runs.
 
     `train_epoch` is an epoch in one call. Its two parts, `train_steps` and `end_epoch`, are for callers that want to
-    look in between. `lengths` are those that batches of the training split are trimmed to (see `trim`).
+    look in between. `lengths` are those that batches of the training split are trimmed to (see `trim`). With a `share`
+    of several devices, they are for use under `devices.spread`.
     """
 
-    def __init__(self, config: ConfigDict, lengths: tuple[int, ...] = ()):
+    def __init__(self, config: ConfigDict, lengths: tuple[int, ...] = (), share: Share = Share()):  # noqa: B008
         self.config = FrozenConfigDict(config)
+        self._share = share
         self.forecasting = config.model.aggregation == "forecast"
         # What a forecast is fed depends on the length, so it keeps its own.
         self._lengths = () if self.forecasting else lengths
@@ -180,21 +183,24 @@ class Program:
         """The steps `first` to `stop - 1` of an epoch. However an epoch is cut into calls, the bits are the same."""
         adam = self._adam(hyper)
         order = jax.random.permutation(key_for(state.key, Purpose.ORDER, state.epoch), train.size)
-        batch_size = self.config.batch_size
+        positions = self._share.positions(self.config.batch_size)
 
         def train_step(step, carry):
             params, opt_state, sums = carry
-            batch = train.take(jax.lax.dynamic_slice_in_dim(order, step * batch_size, batch_size))
-            dropout_key = key_for(state.key, Purpose.DROPOUT, state.epoch, step)
+            batch = train.take(order[step * self.config.batch_size + positions])
+            step_key = key_for(state.key, Purpose.DROPOUT, state.epoch, step)
+            dropout_keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(step_key, positions)
 
             def gradient(batch):
                 def loss(params):
-                    targets = self._forward(hyper, params, state.constants, batch, dropout_key)
-                    return targets.mean_loss(), targets
+                    targets = self._forward(hyper, params, state.constants, batch, dropout_keys)
+                    return targets.loss, targets
 
                 return jax.grad(loss, has_aux=True)(params)
 
-            gradients, targets = at_own_length(gradient, batch, self._lengths)
+            # The devices may trim to different lengths: they meet only here, not within the gradient.
+            gradients, targets = self._share.total(at_own_length(gradient, batch, self._lengths))
+            gradients = jax.tree.map(lambda total: total / jnp.maximum(targets.loss_terms, 1), gradients)
             updates, opt_state = adam.update(gradients, opt_state, params)
             params = optimizer.project_to_boxes(optax.apply_updates(params, updates))
             step_sums = EpochSums(targets, gradient_norm=optax.tree.norm(gradients), steps=jnp.ones((), int))
@@ -232,10 +238,10 @@ class Program:
     ) -> Metrics:
         """Loss and accuracy (or MSE) over all samples of a split, every target weighing the same."""
         num_batches = -(-split.size // self.config.batch_size)
-        batch_size = -(-split.size // num_batches)
+        positions = self._share.positions(-(-split.size // num_batches))
 
         def add_batch(total, number):
-            indices = number * batch_size + jnp.arange(batch_size)
+            indices = number * len(positions) * self._share.devices + positions
             batch = split.take(indices % split.size)
             # The last batch is filled up with samples seen before; they must not count.
             repeated = indices >= split.size
@@ -248,7 +254,7 @@ class Program:
             return jax.tree.map(jnp.add, total, sums), None
 
         total, _ = jax.lax.scan(add_batch, readout.Sums.zero(), jnp.arange(num_batches))
-        return self._metrics(prefix, total)
+        return self._metrics(prefix, self._share.total(total))
 
     def _learning_rate(self, state: TrainState, hyper: Hyperparameters) -> Float[Array, ""]:
         return hyper.learning_rate * state.plateau.scale if self.schedule else hyper.learning_rate
@@ -262,7 +268,7 @@ class Program:
         params: PyTree[Array],
         constants: PyTree[Array],
         batch: Samples,
-        dropout_key: Key[Array, ""] | None,
+        dropout_keys: Key[Array, " sample"] | None,
     ) -> readout.Sums:
         network = build_network(self.config, hyper)
         variables = {"params": params, "constants": constants}
@@ -270,9 +276,9 @@ class Program:
         outputs: Any
         if self.forecasting:
             start = readout.feedback_start(inputs.shape[1])
-            outputs = network.apply(variables, inputs, start, dropout_key, method="forecast")
+            outputs = network.apply(variables, inputs, start, dropout_keys, method="forecast")
             return readout.forecast(outputs, block_index, targets)
-        outputs = network.apply(variables, inputs, dropout_key)
+        outputs = network.apply(variables, inputs, dropout_keys)
         return readout.classification(outputs, block_index, targets, self.config.model.aggregation)
 
     def _metrics(self, prefix: str, sums: readout.Sums) -> Metrics:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from seadlif_jax import forecast, plots
+from seadlif_jax import devices, forecast, plots
 from seadlif_jax.checkpoint import Checkpoints, Variables
 from seadlif_jax.config import validate
 from seadlif_jax.dataset import Dataset, Samples, fingerprint, load_dataset, to_device
@@ -76,9 +76,12 @@ def _train_and_test(
     config: ConfigDict, run: Run, dataset: Dataset, check_interrupt: Callable[[], None]
 ) -> dict[str, Any]:
     lengths = choose_lengths(dataset.train.block_index, config.batch_size)
-    program, hyper = Program(config, lengths), Hyperparameters.from_config(config)
-    train, validation = to_device(dataset.train), to_device(dataset.validation)
-    test = validation if dataset.test is dataset.validation else to_device(dataset.test)
+    mesh = devices.mesh_for(config.batch_size)
+    program = Program(config, lengths, devices.Share(mesh.size))
+    everywhere = devices.everywhere(mesh)
+    hyper = jax.device_put(Hyperparameters.from_config(config), everywhere)
+    train, validation = to_device(dataset.train, everywhere), to_device(dataset.validation, everywhere)
+    test = validation if dataset.test is dataset.validation else to_device(dataset.test, everywhere)
     sizes = f"{train.size} training, {validation.size} validation and {test.size} test samples"
     print(f"{sizes} of {train.inputs.shape[1]} steps and {train.inputs.shape[2]} channels", flush=True)
     with Checkpoints(run.folder / "checkpoints", config) as checkpoints:
@@ -86,9 +89,9 @@ def _train_and_test(
         run.metrics.keep(int(state.epoch))
         if 0 < state.epoch < config.num_epochs:
             print(f"continuing after epoch {state.epoch}", flush=True)
-        state = _train(program, state, hyper, train, validation, run, checkpoints, check_interrupt)
+        state = _train(program, mesh, state, hyper, train, validation, run, checkpoints, check_interrupt)
 
-    evaluate = jax.jit(program.evaluate)
+    evaluate = devices.spread(program.evaluate, mesh)
     best = state.best
     metrics = {
         name: {key: float(value) for key, value in evaluate(best.params, state.constants, hyper, split).items()}
@@ -111,6 +114,7 @@ def _train_and_test(
 
 def _train(
     program: Program,
+    mesh: jax.sharding.Mesh,
     state: TrainState,
     hyper: Hyperparameters,
     train: Samples,
@@ -120,7 +124,7 @@ def _train(
     check_interrupt: Callable[[], None],
 ) -> TrainState:
     """Runs the epochs that are left, each with a row of metrics, a checkpoint and a line of output."""
-    train_steps, end_epoch = jax.jit(program.train_steps), jax.jit(program.end_epoch)
+    train_steps, end_epoch = devices.spread(program.train_steps, mesh), devices.spread(program.end_epoch, mesh)
     num_epochs, num_steps = program.config.num_epochs, program.steps_per_epoch(train)
     calls = CallLength()
     with Progress(num_epochs, num_steps, program.score_name) as progress:

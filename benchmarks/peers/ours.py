@@ -3,38 +3,55 @@
 import functools
 
 import jax
-from ml_collections import ConfigDict
 
 from benchmarks.peers import jax_device
-from benchmarks.shapes import Shape
+from benchmarks.shapes import Shape, random_samples
 from benchmarks.workers import Subject
+from seadlif_jax import devices
+from seadlif_jax.dataset import to_device
 from seadlif_jax.program import Hyperparameters, Program, no_sums
 
 REQUIRES = ("jax", "jaxlib", "flax", "optax")
 
 
-def program(config: ConfigDict, plain: bool) -> Program:
-    """The program measured: ours, or with `plain` a plain `jax.lax.scan` that is differentiated automatically."""
-    config = config.copy_and_resolve_references()
+def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: str | None = None) -> Subject:
+    """What is measured.
+
+    Args:
+      shape: what is trained on.
+      plain: a plain `jax.lax.scan` that is differentiated automatically, in place of our gradient.
+      cores_apart: every core is a device of its own, as `train.py` has it; or all are one device, JAX's default.
+      neuron: another than the shape's, and no dropout: for comparison with libraries that have neither.
+    """
+    if cores_apart:
+        devices.one_per_core()
+    config = shape.config.copy_and_resolve_references()
     config.compute.plain_scan = plain
-    return Program(config)
+    if neuron is not None:
+        config.model.neuron, config.model.dropout = neuron, 0.0
 
+    mesh = devices.mesh_for(config.batch_size)
+    everywhere = devices.everywhere(mesh)
+    program = Program(config, share=devices.Share(mesh.size))
+    hyper = jax.device_put(Hyperparameters.from_config(config), everywhere)
 
-def build(shape: Shape, plain: bool) -> Subject:
-    compute, hyper = program(shape.config, plain), Hyperparameters.from_config(shape.config)
-    batch = jax_device.samples(shape, shape.batch_size)
-    state = jax.jit(compute.init)(shape.config.seed, hyper, batch)
-    steps = jax.jit(compute.train_steps).lower(state, no_sums(), hyper, batch, 0, 1).compile()
-    evaluate, train_epoch = jax.jit(compute.evaluate), jax.jit(compute.train_epoch)
+    def samples(count):
+        return to_device(random_samples(shape, count), everywhere)
+
+    batch = samples(shape.batch_size)
+    state = jax.jit(program.init)(config.seed, hyper, batch)
+    steps = devices.spread(program.train_steps, mesh).lower(state, no_sums(), hyper, batch, 0, 1).compile()
+    evaluate, train_epoch = (devices.spread(function, mesh) for function in (program.evaluate, program.train_epoch))
+    zero = jax.device_put(no_sums(), everywhere)
 
     @functools.cache
     def splits():
-        return tuple(jax_device.samples(shape, count) for count in (shape.train, shape.validation))
+        return tuple(samples(count) for count in (shape.train, shape.validation))
 
     def train_step(count):
         nonlocal state
         # Of samples that are one batch, every step takes all.
-        state, sums = steps(state, no_sums(), hyper, batch, 0, count)
+        state, sums = steps(state, zero, hyper, batch, *jax.device_put((0, count), everywhere))
         jax.block_until_ready((state, sums))
 
     def inference(count):

@@ -1,0 +1,130 @@
+"""How near a training step comes to its matrix products alone.
+
+    python -m benchmarks.bound [--shapes=shd_small,bsd] [--output=benchmarks/results/bound-cpu.json]
+
+Of the hidden layers of each shape, the products of a step are timed one kind after the other, on the devices and in
+chunks of steps as in training: those of the recurrence, which wait for each other, forward and backward; those of the
+inputs, of all steps of a chunk at once; and those of the weights' gradients. Their sum is a bound for what the same
+products of the compiler allow. Next to it, the training step without and with dropout. Everything is measured in turn,
+round by round; the table has the medians in ms.
+"""
+
+import itertools
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import app, flags
+
+from benchmarks import machine
+from benchmarks.peers import ours
+from benchmarks.report import align
+from benchmarks.shapes import SHAPES, Shape
+from seadlif_jax import devices
+from seadlif_jax.compute import Compute
+from seadlif_jax.run import versions
+
+NAMES = flags.DEFINE_list("shapes", list(SHAPES), f"Which: {', '.join(SHAPES)}.")
+OUTPUT = flags.DEFINE_string("output", "benchmarks/results/bound-cpu.json", "File for the result.")
+ROUNDS = 7
+
+
+def products(shape: Shape) -> dict[str, Callable[[], object]]:
+    """Functions that do the products of one kind, of a training step."""
+    mesh, compute = devices.mesh_for(shape.batch_size), Compute()
+    batch = shape.batch_size // mesh.size
+    chunk = compute.chunk_steps(shape.steps, batch * max(shape.hidden) * 4)
+    layers = list(itertools.pairwise((shape.channels, *shape.hidden)))
+
+    def recurrence(weights):
+        states = [jnp.ones((batch, len(w))) for w in weights]
+        return jax.lax.fori_loop(0, shape.steps, lambda _, zs: list(map(compute.matmul, zs, weights)), states)
+
+    def inputs(operands):
+        def product(_, chunks):
+            return None, [compute.matmul(x, w).min() for x, w in zip(chunks, operands[1], strict=True)]
+
+        return jax.lax.scan(product, None, operands[0])
+
+    def gradients(operands):
+        def add(total, chunks):
+            return [t + compute.sum_of_outer_products(d, x) for t, (d, x) in zip(total, chunks, strict=True)], None
+
+        zeros = [jnp.zeros((d.shape[-1], x.shape[-1])) for d, x in operands]
+        return jax.lax.scan(add, zeros, operands)
+
+    def sequence(features):
+        return jnp.ones((math.ceil(shape.steps / chunk), chunk, batch, features))
+
+    projections = [*layers, *((width, channels) for channels, width in layers[1:])]  # and back to the layer before
+    arguments = {
+        recurrence: [jnp.eye(width) for _, width in layers],
+        inputs: ([sequence(m) for m, _ in projections], [jnp.ones(size) for size in projections]),
+        gradients: [(sequence(width), sequence(channels + width)) for channels, width in layers],
+    }
+
+    def ready(function):
+        run, operands = devices.spread(function, mesh), jax.device_put(arguments[function], devices.everywhere(mesh))
+        return lambda: jax.block_until_ready(run(operands))
+
+    loop = ready(recurrence)
+    return {
+        "recurrence, forward": loop,
+        "recurrence, backward": loop,  # the same products, but for a transposition
+        "inputs": ready(inputs),
+        "weights' gradients": ready(gradients),
+    }
+
+
+def steps(shape: Shape) -> dict[str, Callable[[], object]]:
+    """The training step, without dropout and as it is."""
+    config = shape.config.copy_and_resolve_references()
+    config.model.dropout = 0.0
+    without, whole = ours.build(shape._replace(config=config)), ours.build(shape)
+    return {"step without dropout": lambda: without.train_step(1), "step": lambda: whole.train_step(1)}
+
+
+def medians(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Milliseconds of each, measured in turn after two runs that do not count."""
+    samples: dict[str, list[float]] = {name: [] for name in functions}
+    for number in range(ROUNDS + 2):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if number >= 2:
+                samples[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def main(_: Sequence[str]) -> None:
+    unknown = [name for name in NAMES.value if name not in SHAPES]
+    if unknown:
+        sys.exit(f"error: --shapes: {unknown[0]!r} is none of {', '.join(SHAPES)}")
+    devices.one_per_core()
+    result: dict[str, Any] = {"machine": machine.describe(), "versions": versions(), "shapes": {}}
+    lines: list[tuple[str, ...]] = []
+    for name in NAMES.value:
+        before = machine.load()
+        parts = products(SHAPES[name])
+        found = medians({**parts, **steps(SHAPES[name])})
+        found["products"] = sum(found[part] for part in parts)
+        found["share"] = found["products"] / found["step"]
+        result["shapes"][name] = {"load_before": before, **found}
+        lines = lines or [("shape", "devices", *found)]
+        values = [f"{value:.2f}" if key == "share" else f"{value:.0f}" for key, value in found.items()]
+        lines.append((name, str(devices.mesh_for(SHAPES[name].batch_size).size), *values))
+    print(align(lines))
+    output = Path(OUTPUT.value)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)
