@@ -25,9 +25,12 @@ from seadlif_jax.readout import IGNORED
 class Split(Protocol):
     """Samples on the host, in the smallest dtypes that hold them."""
 
-    inputs: np.ndarray
-    targets: np.ndarray
-    block_index: np.ndarray
+    @property
+    def inputs(self) -> np.ndarray: ...
+    @property
+    def targets(self) -> np.ndarray: ...
+    @property
+    def block_index(self) -> np.ndarray: ...
 
 
 @runtime_checkable

@@ -24,8 +24,8 @@ def one_per_core() -> None:
     To be called before JAX has looked for devices. Users say it by JAX's own environment variables,
     `JAX_NUM_CPU_DEVICES` or `XLA_FLAGS=--xla_force_host_platform_device_count=...`.
     """
-    said = jax.config.jax_num_cpu_devices > 0 or "xla_force_host_platform_device_count" in os.getenv("XLA_FLAGS", "")
-    if not said:
+    said = jax.config.jax_num_cpu_devices > 0  # type: ignore[attr-defined]
+    if not said and "xla_force_host_platform_device_count" not in os.getenv("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", _cores())
 
 
@@ -47,7 +47,7 @@ def everywhere(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def spread(function: Callable, mesh: Mesh) -> Callable:
+def spread(function: Callable, mesh: Mesh) -> jax.stages.Wrapped:
     """Compiles a function that runs on every device of a mesh, with the same arguments and the same results.
 
     Where the devices differ, and what they exchange, is the function's own affair: it uses the mesh's `Share`.

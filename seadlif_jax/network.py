@@ -304,9 +304,10 @@ class Network(nn.Module):
         """Dropout with a mask of its own for every sample, layer and step, the same on all ways through time."""
         if keys is None or self.dropout is None:
             return x
+        probability = 1 - self.dropout
 
         def mask(key):
             key = jax.random.fold_in(jax.random.fold_in(key, layer_index), t)
-            return random_mask(key, 1 - self.dropout, x.shape[-1])
+            return random_mask(key, probability, x.shape[-1])
 
-        return jnp.where(keep(jax.vmap(mask)(keys)), x / (1 - self.dropout), 0)
+        return jnp.where(keep(jax.vmap(mask)(keys)), x / probability, 0)

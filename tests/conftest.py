@@ -15,6 +15,11 @@ CACHE_SETTINGS = {
 }
 
 
+# As on a machine of two cores, in this process and in those of `train.py`.
+os.environ["JAX_NUM_CPU_DEVICES"] = "2"
+jax.config.update("jax_num_cpu_devices", 2)
+
+
 def share_compiled_programs():
     """Lets all processes of a test session, `train.py`'s too, compile each program only once: it halves the time."""
     if CACHE not in os.environ:

@@ -89,11 +89,21 @@ def test_dropout_keeps_the_mean_and_changes_every_step(x64, inputs):
     outputs = run(jax.random.split(jax.random.key(0), 9))
     assert len(np.unique(np.asarray(outputs)[:, 0, -1, 0])) == 9
 
-    ones = jnp.ones((2000, 12))
-    first, second = (network._drop(ones, jax.random.key(3), 0, step) for step in (0, 1))
+    ones, keys = jnp.ones((2000, 12)), jax.random.split(jax.random.key(3), 2000)
+    first, second = (network._drop(ones, keys, 0, step) for step in (0, 1))
     assert not jnp.array_equal(first, second)
     assert set(np.unique(first).round(6)) == {0.0, round(1 / 0.7, 6)}
     assert float(first.mean()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_dropout_of_a_sample_follows_from_its_own_key(inputs):
+    network, variables = build("se_adlif", dropout=0.5)
+    keys = jax.random.split(jax.random.key(0), BATCH)
+    run = jax.jit(network.apply)
+    whole = run(variables, inputs, keys)
+    halves = [run(variables, inputs[half], keys[half]) for half in (slice(0, 2), slice(2, 4))]
+    np.testing.assert_allclose(whole, jnp.concatenate(halves), rtol=1e-5)
+    assert not jnp.allclose(whole, run(variables, inputs, keys[::-1]))
 
 
 def test_dropout_takes_the_key_of_flax_too(inputs):

@@ -23,7 +23,7 @@ QUICK = "--config=configs/bsd.py:quick"
 TINY = (
     "--config.data.num_samples=100",
     "--config.model.hidden=(8,)",
-    "--config.batch_size=16",
+    "--config.batch_size=32",  # shared by two devices
     "--config.model.dropout=0.1",
 )
 EPOCHS = 12
@@ -189,3 +189,16 @@ def test_without_a_workdir_the_folder_is_named_after_the_run():
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == os.path.join("runs", "bsd-lif-quick-seed3")
+
+
+def test_compiled_programs_are_kept_in_the_users_folder_for_caches(tmp_path):
+    environment = own_compiler() | {"XDG_CACHE_HOME": str(tmp_path / "caches")}
+    kept = []
+    for seed in (0, 1):
+        workdir = f"--workdir={tmp_path / str(seed)}"
+        done = run(QUICK, *TINY, "--config.num_epochs=1", f"--config.seed={seed}", workdir, env=environment)
+        assert done.returncode == 0
+        (folder,) = (tmp_path / "caches" / "seadlif-jax" / "compiled").iterdir()
+        kept.append({path.name for path in folder.glob("*train_steps*-cache")})
+    assert len(kept[0]) == 1
+    assert kept[0] == kept[1]

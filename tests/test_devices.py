@@ -1,0 +1,109 @@
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data.dataset import Split
+from seadlif_jax import devices
+from seadlif_jax.dataset import to_device
+from seadlif_jax.program import Hyperparameters, Program
+
+SAMPLES, STEPS, CHANNELS, CLASSES = 85, 30, 4, 3
+
+
+def random_split(seed, aggregation):
+    """Samples of different lengths, some of them with two blocks, some without a target for one; or trajectories."""
+    rng = np.random.default_rng(seed)
+    if aggregation == "forecast":
+        targets = rng.normal(size=(SAMPLES, STEPS + 1, CHANNELS))
+        return Split(targets[:, :-1], targets, np.ones((SAMPLES, STEPS), np.uint8))
+    targets = rng.integers(-1, CLASSES, (SAMPLES, 3))
+    targets[:, 0] = -1
+    blocks = np.where(np.arange(STEPS) < rng.integers(5, STEPS, (SAMPLES, 1)), 1 + (np.arange(STEPS) > 3), 0)
+    inputs = rng.poisson(0.7, (SAMPLES, STEPS, CHANNELS)).astype(np.uint8)
+    return Split(inputs, targets.astype(np.int8), blocks.astype(np.uint8))
+
+
+@pytest.mark.parametrize("lengths", [(), (10, 20, 30)])
+@pytest.mark.parametrize(("neuron", "aggregation"), [("se_adlif", "softmax"), ("lif", "mean"), ("lstm", "forecast")])
+def test_an_epoch_on_two_devices_is_that_on_one(tiny_config, x64, neuron, aggregation, lengths):
+    """With dropout, a partial batch in validation and, of two devices, batches trimmed to lengths of their own."""
+    tiny_config.batch_size = 32
+    tiny_config.model.neuron = neuron
+    tiny_config.model.aggregation = aggregation
+    tiny_config.model.dropout = 0.3
+    tiny_config.data.num_classes = CHANNELS if aggregation == "forecast" else CLASSES
+    splits = [random_split(seed, aggregation) for seed in (0, 1)]
+    hyper = Hyperparameters.from_config(tiny_config)
+
+    def trained(mesh):
+        program = Program(tiny_config, lengths, devices.Share(mesh.size))
+        train, validation = (to_device(split, devices.everywhere(mesh)) for split in splits)
+        state = jax.jit(program.init)(0, hyper, train)
+        epoch = devices.spread(program.train_epoch, mesh)
+        for _ in range(2):
+            state, metrics = epoch(state, hyper, train, validation)
+        return state, metrics
+
+    state, metrics = trained(devices.mesh_for(32))
+    assert len(state.params["readout"]["kernel"].sharding.device_set) == 2
+    expected_state, expected_metrics = trained(devices.mesh_for(1))
+    assert len(expected_state.params["readout"]["kernel"].sharding.device_set) == 1
+    for name, value in metrics.items():
+        assert float(value) == pytest.approx(float(expected_metrics[name]), rel=1e-8), name
+    for found, expected in zip(jax.tree.leaves(state.params), jax.tree.leaves(expected_state.params), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(1, 1), (31, 1), (32, 2), (33, 1), (34, 2), (256, 2)])
+def test_shares_are_equal_and_large_enough(batch_size, expected):
+    assert devices.mesh_for(batch_size).size == expected
+
+
+def test_a_batch_goes_to_as_many_devices_as_can_share_it_equally(monkeypatch):
+    monkeypatch.setattr(jax, "local_devices", lambda: 12 * jax.devices()[:1])
+    assert {size: devices.mesh_for(size).size for size in (16, 64, 100, 128, 256, 1200)} == {
+        16: 1, 64: 4, 100: 5, 128: 8, 256: 8, 1200: 12
+    }  # fmt: skip
+
+
+def test_the_cores_of_a_cpu_share_one_copy_of_the_data():
+    split = random_split(0, "softmax")
+    samples = to_device(split, devices.everywhere(devices.mesh_for(32)))
+    for array, original in zip(samples, (split.inputs, split.targets, split.block_index), strict=True):
+        first, second = (shard.data.unsafe_buffer_pointer() for shard in array.addressable_shards)
+        assert first == second
+        before = original.copy()
+        original[...] = 1  # what the loader does with its array later is its own affair
+        np.testing.assert_array_equal(array, before)
+
+
+def counted(**environment):
+    """How many devices a program of its own sees, with these settings of the user's."""
+    program = "import jax; from seadlif_jax import devices; devices.one_per_core(); print(jax.device_count())"
+    clean = {name: value for name, value in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
+    run = subprocess.run([sys.executable, "-c", program], env=clean | environment, capture_output=True, check=True)
+    return int(run.stdout)
+
+
+def test_every_core_is_a_device_unless_the_user_says_otherwise():
+    assert counted() == devices._cores()
+    assert counted(JAX_NUM_CPU_DEVICES="3") == 3
+    assert counted(XLA_FLAGS="--xla_force_host_platform_device_count=5") == 5
+
+
+def test_positions_cover_a_batch_once():
+    def positions(batch_size):
+        mesh = devices.mesh_for(32)
+        found = devices.spread(lambda: devices.Share(2).total(one_hot(devices.Share(2).positions(batch_size))), mesh)
+        return found()
+
+    def one_hot(positions):
+        return jnp.zeros(8).at[positions].add(1)
+
+    np.testing.assert_array_equal(positions(8), np.ones(8))
+    np.testing.assert_array_equal(positions(5), [1, 1, 1, 1, 1, 1, 0, 0])  # filled up
