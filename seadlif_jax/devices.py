@@ -5,12 +5,14 @@ recurrent networks the second core hardly helps. `one_per_core` makes every core
 steps on its own; the devices wait for each other once a training step, not once an operation.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
@@ -47,8 +49,8 @@ def everywhere(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def spread(function: Callable, mesh: Mesh) -> jax.stages.Wrapped:
-    """Compiles a function that runs on every device of a mesh, with the same arguments and the same results.
+def program(function: Callable, mesh: Mesh) -> jax.stages.Wrapped:
+    """A function that runs on every device of a mesh, with the same arguments and the same results, to be compiled.
 
     Where the devices differ, and what they exchange, is the function's own affair: it uses the mesh's `Share`.
     """
@@ -58,8 +60,24 @@ def spread(function: Callable, mesh: Mesh) -> jax.stages.Wrapped:
     return jax.jit(each, in_shardings=everywhere(mesh), out_shardings=everywhere(mesh))
 
 
+def spread(function: Callable, mesh: Mesh) -> Callable:
+    """Compiles a `program`; a call returns when it is done.
+
+    The devices of a CPU share a pool of threads, one a core. In an exchange a device holds one of them until all
+    devices take part; with several programs under way, one device could hold all, and wait for another that is left
+    without.
+    """
+    compiled = program(function, mesh)
+
+    @functools.wraps(function)
+    def run(*arguments):
+        return jax.block_until_ready(compiled(*arguments))
+
+    return run
+
+
 class Share(NamedTuple):
-    """The part of a batch that is a device's own, in a function that runs on `devices` of them by `spread`."""
+    """The part of a batch that is a device's own, in a `program` on `devices` of them."""
 
     devices: int = 1
 
@@ -70,5 +88,12 @@ class Share(NamedTuple):
         return first + jnp.arange(share)
 
     def total(self, parts: PyTree[Array]) -> PyTree[Array]:
-        """The sum over the devices."""
-        return jax.lax.psum(parts, AXIS) if self.devices > 1 else parts
+        """The sum over the devices; of whole numbers too large for a float, rounded.
+
+        It is a single exchange, whatever the number of arrays: see `spread`.
+        """
+        if self.devices == 1:
+            return parts
+        flat, restore = ravel_pytree(jax.tree.map(lambda part: part.astype(float), parts))
+        total = restore(jax.lax.psum(flat, AXIS))
+        return jax.tree.map(lambda whole, part: whole.astype(part.dtype), total, parts)

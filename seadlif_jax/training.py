@@ -134,7 +134,6 @@ def _train(
             progress.start_epoch(int(state.epoch) + 1)
             for first, stop in calls.cut(num_steps):
                 new_state, sums = train_steps(new_state, sums, hyper, train, first, stop)
-                jax.block_until_ready(sums)
                 progress.steps_done(stop - first)
                 check_interrupt()
             new_state, metrics = end_epoch(new_state, sums, hyper, validation)

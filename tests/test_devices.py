@@ -107,3 +107,18 @@ def test_positions_cover_a_batch_once():
 
     np.testing.assert_array_equal(positions(8), np.ones(8))
     np.testing.assert_array_equal(positions(5), [1, 1, 1, 1, 1, 1, 0, 0])  # filled up
+
+
+def test_sums_are_those_of_all_devices_and_keep_their_types():
+    mesh = devices.mesh_for(32)
+
+    def own():
+        number = jax.lax.axis_index(devices.AXIS)
+        return {"whole": number + 1, "real": jnp.ones(3) * (0.5 + number)}
+
+    found = devices.spread(lambda: devices.Share(2).total(own()), mesh)()
+    assert found["whole"] == 3
+    assert found["whole"].dtype == jnp.int32
+    np.testing.assert_array_equal(found["real"], [2.0, 2.0, 2.0])
+    compiled = devices.program(lambda: devices.Share(2).total(own()), mesh).lower().compile()
+    assert compiled.as_text().count(" all-reduce(") == 1  # never more than one thread waits

@@ -40,7 +40,7 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
 
     batch = samples(shape.batch_size)
     state = jax.jit(program.init)(config.seed, hyper, batch)
-    steps = devices.spread(program.train_steps, mesh).lower(state, no_sums(), hyper, batch, 0, 1).compile()
+    steps = devices.program(program.train_steps, mesh).lower(state, no_sums(), hyper, batch, 0, 1).compile()
     evaluate, train_epoch = (devices.spread(function, mesh) for function in (program.evaluate, program.train_epoch))
     zero = jax.device_put(no_sums(), everywhere)
 
