@@ -1,6 +1,5 @@
 """How a layer is computed, which never changes what it computes beyond rounding."""
 
-import functools
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -68,9 +67,12 @@ class Compute(NamedTuple):
         return self._dot(x, y, (((0, 1), (0, 1)), ((), ())))
 
     def _dot(self, x, y, dimensions):
-        operand = jnp.bfloat16 if self.precision == "bfloat16" else y.dtype
-        dot = functools.partial(jax.lax.dot_general, precision=PRECISIONS[self.precision])
-        return dot(x.astype(operand), y.astype(operand), dimensions, preferred_element_type=y.dtype)
+        x, dtype = x.astype(y.dtype), y.dtype
+        if self.precision == "bfloat16":
+            # A CPU has no such product for all shapes: there, the rounded operands are multiplied in the full type.
+            on_cpu = jax.default_backend() == "cpu"
+            x, y = ((jax.lax.reduce_precision(v, 8, 7) if on_cpu else v.astype(jnp.bfloat16)) for v in (x, y))
+        return jax.lax.dot_general(x, y, dimensions, precision=PRECISIONS[self.precision], preferred_element_type=dtype)
 
 
 # Measured on CPU (see benchmarks/README.md); elsewhere a guess: large enough to keep the device busy.

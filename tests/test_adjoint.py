@@ -205,6 +205,21 @@ def test_bfloat16_rounds_weights_but_not_spikes_or_potentials():
     assert not jnp.array_equal(potentials, potentials.astype(jnp.bfloat16).astype(jnp.float32))
 
 
+@pytest.mark.parametrize("width", [1, 5, 36])
+def test_networks_train_in_bfloat16_and_their_gradient_is_a_rounded_one(width):
+    inputs = jnp.asarray(3.0 * jax.random.bernoulli(jax.random.key(1), 0.5, (4, 31, 5)), jnp.uint8)
+
+    def gradient(precision):
+        layers = tuple(RecurrentLayer(width, compute=Compute(precision)) for _ in range(2))
+        network = Network(layers, LeakyReadout(3))
+        params = jax.jit(network.init)(jax.random.key(0), inputs[:1, :1])
+        return jax.jit(jax.grad(lambda params: jnp.sum(network.apply(params, inputs) ** 2)))(params)["params"]
+
+    for rounded, full in zip(*(jax.tree.leaves(gradient(each)) for each in ("bfloat16", "highest")), strict=True):
+        assert rounded.dtype == full.dtype
+        assert jnp.linalg.norm(rounded - full) <= 0.3 * jnp.linalg.norm(full)
+
+
 def test_forward_mode_needs_the_plain_scan(x64):
     problem = fixed("se_adlif")
     trained, inputs, cotangent = arrays(**problem)
