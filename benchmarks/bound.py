@@ -13,7 +13,6 @@ import itertools
 import json
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from absl import app, flags
 from benchmarks import machine
 from benchmarks.peers import ours
 from benchmarks.report import align
-from benchmarks.shapes import SHAPES, Shape
+from benchmarks.shapes import SHAPES, Shape, refuse_unknown
 from seadlif_jax import devices
 from seadlif_jax.compute import Compute
 from seadlif_jax.run import versions
@@ -72,7 +71,7 @@ def products(shape: Shape) -> dict[str, Callable[[], object]]:
 
     def ready(function):
         run, operands = devices.spread(function, mesh), jax.device_put(arguments[function], devices.everywhere(mesh))
-        return lambda: jax.block_until_ready(run(operands))
+        return lambda: run(operands)
 
     loop = ready(recurrence)
     return {
@@ -104,9 +103,7 @@ def medians(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def main(_: Sequence[str]) -> None:
-    unknown = [name for name in NAMES.value if name not in SHAPES]
-    if unknown:
-        sys.exit(f"error: --shapes: {unknown[0]!r} is none of {', '.join(SHAPES)}")
+    refuse_unknown(NAMES.value)
     devices.one_per_core()
     result: dict[str, Any] = {"machine": machine.describe(), "versions": versions(), "shapes": {}}
     lines: list[tuple[str, ...]] = []

@@ -1,5 +1,7 @@
 """What is trained on: the networks and sizes of the tasks, with random events in place of their data."""
 
+import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,6 +92,13 @@ SHAPES = {
     "shd": _heidelberg(shd.get_config(), 6525, 1631, whole_epochs=False),
     "ssc": _heidelberg(ssc.get_config(), 75_466, 9_981, whole_epochs=False),
 }
+
+
+def refuse_unknown(names: Sequence[str]) -> None:
+    """Ends the program, with one line, unless all are names of shapes."""
+    for name in names:
+        if name not in SHAPES:
+            sys.exit(f"error: --shapes: {name!r} is none of {', '.join(SHAPES)}")
 
 
 def random_samples(shape: Shape, count: int) -> Split:

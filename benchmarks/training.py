@@ -19,7 +19,6 @@ says its training step needs beyond arguments and results, on one of the devices
 """
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from benchmarks import machine, peers
 from benchmarks.progress import progress
 from benchmarks.report import Report
 from benchmarks.rounds import Asked, measure
-from benchmarks.shapes import SHAPES
+from benchmarks.shapes import SHAPES, refuse_unknown
 from benchmarks.workers import Built, Say, started
 from seadlif_jax.run import versions
 
@@ -58,9 +57,7 @@ def measure_all(
 
 
 def main(_: Sequence[str]) -> None:
-    unknown = [name for name in NAMES.value if name not in SHAPES]
-    if unknown:
-        sys.exit(f"error: --shapes: {unknown[0]!r} is none of {', '.join(SHAPES)}")
+    refuse_unknown(NAMES.value)
     parts = peers.PARTS if PARTS.value else ()
     implementations = [peers.OURS, peers.PLAIN, *parts, peers.OURS_LIF, *peers.LIBRARIES]
     if AUTHORS.value is None:

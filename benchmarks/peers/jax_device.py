@@ -3,14 +3,13 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from benchmarks.shapes import Shape, random_samples
-from seadlif_jax.dataset import Samples
+from seadlif_jax.dataset import Samples, to_device
 
 
-def samples(shape: Shape, count: int) -> Samples:
-    return Samples(*map(jnp.asarray, random_samples(shape, count)))
+def samples(shape: Shape, count: int, where: jax.sharding.Sharding | None = None) -> Samples:
+    return to_device(random_samples(shape, count), where)
 
 
 def name() -> str:

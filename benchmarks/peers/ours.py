@@ -5,10 +5,9 @@ import functools
 import jax
 
 from benchmarks.peers import jax_device
-from benchmarks.shapes import Shape, random_samples
+from benchmarks.shapes import Shape
 from benchmarks.workers import Subject
 from seadlif_jax import devices
-from seadlif_jax.dataset import to_device
 from seadlif_jax.program import Hyperparameters, Program, no_sums
 
 REQUIRES = ("jax", "jaxlib", "flax", "optax")
@@ -35,10 +34,7 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
     program = Program(config, share=devices.Share(mesh.size))
     hyper = jax.device_put(Hyperparameters.from_config(config), everywhere)
 
-    def samples(count):
-        return to_device(random_samples(shape, count), everywhere)
-
-    batch = samples(shape.batch_size)
+    batch = jax_device.samples(shape, shape.batch_size, everywhere)
     state = jax.jit(program.init)(config.seed, hyper, batch)
     steps = devices.program(program.train_steps, mesh).lower(state, no_sums(), hyper, batch, 0, 1).compile()
     evaluate, train_epoch = (devices.spread(function, mesh) for function in (program.evaluate, program.train_epoch))
@@ -46,7 +42,7 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
 
     @functools.cache
     def splits():
-        return tuple(samples(count) for count in (shape.train, shape.validation))
+        return tuple(jax_device.samples(shape, count, everywhere) for count in (shape.train, shape.validation))
 
     def train_step(count):
         nonlocal state
@@ -56,14 +52,12 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
 
     def inference(count):
         for _ in range(count):
-            metrics = evaluate(state.params, state.constants, hyper, batch)
-        jax.block_until_ready(metrics)
+            evaluate(state.params, state.constants, hyper, batch)
 
     def epoch(count):
         nonlocal state
         for _ in range(count):
-            state, metrics = train_epoch(state, hyper, *splits())
-        jax.block_until_ready((state, metrics))
+            state, _ = train_epoch(state, hyper, *splits())
 
     return Subject(
         train_step,
