@@ -4,6 +4,13 @@
 
 The run's results, pictures and checkpoints are left in DIR, by default runs/<task>[-<variant>]-seed<seed>. The same
 command again continues an interrupted run.
+
+    python train.py --config=... --config.sweep.seed="(0,1,2)" --config.sweep.learning_rate="(0.003,0.01,0.03)"
+
+trains all combinations in one program, in runs/<task>[-<variant>]-sweep-<names> (see seadlif_jax/sweep.py).
+
+On several machines, the same command on each, with --distributed, is one run; with a folder that all of them see. Where
+JAX does not find out by itself which machines there are, --coordinator, --num_processes and --process_id say it.
 """
 
 import functools
@@ -11,16 +18,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from command_line import errors_in_one_line, keep_compiled_programs, parse_flags
 from seadlif_jax import devices
+from seadlif_jax.config import SWEPT, is_sweep
+from seadlif_jax.results import describe
 from seadlif_jax.run import timestamp
 from seadlif_jax.training import train_and_evaluate
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config: configs/<task>.py[:variant].", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all that the run leaves (default: runs/<name>).")
+
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Be one of the processes of a run on several machines.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "Address HOST:PORT of the first process.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.", lower_bound=1)
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
 
 
 def check_flags() -> None:
@@ -29,26 +44,31 @@ def check_flags() -> None:
     CONFIG.value.is_locked  # noqa: B018  a config file that failed to load tells so only when it is used
 
 
-def default_workdir(config_file: str, seed: int) -> Path:
+def default_workdir(config_file: str, config: ConfigDict) -> Path:
     """`configs/bsd.py:quick,lif` with seed 3 -> `runs/bsd-lif-quick-seed3`."""
     path, _, variant = config_file.partition(":")
     words = sorted(filter(None, variant.split(",")))
-    return Path("runs") / "-".join((Path(path).stem, *words, f"seed{seed}"))
+    own = [f"seed{config.seed}"]
+    if is_sweep(config):
+        own = ["sweep", *(name for name in SWEPT if len(config.sweep[name]))]
+    return Path("runs") / "-".join((Path(path).stem, *words, *own))
 
 
 def main(_: Sequence[str]) -> None:
     keep_compiled_programs()
     devices.one_per_core()
+    if DISTRIBUTED.value:
+        jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     config = CONFIG.value
-    workdir = WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename, config.seed)
+    workdir = WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename, config)
     started = timestamp()
     with errors_in_one_line(f"interrupted; the same command continues the run in {workdir}"):
         result = train_and_evaluate(config, workdir)
-    if result["finished"] < started:
-        print(f"already finished on {result['finished']}")
-    metrics = "  ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
-    print(f"test {metrics}  ({result['protocol']}: epoch {result['best_epoch']})")
-    print(f"results and pictures: {workdir}")
+    if devices.is_first_process():
+        if result["finished"] < started:
+            print(f"already finished on {result['finished']}")
+        print("\n".join(describe(result)))
+        print(f"results and pictures: {workdir}")
 
 
 if __name__ == "__main__":

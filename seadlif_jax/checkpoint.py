@@ -2,7 +2,8 @@
 
 A checkpoint is one folder a saved epoch, written in the background and visible only once complete. It holds
 "last", the whole train state, and "best", the parameters and constants of the best epoch; and "metadata", their epochs,
-the best score and the config. Only the newest is kept.
+the best scores and the config. Only the newest is kept. All arrays have an axis of members in front, of length one for
+a single run.
 """
 
 import json
@@ -13,6 +14,7 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
+from seadlif_jax import devices
 from seadlif_jax.config import to_json
 from seadlif_jax.program import TrainState
 
@@ -39,21 +41,24 @@ class Checkpoints:
     def __exit__(self, *_: object) -> None:
         self._manager.close()
 
-    def save(self, state: TrainState) -> None:
-        """Saves the state of an epoch, in the background."""
+    def save(self, states: TrainState) -> None:
+        """Saves the states of all members after an epoch, in the background."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        best: Variables = {"params": state.best.params, "constants": state.constants}
+        best: Variables = {"params": states.best.params, "constants": states.constants}
+        epochs, best_epochs, best_scores = devices.to_host((states.epoch, states.best.epoch, states.best.score))
+        members, channels, _ = states.params["layers_0"]["kernel"].shape
         self._manager.save(
-            int(state.epoch),
+            int(epochs.max()),
             args=ocp.args.Composite(
-                last=ocp.args.StandardSave(state),
+                last=ocp.args.StandardSave(states),
                 best=ocp.args.StandardSave(best),
                 metadata=ocp.args.JsonSave(
                     {
-                        "epoch": int(state.epoch),
-                        "best_epoch": int(state.best.epoch),
-                        "best_score": float(state.best.score),
-                        "channels": state.params["layers_0"]["kernel"].shape[0],
+                        "epoch": epochs.tolist(),
+                        "best_epoch": best_epochs.tolist(),
+                        "best_score": best_scores.tolist(),
+                        "members": members,
+                        "channels": channels,
                         "config": self._config,
                     }
                 ),
@@ -61,7 +66,7 @@ class Checkpoints:
         )
 
     def restore_last(self, like: TrainState) -> TrainState:
-        """The state saved last, or `like` itself if nothing has been saved.
+        """The states saved last, or `like` itself if nothing has been saved.
 
         Raises:
           CheckpointError: the checkpoint is damaged, or of another architecture than `like`.
@@ -71,14 +76,14 @@ class Checkpoints:
         return self._restore("last", _like(like))
 
     def restore_best(self, like: Variables) -> Variables:
-        """The variables of the best epoch; raises like `restore_last`."""
+        """The variables of every member's best epoch; raises like `restore_last`."""
         return self._restore("best", _like(like))
 
-    def channels(self) -> int | None:
-        """The number of input channels of the network that was saved, or None if nothing has been saved."""
+    def metadata(self) -> dict[str, Any] | None:
+        """What the newest checkpoint says about itself, or None if nothing has been saved."""
         if self._manager.latest_step() is None:
             return None
-        return self._restore("metadata", ocp.args.JsonRestore())["channels"]
+        return self._restore("metadata", ocp.args.JsonRestore())
 
     def _restore(self, item: str, how: ocp.args.CheckpointArgs) -> Any:
         epoch = self._manager.latest_step()

@@ -8,6 +8,7 @@ import json
 import math
 import numbers
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
@@ -44,6 +45,8 @@ def base_config() -> ConfigDict:
     model.tau_u = (5.0, 25.0)  # range of the membrane time constants, steps
     model.tau_w = (60.0, 300.0)  # range of the adaptation time constants, steps
     model.q = 120.0  # scale of the adaptation
+    model.a = (0.0, 1.0)  # range of its couplings to the membrane potential
+    model.b = (0.0, 2.0)  # range of its couplings to the spikes
     model.forget_bias = config_dict.placeholder(float)  # LSTM: initial bias of the forget gate (unset: random)
     model.dropout = 0.0  # probability that a hidden layer's spike is dropped, in training
     model.tau_out = (15.0, 15.0)  # range of the readout's time constants, steps
@@ -66,7 +69,35 @@ def base_config() -> ConfigDict:
     compute.chunk_mib = config_dict.placeholder(float)  # working set of a chunk of steps (unset: the backend's default)
     compute.unroll = 1  # steps in one iteration of a compiled loop
     compute.plain_scan = False  # differentiate a plain scan: slow, the reference
+
+    config.devices = devices = ConfigDict()
+    devices.mesh = config_dict.placeholder(tuple)  # along the members of a sweep, and the samples (unset: all of use)
+    devices.width = config_dict.placeholder(int)  # members a device computes at a time (unset: the backend's default)
+
+    # Values to be trained in one program, such as (0, 1, 2); or ("uniform", low, high), ("log_uniform", low, high).
+    config.sweep = sweep = ConfigDict()
+    for name in SWEPT:
+        sweep[name] = ()
+    sweep.samples = 0  # settings to draw, each to be trained with every seed; 0: all combinations of the values
     return config.lock()
+
+
+# What a sweep can vary, and the field it stands for.
+SWEPT: Mapping[str, str] = MappingProxyType(
+    {
+        "seed": "seed",
+        "learning_rate": "optimizer.learning_rate",
+        "q": "model.q",
+        "a": "model.a",
+        "b": "model.b",
+        "tau_u": "model.tau_u",
+        "tau_w": "model.tau_w",
+        "dropout": "model.dropout",
+        "slope": "model.surrogate.slope",
+        "c": "model.surrogate.c",
+    }
+)
+RANGES = ("uniform", "log_uniform")  # what values can be drawn from
 
 
 class Check(NamedTuple):
@@ -104,8 +135,9 @@ _POSITIVE = _number("above 0", lambda v: v > 0)
 _TAU_RANGE = Check(
     lambda v: _is_pair(v) and 0 < v[0] <= v[1], "a pair (min, max) of steps with 0 < min <= max, such as (5.0, 25.0)"
 )
+_COUPLING_RANGE = Check(lambda v: _is_pair(v) and v[0] <= v[1], "a pair (min, max) with min <= max, such as (0.0, 1.0)")
 
-CHECKS: Mapping[str, Check] = {
+_RUN_CHECKS: Mapping[str, Check] = {
     "seed": _integer(0, 2**31 - 1),
     "num_epochs": _integer(1),
     "batch_size": _integer(1),
@@ -126,6 +158,8 @@ CHECKS: Mapping[str, Check] = {
     "model.tau_u": _TAU_RANGE,
     "model.tau_w": _TAU_RANGE,
     "model.q": _number("of at least 0", lambda v: v >= 0),
+    "model.a": _COUPLING_RANGE,
+    "model.b": _COUPLING_RANGE,
     "model.forget_bias": Check(lambda v: v is None or _is_number(v), "a number, or None"),
     "model.dropout": _number("in [0, 1)", lambda v: 0 <= v < 1),
     "model.tau_out": _TAU_RANGE,
@@ -142,6 +176,43 @@ CHECKS: Mapping[str, Check] = {
     "compute.chunk_mib": Check(lambda v: v is None or _POSITIVE.accepts(v), "a number above 0, or None"),
     "compute.unroll": _integer(1),
     "compute.plain_scan": _BOOL,
+    "devices.mesh": Check(
+        lambda v: v is None or (_is_pair(v) and all(map(_integer(1).accepts, v))),
+        "two numbers of devices, along the members of a sweep and the samples of a batch, such as (4, 2); or None",
+    ),
+    "devices.width": Check(lambda v: v is None or _integer(1).accepts(v), "a whole number of at least 1, or None"),
+}
+
+
+def is_sweep(config: ConfigDict) -> bool:
+    """Whether anything is varied, if only to a single value."""
+    return any(len(config.sweep[name]) for name in SWEPT)
+
+
+def is_range(values: Any) -> bool:
+    """Whether values of a sweep are a range to draw from, such as `("uniform", 0, 1)`."""
+    return len(values) == 3 and values[0] in RANGES and _is_pair(values[1:]) and values[1] < values[2]
+
+
+def _values(check: Check) -> Check:
+    """Values of a sweep, of a field with this check."""
+
+    def accepts(values: Any) -> bool:
+        if not isinstance(values, tuple | list):
+            return False
+        if is_range(values):
+            ends = map(float, values[1:])
+            return all(map(check.accepts, ends)) and (values[0] == "uniform" or values[1] > 0)
+        return all(map(check.accepts, values)) and all(v not in values[:n] for n, v in enumerate(values))
+
+    drawn = ', or a range to draw from, such as ("log_uniform", 0.001, 0.1)' if check.accepts(0.5) else ""
+    return Check(accepts, f"a tuple of values, all different, each {check.requirement}{drawn}")
+
+
+CHECKS: Mapping[str, Check] = {
+    **_RUN_CHECKS,
+    **{f"sweep.{name}": _values(_RUN_CHECKS[field]) for name, field in SWEPT.items()},
+    "sweep.samples": _integer(0),
 }
 
 
@@ -172,6 +243,12 @@ def validate(config: ConfigDict) -> None:
             raise ConfigError(f"config.{name}: missing; it must be {check.requirement}")
         if not check.accepts(fields[name]):
             raise ConfigError(f"config.{name} = {fields[name]!r}: it must be {check.requirement}")
+    ranges = [name for name in SWEPT if is_range(config.sweep[name])]
+    drawn = ranges or [name for name in SWEPT if name != "seed" and len(config.sweep[name])]
+    if ranges and not config.sweep.samples:
+        raise ConfigError(f"config.sweep.samples = 0: say how many settings to draw from config.sweep.{ranges[0]}")
+    if config.sweep.samples and not drawn:
+        raise ConfigError(f"config.sweep.samples = {config.sweep.samples}: there is nothing to draw from but seeds")
 
 
 def to_json(config: ConfigDict) -> str:

@@ -67,11 +67,17 @@ class Samples(NamedTuple):
 
 
 def to_device(split: Split, where: jax.sharding.Sharding | None = None) -> Samples:
-    """Puts a split on the device, or on all those of a sharding. The cores of a CPU share one copy."""
+    """Puts a split on the device, or on those of a sharding. The cores of a CPU share one copy."""
     on_cpu = jax.default_backend() == "cpu"
+    where = where or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
-    def put(array):
-        return jax.device_put(_aligned(array) if on_cpu else array, where, may_alias=on_cpu)
+    def put(array: np.ndarray) -> Array:
+        array = _aligned(array) if on_cpu else array
+        parts = [
+            jax.device_put(array[part], device, may_alias=on_cpu)
+            for device, part in where.addressable_devices_indices_map(array.shape).items()
+        ]
+        return jax.make_array_from_single_device_arrays(array.shape, where, parts)
 
     return Samples(*map(put, (split.inputs, split.targets, split.block_index)))
 

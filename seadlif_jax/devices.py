@@ -1,4 +1,7 @@
-"""Several devices at work on every batch: each takes its share of the samples, and their sums are added up.
+"""Several devices at work: the members of a sweep are divided among them, and each batch, by samples.
+
+The devices form a mesh with two axes. Along `MEMBER`, each has members of its own and nothing to exchange. Along
+`BATCH`, each takes its share of the samples of every batch, and their sums are added up once a training step.
 
 To JAX, a CPU is one device, and its cores share single operations. Those of a time step are too small for that: in
 recurrent networks the second core hardly helps. `one_per_core` makes every core a device, which runs through all time
@@ -8,15 +11,17 @@ steps on its own; the devices wait for each other once a training step, not once
 import functools
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
-AXIS = "batch"
+MEMBER, BATCH = "member", "batch"
 LEAST_SHARE = 16  # samples; with fewer a device has too little to do
 
 
@@ -36,12 +41,23 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def mesh_for(batch_size: int) -> Mesh:
-    """The devices for batches of this size: as many as can have equal shares that are worth it."""
-    devices = jax.local_devices()
-    most = max(1, min(len(devices), batch_size // LEAST_SHARE))
-    count = max(count for count in range(1, most + 1) if batch_size % count == 0)
-    return Mesh(devices[:count], (AXIS,))
+def mesh_for(batch_size: int, members: int = 1) -> Mesh:
+    """As many devices as can have equal parts that are worth it; of those, first to members, then to samples."""
+
+    def devices_for(by_member: int) -> int:
+        """Along the batch, with so many along the members."""
+        most = max(1, min(jax.device_count() // by_member, batch_size // LEAST_SHARE))
+        return max(count for count in range(1, most + 1) if batch_size % count == 0)
+
+    most = min(jax.device_count(), members)
+    shapes = [(count, devices_for(count)) for count in range(1, most + 1) if members % count == 0]
+    return make_mesh(*max(shapes, key=lambda shape: (shape[0] * shape[1], shape)))
+
+
+def make_mesh(by_member: int, by_batch: int) -> Mesh:
+    """A mesh of the first devices there are, of all processes."""
+    devices = jax.devices()[: by_member * by_batch]
+    return jax.make_mesh((by_member, by_batch), (MEMBER, BATCH), (AxisType.Auto, AxisType.Auto), devices=devices)
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:
@@ -49,42 +65,139 @@ def everywhere(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def program(function: Callable, mesh: Mesh) -> jax.stages.Wrapped:
-    """A function that runs on every device of a mesh, with the same arguments and the same results, to be compiled.
+def by_member(mesh: Mesh) -> NamedSharding:
+    """The placement of what has members as its first axis."""
+    return NamedSharding(mesh, PartitionSpec(MEMBER))
 
-    Where the devices differ, and what they exchange, is the function's own affair: it uses the mesh's `Share`.
+
+def program(function: Callable, mesh: Mesh, mapped: int = 0, width: int | None = 1) -> jax.stages.Wrapped:
+    """`function(*own, *shared)` for all members, as a function of the tuples `own` and `shared`, to be compiled.
+
+    Where the devices of a batch differ, and what they exchange, is the function's own affair: it uses a `Share`.
+
+    Args:
+      function: what is done for one member.
+      mesh: the devices.
+      mapped: the number of its arguments, the first ones, that are a member's own. They, and the results, have an axis
+        of members in front. The others are shared by all members, and the same on all devices. With 0, the function is
+        called once, and there are no members.
+      width: how many members each device computes at a time, by `jax.vmap`; None for all.
     """
-    one = PartitionSpec()
-    # What is equal on all devices is so by the functions' construction; checking it would need marks all over.
-    each = jax.shard_map(function, mesh=mesh, in_specs=one, out_specs=one, check_vma=False)
-    return jax.jit(each, in_shardings=everywhere(mesh), out_shardings=everywhere(mesh))
+    own, shared = PartitionSpec(MEMBER) if mapped else PartitionSpec(), PartitionSpec()
+
+    def of_all(own_arguments, shared_arguments):
+        def of_one(own_arguments):
+            return function(*own_arguments, *shared_arguments)
+
+        return _map(of_one, own_arguments, width) if mapped else of_one(own_arguments)
+
+    # What is equal along the batch is so by the functions' construction; checking it would need marks all over.
+    each = jax.shard_map(of_all, mesh=mesh, in_specs=(own, shared), out_specs=own, check_vma=False)
+    own_sharding, everywhere = NamedSharding(mesh, own), NamedSharding(mesh, shared)
+    return jax.jit(each, in_shardings=(own_sharding, everywhere), out_shardings=own_sharding)
 
 
-def spread(function: Callable, mesh: Mesh) -> Callable:
-    """Compiles a `program`; a call returns when it is done.
+def _map(function: Callable, members: PyTree[Array], width: int | None) -> Any:
+    if width == 1:  # without an axis for a single member, which products would not be as fast with
+        return jax.lax.map(function, members)
+    count = len(jax.tree.leaves(members)[0])
+    if width is None or width >= count:
+        return jax.vmap(function)(members)
+    return jax.lax.map(function, members, batch_size=width)
+
+
+def spread(function: Callable, mesh: Mesh, mapped: int = 0, width: int | None = 1) -> Callable:
+    """Compiles a `program`, to be called like the function; a call returns when it is done.
 
     The devices of a CPU share a pool of threads, one a core. In an exchange a device holds one of them until all
     devices take part; with several programs under way, one device could hold all, and wait for another that is left
     without.
     """
-    compiled = program(function, mesh)
+    compiled = program(function, mesh, mapped, width)
 
     @functools.wraps(function)
     def run(*arguments):
-        return jax.block_until_ready(compiled(*arguments))
+        return jax.block_until_ready(compiled(arguments[:mapped], arguments[mapped:]))
 
     return run
 
 
+def temporary_bytes(compiled: jax.stages.Compiled) -> int:
+    """What a compiled program needs on each device, beyond its arguments and results."""
+    analysis = compiled.memory_analysis()
+    return analysis.temp_size_in_bytes if analysis else 0
+
+
+def free_bytes() -> int | None:
+    """The memory that is left on a device, where it tells."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
+
+
+def widest(members: int, needed: Callable[[int], int], free: int | None) -> int:
+    """How many of these members a device can compute at a time.
+
+    Args:
+      members: how many there are for each device.
+      needed: the bytes that so many at a time need, as the compiler says.
+      free: the bytes there are, or None if nobody knows: then all are tried.
+    """
+    width = members
+    while free is not None and width > 1 and (bytes_needed := needed(width)) > free:
+        width = max(1, min(width - 1, int(width * free / bytes_needed)))
+    return width
+
+
+def put(values: PyTree[Any], where: NamedSharding) -> PyTree[Array]:
+    """Arrays that every process has in full, placed on the devices of all processes."""
+
+    def put_one(value: Any) -> Array:
+        array = np.asarray(value)
+        return jax.make_array_from_callback(array.shape, where, lambda index: array[index])
+
+    return jax.tree.map(put_one, values)
+
+
+def to_host(values: PyTree[Array]) -> PyTree[np.ndarray]:
+    """Arrays of all devices, and of all processes, as NumPy's."""
+    return jax.tree.map(lambda value: np.asarray(multihost_utils.process_allgather(value, tiled=True)), values)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes files and talks to the user."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(where: str) -> None:
+    """Returns when all processes are there."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(where)
+
+
+@jax.jit
+def _pick(members: Array, number: Int[Array, ""]) -> Array:
+    return members[number]
+
+
+def pick(members: PyTree[Array], number: int) -> PyTree[Array]:
+    """One member out of arrays with an axis of members."""
+    # One array at a time: see `spread`.
+    return jax.tree.map(lambda array: jax.block_until_ready(_pick(array, number)), members)
+
+
 class Share(NamedTuple):
-    """The part of a batch that is a device's own, in a `program` on `devices` of them."""
+    """The part of a batch that is a device's own, in a `program` with `devices` of them along the batch."""
 
     devices: int = 1
+
+    @classmethod
+    def of(cls, mesh: Mesh) -> "Share":
+        return cls(mesh.shape[BATCH])
 
     def positions(self, batch_size: int) -> Int[Array, " share"]:
         """Where in a batch the samples of this device are; a batch that cannot be shared equally is filled up."""
         share = -(-batch_size // self.devices)
-        first = share * jax.lax.axis_index(AXIS) if self.devices > 1 else 0
+        first = share * jax.lax.axis_index(BATCH) if self.devices > 1 else 0
         return first + jnp.arange(share)
 
     def total(self, parts: PyTree[Array]) -> PyTree[Array]:
@@ -95,5 +208,5 @@ class Share(NamedTuple):
         if self.devices == 1:
             return parts
         flat, restore = ravel_pytree(jax.tree.map(lambda part: part.astype(float), parts))
-        total = restore(jax.lax.psum(flat, AXIS))
+        total = restore(jax.lax.psum(flat, BATCH))
         return jax.tree.map(lambda whole, part: whole.astype(part.dtype), total, parts)

@@ -22,15 +22,21 @@ from jaxtyping import Array, Bool, Float, Key, Num
 
 from seadlif_jax import neurons
 from seadlif_jax.compute import Compute, keep
+from seadlif_jax.optimizer import BOXES
 from seadlif_jax.surrogate import Scalar, spike_function
 from seadlif_jax.unroll import Layer, advance, outputs, unroll, unroll_steps
 
-Range = tuple[float, float]
+Range = tuple[Scalar, Scalar]
 
 
 def symmetric_uniform(key: Array, shape: tuple[int, ...], dtype: Any, fan_in: int) -> Float[Array, "..."]:
     """Uniform in +-1/sqrt(fan_in)."""
     return jax.random.uniform(key, shape, dtype, -(fan_in**-0.5), fan_in**-0.5)
+
+
+def uniform(key: Array, shape: tuple[int, ...], dtype: Any, low: Scalar, high: Scalar) -> Float[Array, "..."]:
+    """Uniform in `low`..`high`."""
+    return interpolate(jax.random.uniform(key, shape, dtype), (low, high))
 
 
 def interpolate(k: Float[Array, " neuron"], bounds: Range) -> Float[Array, " neuron"]:
@@ -63,15 +69,19 @@ class RecurrentLayer(nn.Module):
       recurrent: whether the layer's output reaches its own input one step later.
       tau_u: range in steps of the membrane time constants, trained per neuron within it.
       tau_w: the same for the adaptation time constants (adLIF only).
-      q: scale of the adaptation (adLIF only). May be traced.
-      surrogate, slope, c: the surrogate gradient, see `surrogate.spike_function`. May be traced, the name apart.
+      a, b: ranges of the couplings of the adaptation to membrane potential and spikes, trained per neuron (adLIF only).
+      q: scale of the adaptation (adLIF only).
+      surrogate, slope, c: the surrogate gradient, see `surrogate.spike_function`.
       forget_bias: initial bias of the forget gate (LSTM only); None draws it like the other gates'.
       compute: how to compute, see `compute.Compute`.
 
     Parameters: `kernel [channel, neuron]` uniform in +-1/sqrt(channel), `bias` zero, `recurrent_kernel
-    [neuron, neuron]` orthogonal; adLIF `a` in [0, 1] and `b` in [0, 2]; `k_u`, `k_w` in [0, 1], the positions of the
-    time constants in their ranges; these four uniform over their boxes (`optimizer.BOXES`). For an LSTM, all of
-    `kernel`, `recurrent_kernel`, `bias` and `recurrent_bias` are uniform in +-1/sqrt(neuron), and four gates wide.
+    [neuron, neuron]` orthogonal; adLIF `a` and `b` in their ranges; `k_u`, `k_w` in [0, 1], the positions of the time
+    constants in theirs; these four uniform over their ranges, where `optimizer.project_to_boxes` keeps them. For an
+    LSTM, all of `kernel`, `recurrent_kernel`, `bias` and `recurrent_bias` are uniform in +-1/sqrt(neuron), and four
+    gates wide.
+
+    Numbers and ranges of the neuron and of its surrogate gradient may be traced.
     """
 
     features: int
@@ -79,6 +89,8 @@ class RecurrentLayer(nn.Module):
     recurrent: bool = True
     tau_u: Range = (5.0, 25.0)
     tau_w: Range = (60.0, 300.0)
+    a: Range = BOXES["a"]
+    b: Range = BOXES["b"]
     q: Scalar = 120.0
     surrogate: str = "exponential"
     slope: Scalar = 5.0
@@ -132,8 +144,8 @@ class RecurrentLayer(nn.Module):
         return state, state.output
 
     def _neuron_params(self, dtype: Any) -> Any:
-        def parameter(name, high=1.0):
-            return self.param(name, nn.initializers.uniform(high), (self.features,), dtype)
+        def parameter(name, low=0.0, high=1.0):
+            return self.param(name, uniform, (self.features,), dtype, low, high)
 
         def time_constant(name, bounds):
             return interpolate(parameter(name), bounds)
@@ -144,7 +156,7 @@ class RecurrentLayer(nn.Module):
         if self.neuron == "lif":
             return neurons.LIFParams(alpha)
         beta = neurons.decay(time_constant("k_w", self.tau_w))
-        return neurons.AdLIFParams(alpha, beta, a=parameter("a"), b=parameter("b", 2.0), q=self.q)
+        return neurons.AdLIFParams(alpha, beta, a=parameter("a", *self.a), b=parameter("b", *self.b), q=self.q)
 
     def _recurrent_bias(self, key: Array, shape: tuple[int, ...], dtype: Any, bias: Array) -> Float[Array, " gates"]:
         values = symmetric_uniform(key, shape, dtype, self.features)

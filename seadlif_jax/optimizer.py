@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, PyTree
 
 from seadlif_jax.surrogate import Scalar
 
-# Where trained neuron parameters are kept, by name: the couplings of the adaptation, and the positions of the time
-# constants in their ranges.
+# Where trained neuron parameters are kept, by name, unless a layer has other ranges for `a` and `b`: the couplings of
+# the adaptation, and the positions of the time constants in their ranges.
 BOXES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"a": (0.0, 1.0), "b": (0.0, 2.0), "k_u": (0.0, 1.0), "k_w": (0.0, 1.0)}
 )
@@ -31,18 +31,21 @@ def set_learning_rate(opt_state: Any, learning_rate: Float[Array, ""]) -> Any:
     return opt_state._replace(hyperparams={**opt_state.hyperparams, "learning_rate": learning_rate})
 
 
-def project_to_boxes(params: PyTree[Array]) -> PyTree[Array]:
-    """Moves the neurons' parameters to the nearest point of their `BOXES`; everything else stays as it is.
+def project_to_boxes(params: PyTree[Array], boxes: Mapping[str, tuple[Scalar, Scalar]] = BOXES) -> PyTree[Array]:
+    """Moves the neurons' parameters to the nearest point of their boxes; everything else stays as it is.
 
     A module with a parameter `k_u` is one of neurons; other modules may have an `a` or `b` of their own.
     """
     if not isinstance(params, Mapping):
         return params
-    boxes = BOXES if "k_u" in params else {}
-    return {
-        name: optax.projections.projection_box(value, *boxes[name]) if name in boxes else project_to_boxes(value)
-        for name, value in params.items()
-    }
+    of_neurons = "k_u" in params
+
+    def project(name, value):
+        if of_neurons and name in boxes:
+            return optax.projections.projection_box(value, *boxes[name])
+        return project_to_boxes(value, boxes)
+
+    return {name: project(name, value) for name, value in params.items()}
 
 
 def plateau(factor: float, patience: int) -> optax.GradientTransformationExtraArgs:

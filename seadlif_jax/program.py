@@ -5,6 +5,7 @@ An epoch runs over batches of a data set held on the device, in one call or in a
 """
 
 import enum
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.trim import at_own_length
 
 Metrics = dict[str, Float[Array, ""]]
+MUST_BE_FINITE = ("train_loss", "validation_loss", "gradient_norm")  # metrics; otherwise a run has diverged
+HOPELESS = 10  # times the loss of guessing, in training: a run has diverged, too
 Inputs = Num[Array, "sample time channel"]
 # From the inputs of a batch and its number to what the network sees of it.
 ChangeInputs = Callable[[Inputs, Int[Array, ""]], Inputs]
@@ -39,10 +42,14 @@ class Purpose(enum.IntEnum):
 class Hyperparameters(NamedTuple):
     """What may vary between runs of one compiled program: traced values, never baked into it.
 
-    `dropout` is None for none, which spares drawing masks.
+    Ranges are pairs. `dropout` is None for none, which spares drawing masks.
     """
 
     learning_rate: Float[Array, ""]
+    tau_u: tuple[Float[Array, ""], Float[Array, ""]]
+    tau_w: tuple[Float[Array, ""], Float[Array, ""]]
+    a: tuple[Float[Array, ""], Float[Array, ""]]
+    b: tuple[Float[Array, ""], Float[Array, ""]]
     q: Float[Array, ""]
     slope: Float[Array, ""]
     c: Float[Array, ""]
@@ -50,14 +57,19 @@ class Hyperparameters(NamedTuple):
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> "Hyperparameters":
-        dropout = config.model.dropout
-        return cls(
-            learning_rate=jnp.asarray(config.optimizer.learning_rate, float),
-            q=jnp.asarray(config.model.q, float),
-            slope=jnp.asarray(config.model.surrogate.slope, float),
-            c=jnp.asarray(config.model.surrogate.c, float),
-            dropout=jnp.asarray(dropout, float) if dropout > 0 else None,
+        model = config.model
+        values = cls(
+            learning_rate=config.optimizer.learning_rate,
+            tau_u=tuple(model.tau_u),
+            tau_w=tuple(model.tau_w),
+            a=tuple(model.a),
+            b=tuple(model.b),
+            q=model.q,
+            slope=model.surrogate.slope,
+            c=model.surrogate.c,
+            dropout=model.dropout or None,
         )
+        return jax.tree.map(lambda value: jnp.asarray(value, float), values)
 
 
 class Best(NamedTuple):
@@ -109,8 +121,10 @@ def build_network(config: ConfigDict | FrozenConfigDict, hyper: Hyperparameters)
             features=features,
             neuron=model.neuron,
             recurrent=model.recurrent,
-            tau_u=tuple(model.tau_u),
-            tau_w=tuple(model.tau_w),
+            tau_u=hyper.tau_u,
+            tau_w=hyper.tau_w,
+            a=hyper.a,
+            b=hyper.b,
             q=hyper.q,
             surrogate=model.surrogate.shape,
             slope=hyper.slope,
@@ -126,6 +140,11 @@ def build_network(config: ConfigDict | FrozenConfigDict, hyper: Hyperparameters)
     )
 
 
+def score_name(config: ConfigDict | FrozenConfigDict) -> str:
+    """The metric next to the loss."""
+    return "mse" if config.model.aggregation == "forecast" else "accuracy"
+
+
 class Program:
     """The pure functions of a config; they hold no state, and can be compiled and mapped over runs.
 
@@ -137,10 +156,12 @@ class Program:
     def __init__(self, config: ConfigDict, lengths: tuple[int, ...] = (), share: Share = Share()):  # noqa: B008
         self.config = FrozenConfigDict(config)
         self._share = share
-        self.forecasting = config.model.aggregation == "forecast"
+        self.score_name = score_name(config)
+        self.forecasting = self.score_name == "mse"
+        guessing = math.log(config.data.num_classes)
+        self.hopeless_loss = math.inf if self.forecasting else HOPELESS * guessing
         # What a forecast is fed depends on the length, so it keeps its own.
         self._lengths = () if self.forecasting else lengths
-        self.score_name = "mse" if self.forecasting else "accuracy"
         factor = config.optimizer.plateau_factor
         self.schedule = optimizer.plateau(factor, config.optimizer.plateau_patience) if factor < 1 else None
 
@@ -182,6 +203,7 @@ class Program:
     ) -> tuple[TrainState, EpochSums]:
         """The steps `first` to `stop - 1` of an epoch. However an epoch is cut into calls, the bits are the same."""
         adam = self._adam(hyper)
+        boxes = {**optimizer.BOXES, "a": hyper.a, "b": hyper.b}
         order = jax.random.permutation(key_for(state.key, Purpose.ORDER, state.epoch), train.size)
         positions = self._share.positions(self.config.batch_size)
 
@@ -202,7 +224,7 @@ class Program:
             gradients, targets = self._share.total(at_own_length(gradient, batch, self._lengths))
             gradients = jax.tree.map(lambda total: total / jnp.maximum(targets.loss_terms, 1), gradients)
             updates, opt_state = adam.update(gradients, opt_state, params)
-            params = optimizer.project_to_boxes(optax.apply_updates(params, updates))
+            params = optimizer.project_to_boxes(optax.apply_updates(params, updates), boxes)
             step_sums = EpochSums(targets, gradient_norm=optax.tree.norm(gradients), steps=jnp.ones((), int))
             return params, opt_state, jax.tree.map(jnp.add, sums, step_sums)
 
@@ -226,6 +248,19 @@ class Program:
             plateau = optimizer.update_plateau(self.schedule, plateau, metrics["validation_loss"])
         best = self._best(state.best, state.epoch + 1, metrics, state.params)
         return state._replace(epoch=state.epoch + 1, plateau=plateau, best=best), metrics
+
+    def unless_diverged(
+        self, before: TrainState, after: TrainState, metrics: Metrics, epoch: Int[Array, ""] | int
+    ) -> TrainState:
+        """The state after an epoch; or before it, if the run has diverged then or in an epoch before.
+
+        `epoch` is the number of those completed before. A member whose own number is behind has diverged: it stays as
+        it was, and disturbs no other.
+        """
+        well = (before.epoch == epoch) & (metrics["train_loss"] <= self.hopeless_loss)
+        for name in MUST_BE_FINITE:
+            well &= jnp.isfinite(metrics[name])
+        return jax.tree.map(lambda new, old: jnp.where(well, new, old), after, before)
 
     def evaluate(
         self,

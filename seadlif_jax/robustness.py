@@ -17,13 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from seadlif_jax.checkpoint import Variables
-from seadlif_jax.config import validate
+from seadlif_jax.config import is_sweep, validate
 from seadlif_jax.dataset import Samples, load_dataset, to_device
 from seadlif_jax.interrupt import deferred_interrupt
 from seadlif_jax.program import ChangeInputs, Hyperparameters, Inputs, Metrics, Program, Purpose, key_for
+from seadlif_jax.progress import bar
 from seadlif_jax.run import Run, RunError, read_config
 from seadlif_jax.training import load_network
 
@@ -104,6 +104,8 @@ def measure_robustness(
     folder = Path(workdir).expanduser().resolve()
     config = read_config(folder)
     validate(config)
+    if is_sweep(config):
+        raise RunError(f"{folder} holds a sweep; choose one of its members, such as {folder / 'members' / '0'}")
     if config.model.aggregation == "forecast":
         raise RunError(f"{folder} holds a forecast, which has no accuracy; choose the folder of a classification")
     result = Run(folder, config).result()
@@ -117,8 +119,7 @@ def measure_robustness(
     rows = []
     with (
         deferred_interrupt() as check_interrupt,
-        # `disable=None`: no bar where the output is not a terminal.
-        tqdm(total=len(SHIFTS) * len(levels), unit="level", disable=None, dynamic_ncols=True, leave=False) as progress,
+        bar(total=len(SHIFTS) * len(levels), unit="level") as progress,
     ):
         for name, shift in SHIFTS.items():
             progress.set_description(name)

@@ -2,33 +2,47 @@
 
 config.json       the config
 data.json         checksums of the data
-metrics.csv       one row an epoch
+metrics.csv       one row an epoch (and member of a sweep)
 checkpoints/      last and best state (see `checkpoint`)
 curves.png, raster.png; for a forecast forecast.png, forecast_error.png and .csv
+members/<number>/, members.csv, summary.csv, sweep.png    of a sweep, in place of these: each member as a run of its own
 result.json       present once the run is finished
 robustness.csv, robustness.png    left by evaluate.py
+
+Of several processes, the first alone writes, and looks after what is there. They all see the folder.
 """
 
 import contextlib
 import csv
 import datetime
 import fcntl
+import functools
 import importlib.metadata
 import io
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import differences, to_json
+from seadlif_jax.config import differences, is_sweep, to_json
+from seadlif_jax.devices import is_first_process
 
 LOCK = ".lock"
 PACKAGES = ("seadlif-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def _first_process_only(method: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(method)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        if is_first_process():
+            method(*args, **kwargs)
+
+    return guarded
 
 
 class RunError(ValueError):
@@ -45,13 +59,14 @@ class Run:
     def __init__(self, workdir: str | Path, config: ConfigDict):
         self.folder = Path(workdir).expanduser().resolve()
         self.config = config
-        self.metrics = MetricsLog(self.folder / "metrics.csv")
+        self.metrics = MetricsLog(self.folder / "metrics.csv", numbered=is_sweep(config))
         self._check_folder()
 
     def result(self) -> dict[str, Any] | None:
         """What a finished run found, or None."""
         path = self.folder / "result.json"
-        return _read_json(path, needed=("test", "protocol", "best_epoch", "finished")) if path.exists() else None
+        needed = ("members", "summary") if is_sweep(self.config) else ("test", "best_epoch")
+        return _read_json(path, needed=(*needed, "protocol", "finished")) if path.exists() else None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -60,6 +75,9 @@ class Run:
         Raises:
           RunError: the folder cannot be written to, or another process holds it.
         """
+        if not is_first_process():
+            yield
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / LOCK).open("w")
@@ -74,6 +92,7 @@ class Run:
                 write_atomically(self.folder / "config.json", to_json(self.config))
             yield
 
+    @_first_process_only
     def check_data(self, fingerprint: dict[str, int]) -> None:
         """Writes down what data the run is on, `dataset.fingerprint`, or compares with what was written.
 
@@ -124,55 +143,74 @@ class Run:
 
 
 class MetricsLog:
-    """A CSV file with one row an epoch."""
+    """A CSV file with one row an epoch; of a sweep, one for each member, which are told apart by a column `member`."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, numbered: bool = False):
         self.path = path
+        self._numbered = numbered
 
-    def append(self, row: dict[str, float]) -> None:
+    def write(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Makes these the rows of the file."""
+        self.path.unlink(missing_ok=True)
+        self.append(rows)
+
+    @_first_process_only
+    def append(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Adds the rows of an epoch, each with the number of its member."""
         new = not self.path.exists()
+        text = io.StringIO()
+        columns = [name for name in rows[0] if name != "member" or self._numbered]
+        writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
         with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row.keys(), lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+            file.write(text.getvalue())
 
-    def read(self) -> list[dict[str, float]]:
-        return _parse_rows(self.path.read_text().splitlines())
+    def read(self, member: int = 0) -> list[dict[str, float]]:
+        """The rows of a member."""
+        rows = _parse_rows(self.path.read_text().splitlines())
+        return [row for row in rows if row.get("member", 0) == member]
 
-    def keep(self, num_epochs: int) -> None:
-        """Goes back to epoch `num_epochs`, the last one with a checkpoint: drops the rows after it.
+    @_first_process_only
+    def keep(self, epochs: Sequence[int]) -> None:
+        """Goes back to the last checkpoint, with `epochs[i]` finished by member i: drops the rows after it.
 
-        A run that is cut off can leave two rows more than its checkpoint has epochs (the save under way, and the epoch
-        after it), the last of them incomplete.
+        A run that is cut off can leave the rows of two epochs more (the save under way, and the epoch after it), the
+        last of them incomplete.
 
         Raises:
           RunError: rows are missing or damaged, or there are so many that it must be the checkpoint that is missing.
         """
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-        if len(lines) - 1 > num_epochs + 2:
+        last = max(epochs)
+        expected = [
+            (member, epoch) for epoch in range(1, last + 1) for member, own in enumerate(epochs) if epoch <= own
+        ]
+        if len(lines) - 1 > len(expected) + 2 * len(epochs):
             raise RunError(
-                f"{self.path} has {len(lines) - 1} rows, but the last checkpoint is of epoch {num_epochs}. Put the "
+                f"{self.path} has {len(lines) - 1} rows, but the last checkpoint is of epoch {last}. Put the "
                 "checkpoints back, or start anew in another --workdir"
             )
-        if num_epochs == 0:
+        if last == 0:
             self.path.unlink(missing_ok=True)
             return
+        kept = lines[: len(expected) + 1]
         try:
-            epochs = [row["epoch"] for row in _parse_rows(lines[: num_epochs + 1])]
+            found = [(row.get("member", 0), row["epoch"]) for row in _parse_rows(kept)]
         except (KeyError, TypeError, ValueError):
-            epochs = []
-        if epochs != list(range(1, num_epochs + 1)):
+            found = []
+        if found != expected:
             raise RunError(
-                f"{self.path} is damaged: it must have a row for every epoch up to {num_epochs}, the checkpoint's. "
+                f"{self.path} is damaged: it must have a row for every epoch up to {last}, the checkpoint's. "
                 "Put the file back, or start anew in another --workdir"
             )
-        write_atomically(self.path, "".join(lines[: num_epochs + 1]))
+        write_atomically(self.path, "".join(kept))
 
 
 def _parse_rows(lines: list[str]) -> list[dict[str, float]]:
     return [
-        {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}
+        {name: int(value) if name in ("member", "epoch") else float(value) for name, value in row.items()}
         for row in csv.DictReader(lines)
     ]
 

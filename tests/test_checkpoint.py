@@ -11,6 +11,7 @@ import pytest
 from seadlif_jax.checkpoint import CheckpointError, Checkpoints
 from seadlif_jax.dataset import Samples
 from seadlif_jax.program import Hyperparameters, Program
+from seadlif_jax.task import repeat
 
 # Orbax drops coroutines of its own when a restore fails.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -25,7 +26,8 @@ def _collect_within_the_test():
 
 
 def initial(config, seed=0):
-    return jax.jit(Program(config).init)(seed, Hyperparameters.from_config(config), SAMPLES)
+    """The states of a sweep of one, as a run is."""
+    return repeat(jax.jit(Program(config).init)(seed, Hyperparameters.from_config(config), SAMPLES), 1)
 
 
 def assert_same(found, expected):
@@ -39,7 +41,7 @@ def assert_same(found, expected):
 @pytest.fixture
 def saved(tmp_path, tiny_config):
     """A folder with the checkpoint of epoch 7, and the state in it."""
-    state = initial(tiny_config)._replace(epoch=jnp.asarray(7, jnp.int32))
+    state = initial(tiny_config)._replace(epoch=jnp.asarray([7], jnp.int32))
     folder = tmp_path / "checkpoints"
     with Checkpoints(folder, tiny_config) as checkpoints:
         checkpoints.save(state)
@@ -62,7 +64,7 @@ def test_only_the_newest_checkpoint_is_kept(saved, tiny_config):
     folder, state = saved
     with Checkpoints(folder, tiny_config) as checkpoints:
         for epoch in (8, 9):
-            checkpoints.save(state._replace(epoch=jnp.asarray(epoch, jnp.int32)))
+            checkpoints.save(state._replace(epoch=jnp.asarray([epoch], jnp.int32)))
     assert [path.name for path in folder.iterdir()] == ["9"]
     assert {"last", "best", "metadata"} <= {path.name for path in (folder / "9").iterdir()}
 
@@ -70,7 +72,8 @@ def test_only_the_newest_checkpoint_is_kept(saved, tiny_config):
 def test_a_checkpoint_says_what_it_holds(saved):
     folder, _ = saved
     metadata = json.loads((folder / "7" / "metadata" / "metadata").read_text())
-    assert metadata["epoch"] == 7
+    assert metadata["epoch"] == [7]
+    assert (metadata["members"], metadata["channels"]) == (1, 10)
     assert metadata["config"]["model"]["hidden"] == [8]
 
 
@@ -105,5 +108,5 @@ def test_a_save_that_was_cut_off_is_not_seen(saved, tiny_config):
     shutil.copytree(folder / "7", folder / "8.orbax-checkpoint-tmp")
     with Checkpoints(folder, tiny_config) as checkpoints:
         assert_same(checkpoints.restore_last(initial(tiny_config)), state)
-        checkpoints.save(state._replace(epoch=jnp.asarray(8, jnp.int32)))
+        checkpoints.save(state._replace(epoch=jnp.asarray([8], jnp.int32)))
     assert "8" in os.listdir(folder)

@@ -41,7 +41,7 @@ def test_an_epoch_on_two_devices_is_that_on_one(tiny_config, x64, neuron, aggreg
     hyper = Hyperparameters.from_config(tiny_config)
 
     def trained(mesh):
-        program = Program(tiny_config, lengths, devices.Share(mesh.size))
+        program = Program(tiny_config, lengths, devices.Share.of(mesh))
         train, validation = (to_device(split, devices.everywhere(mesh)) for split in splits)
         state = jax.jit(program.init)(0, hyper, train)
         epoch = devices.spread(program.train_epoch, mesh)
@@ -64,11 +64,26 @@ def test_shares_are_equal_and_large_enough(batch_size, expected):
     assert devices.mesh_for(batch_size).size == expected
 
 
+def chosen(monkeypatch, num_devices):
+    """The shape of a mesh, with so many devices."""
+    monkeypatch.setattr(jax, "device_count", lambda: num_devices)
+    monkeypatch.setattr(devices, "make_mesh", lambda *shape: shape)
+    return devices.mesh_for
+
+
 def test_a_batch_goes_to_as_many_devices_as_can_share_it_equally(monkeypatch):
-    monkeypatch.setattr(jax, "local_devices", lambda: 12 * jax.devices()[:1])
-    assert {size: devices.mesh_for(size).size for size in (16, 64, 100, 128, 256, 1200)} == {
-        16: 1, 64: 4, 100: 5, 128: 8, 256: 8, 1200: 12
+    shapes = chosen(monkeypatch, 12)
+    assert {size: shapes(size) for size in (16, 64, 100, 128, 256, 1200)} == {
+        16: (1, 1), 64: (1, 4), 100: (1, 5), 128: (1, 8), 256: (1, 8), 1200: (1, 12)
     }  # fmt: skip
+
+
+def test_members_are_divided_first_where_that_leaves_no_device_idle(monkeypatch):
+    shapes = chosen(monkeypatch, 8)
+    assert {members: shapes(128, members) for members in (1, 2, 3, 4, 5, 6, 8, 24)} == {
+        1: (1, 8), 2: (2, 4), 3: (1, 8), 4: (4, 2), 5: (1, 8), 6: (2, 4), 8: (8, 1), 24: (8, 1)
+    }  # fmt: skip
+    assert shapes(16, 5) == (5, 1)  # batches too small to be shared
 
 
 def test_the_cores_of_a_cpu_share_one_copy_of_the_data():
@@ -113,12 +128,27 @@ def test_sums_are_those_of_all_devices_and_keep_their_types():
     mesh = devices.mesh_for(32)
 
     def own():
-        number = jax.lax.axis_index(devices.AXIS)
+        number = jax.lax.axis_index(devices.BATCH)
         return {"whole": number + 1, "real": jnp.ones(3) * (0.5 + number)}
 
     found = devices.spread(lambda: devices.Share(2).total(own()), mesh)()
     assert found["whole"] == 3
     assert found["whole"].dtype == jnp.int32
     np.testing.assert_array_equal(found["real"], [2.0, 2.0, 2.0])
-    compiled = devices.program(lambda: devices.Share(2).total(own()), mesh).lower().compile()
+    compiled = devices.program(lambda: devices.Share(2).total(own()), mesh).lower((), ()).compile()
     assert compiled.as_text().count(" all-reduce(") == 1  # never more than one thread waits
+
+
+def test_as_many_members_at_a_time_as_fit_into_the_memory():
+    asked = []
+
+    def needed(width):
+        asked.append(width)
+        return 10 + 3 * width
+
+    assert devices.widest(16, needed, free=None) == 16
+    assert devices.widest(16, needed, free=58) == 16
+    assert devices.widest(16, needed, free=57) == 15
+    assert devices.widest(16, needed, free=25) == 5
+    assert devices.widest(16, needed, free=2) == 1  # it is tried: with less than one nothing works
+    assert min(asked) > 1

@@ -13,7 +13,7 @@ ROWS = [{"epoch": epoch, "train_loss": 1 / (3 * epoch), "seconds": 0.1} for epoc
 def log(tmp_path):
     log = MetricsLog(tmp_path / "metrics.csv")
     for row in ROWS:
-        log.append(row)
+        log.append([row])
     return log
 
 
@@ -24,39 +24,39 @@ def test_metrics_are_read_back_to_the_last_bit(log):
 
 @pytest.mark.parametrize("kept", [2, 3, 4])
 def test_rows_after_the_last_checkpoint_are_dropped(log, kept):
-    log.keep(kept)
+    log.keep([kept])
     for row in ROWS[kept:]:
-        log.append(row)
+        log.append([row])
     assert log.read() == ROWS
 
 
 def test_a_row_cut_off_in_writing_is_dropped(log):
     content = log.path.read_bytes()
     log.path.write_bytes(content[:-9])
-    log.keep(3)
-    log.append(ROWS[3])
+    log.keep([3])
+    log.append([ROWS[3]])
     assert log.read() == ROWS
 
 
 def test_lost_or_damaged_rows_are_noticed_and_left_alone(log):
     with pytest.raises(RunError, match=r"metrics.csv is damaged: it must have a row for every epoch up to 5"):
-        log.keep(5)
+        log.keep([5])
     content = log.path.read_text()
     damaged = content.replace("\n2,", "\n7,"), content.replace("0.1\n", "x\n"), content.replace("epoch,", "epcoh,")
     for text in damaged:
         assert text != content
         log.path.write_text(text)
         with pytest.raises(RunError, match="damaged"):
-            log.keep(4)
+            log.keep([4])
         assert log.path.read_text() == text
     log.path.unlink()
     with pytest.raises(RunError, match="damaged"):
-        log.keep(1)
+        log.keep([1])
 
 
 def test_rows_without_their_checkpoint_are_not_thrown_away(log):
     with pytest.raises(RunError, match="has 4 rows, but the last checkpoint is of epoch 1"):
-        log.keep(1)
+        log.keep([1])
     assert log.read() == ROWS
 
 

@@ -17,6 +17,7 @@ from configs.bsd import get_config
 from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.dataset import Samples
 from seadlif_jax.program import Hyperparameters, Program
+from seadlif_jax.task import repeat
 
 ROOT = Path(__file__).parent.parent
 QUICK = "--config=configs/bsd.py:quick"
@@ -64,7 +65,7 @@ def final_arrays(workdir):
     config.model.hidden = (8,)
     config.model.dropout = 0.1
     samples = Samples(jnp.ones((1, 1, 10)), jnp.ones((1, 2), int), jnp.ones((1, 1), int))
-    template = jax.jit(Program(config).init)(0, Hyperparameters.from_config(config), samples)
+    template = repeat(jax.jit(Program(config).init)(0, Hyperparameters.from_config(config), samples), 1)
     with Checkpoints(workdir / "checkpoints", config) as checkpoints:
         state = checkpoints.restore_last(template)
     assert int(state.epoch) == EPOCHS
@@ -131,6 +132,9 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path):
         ((QUICK, "--config.model.hidden=()"), "config.model.hidden = ()"),
         ((QUICK, "--config.model.dropout=1.0"), "config.model.dropout = 1.0"),
         ((QUICK, "--config.optimizer.learning_rate=nan"), "config.optimizer.learning_rate = nan"),
+        ((QUICK, "--config.sweep.seed=(1,1)"), "config.sweep.seed = (1, 1): it must be a tuple of values"),
+        ((QUICK, "--config.sweep.learning_rat=(1.,)"), 'Did you mean "learning_rate"'),
+        ((QUICK, "--config.devices.mesh=(3,)"), "config.devices.mesh = (3,): it must be two numbers of devices"),
         ((QUICK, "--config.data.loader=data.bsd:lod"), "config.data.loader = 'data.bsd:lod'"),
         ((QUICK, "--config.data.num_samples=5"), "config.data.num_samples = 5: at least 10"),
         ((QUICK, "--config.data.validation=test"), "config.data.validation = 'test'"),
@@ -184,11 +188,21 @@ def test_the_workdir_of_another_run_is_left_alone(tmp_path):
 
 def test_without_a_workdir_the_folder_is_named_after_the_run():
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    code = "import train; print(train.default_workdir('configs/bsd.py:lif,quick', 3))"
+    code = """
+import train
+from seadlif_jax.config import base_config
+config = base_config()
+config.seed = 3
+print(train.default_workdir('configs/bsd.py:lif,quick', config))
+config.sweep.seed, config.sweep.q = (1, 2), (60.0, 120.0)
+print(train.default_workdir('configs/bsd.py', config))
+"""
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
-    assert result.stdout.strip() == os.path.join("runs", "bsd-lif-quick-seed3")
+    assert result.stdout.splitlines() == [
+        os.path.join("runs", "bsd-lif-quick-seed3"), os.path.join("runs", "bsd-sweep-seed-q")
+    ]  # fmt: skip
 
 
 def test_compiled_programs_are_kept_in_the_users_folder_for_caches(tmp_path):

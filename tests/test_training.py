@@ -167,16 +167,16 @@ def test_a_run_killed_at_any_moment_of_an_epoch_continues_to_the_same_numbers(
     save, append = Checkpoints.save, MetricsLog.append
 
     def killed_save(self, state):
-        if state.epoch == 4 and moment == "before the save":
+        if state.epoch[0] == 4 and moment == "before the save":
             raise Killed
         save(self, state)
-        if state.epoch == 4:
+        if state.epoch[0] == 4:
             raise Killed
 
-    def killed_append(self, row):
-        if row["epoch"] == 4 and moment == "before the row":
+    def killed_append(self, rows):
+        if rows[0]["epoch"] == 4 and moment == "before the row":
             raise Killed
-        append(self, row)
+        append(self, rows)
 
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", killed_save)

@@ -1,7 +1,5 @@
 """Samples on the device of JAX, and what it tells of the device and of the memory there."""
 
-from typing import Any
-
 import jax
 
 from benchmarks.shapes import Shape, random_samples
@@ -20,9 +18,3 @@ def peak_mib() -> float | None:
     """The most memory held on an accelerator so far."""
     statistics = jax.devices()[0].memory_stats()
     return statistics["peak_bytes_in_use"] / 2**20 if statistics else None
-
-
-def temporary_mib(compiled: Any) -> float | None:
-    """What a compiled function needs beyond its arguments and results."""
-    analysis = compiled.memory_analysis()
-    return analysis.temp_size_in_bytes / 2**20 if analysis else None

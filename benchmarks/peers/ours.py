@@ -3,12 +3,14 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 
 from benchmarks.peers import jax_device
 from benchmarks.shapes import Shape
 from benchmarks.workers import Subject
 from seadlif_jax import devices
 from seadlif_jax.program import Hyperparameters, Program, no_sums
+from seadlif_jax.task import repeat
 
 REQUIRES = ("jax", "jaxlib", "flax", "optax")
 
@@ -31,14 +33,17 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
 
     mesh = devices.mesh_for(config.batch_size)
     everywhere = devices.everywhere(mesh)
-    program = Program(config, share=devices.Share(mesh.size))
-    hyper = jax.device_put(Hyperparameters.from_config(config), everywhere)
+    program = Program(config, share=devices.Share.of(mesh))
+    # A run is a sweep of one member.
+    zero, hyper, seed = repeat((no_sums(), Hyperparameters.from_config(config), jnp.asarray(config.seed)), 1)
 
     batch = jax_device.samples(shape, shape.batch_size, everywhere)
-    state = jax.jit(program.init)(config.seed, hyper, batch)
-    steps = devices.program(program.train_steps, mesh).lower(state, no_sums(), hyper, batch, 0, 1).compile()
-    evaluate, train_epoch = (devices.spread(function, mesh) for function in (program.evaluate, program.train_epoch))
-    zero = jax.device_put(no_sums(), everywhere)
+    state = devices.spread(program.init, mesh, mapped=2)(seed, hyper, batch)
+    steps = devices.program(program.train_steps, mesh, mapped=3).lower((state, zero, hyper), (batch, 0, 1)).compile()
+    evaluate, train_epoch = (
+        devices.spread(function, mesh, mapped) for function, mapped in ((program.evaluate, 3), (program.train_epoch, 2))
+    )
+    zero, hyper = jax.device_put((zero, hyper), devices.by_member(mesh))
 
     @functools.cache
     def splits():
@@ -47,7 +52,8 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
     def train_step(count):
         nonlocal state
         # Of samples that are one batch, every step takes all.
-        state, sums = steps(state, zero, hyper, batch, *jax.device_put((0, count), everywhere))
+        shared = batch, *jax.device_put((0, count), everywhere)
+        state, sums = steps((state, zero, hyper), shared)
         jax.block_until_ready((state, sums))
 
     def inference(count):
@@ -65,5 +71,5 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
         epoch if shape.whole_epochs else None,
         device=jax_device.name(),
         device_peak_mib=jax_device.peak_mib,
-        compiler_mib=jax_device.temporary_mib(steps),
+        compiler_mib=devices.temporary_bytes(steps) / 2**20,
     )

@@ -7,6 +7,7 @@ import itertools
 
 from benchmarks.shapes import Shape
 from benchmarks.workers import Subject
+from seadlif_jax.devices import temporary_bytes
 
 REQUIRES = ("jax", "flax", "optax", "spyx")
 
@@ -62,5 +63,5 @@ def build(shape: Shape) -> Subject:
         epoch=None,
         device=jax_device.name(),
         device_peak_mib=jax_device.peak_mib,
-        compiler_mib=jax_device.temporary_mib(step),
+        compiler_mib=temporary_bytes(step) / 2**20,
     )

@@ -1,0 +1,117 @@
+"""What the TPU's compiler says about training and evaluation, without a TPU.
+
+    pip install "jax[tpu]"
+    python -m benchmarks.tpu [--topology=v5e:2x2] [--shapes=shd,ssc,ecg] [--output=benchmarks/results/tpu-compiler.json]
+
+Compiles a training step and an evaluation of one batch for the devices of a topology, each with its share of the batch,
+and prints the memory that each device needs and the work of its share.
+"""
+
+import importlib.metadata
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags
+from jax.experimental import topologies
+from jax.sharding import AxisType
+
+from benchmarks import machine
+from benchmarks.report import align
+from benchmarks.shapes import SHAPES, Shape, refuse_unknown
+from seadlif_jax import devices
+from seadlif_jax.compute import CHUNK_MIB
+from seadlif_jax.dataset import Samples
+from seadlif_jax.program import Hyperparameters, Program, no_sums
+from seadlif_jax.run import versions
+from seadlif_jax.task import repeat
+
+TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "The TPU, as its compiler calls it.")
+NAMES = flags.DEFINE_list("shapes", ["shd", "ssc", "ecg"], f"Which: {', '.join(SHAPES)}.")
+OUTPUT = flags.DEFINE_string("output", "benchmarks/results/tpu-compiler.json", "File for the result.")
+
+
+def mesh_of(topology: str) -> jax.sharding.Mesh:
+    """All devices of a topology, along the batch."""
+    description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    shape = (1, len(description.devices))
+    return topologies.make_mesh(description, shape, (devices.MEMBER, devices.BATCH), axis_types=(AxisType.Auto,) * 2)
+
+
+def compile_for(shape: Shape, mesh: jax.sharding.Mesh, members: int = 1) -> dict[str, jax.stages.Compiled]:
+    """The compiled training step and evaluation, on all the data of the shape, in full on every device."""
+    config = shape.config.copy_and_resolve_references()
+    config.compute.chunk_mib = CHUNK_MIB["tpu"]  # the default is that of this machine
+    program = Program(config, share=devices.Share.of(mesh))
+
+    def place(tree, where):
+        return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where), tree)
+
+    def split(count):
+        targets = shape.steps if shape.answer_from is None else 1
+        shapes = (
+            jax.ShapeDtypeStruct((count, shape.steps, shape.channels), np.uint8),
+            jax.ShapeDtypeStruct((count, targets + 1), np.int8),
+            jax.ShapeDtypeStruct((count, shape.steps), np.int16),
+        )
+        return place(Samples(*shapes), devices.everywhere(mesh))
+
+    train, validation = split(shape.train), split(shape.validation)
+    hyper = Hyperparameters.from_config(config)
+    one = (jax.eval_shape(program.init, 0, hyper, train), no_sums(), hyper)
+    own = place(jax.eval_shape(lambda tree: repeat(tree, members), one), devices.by_member(mesh))
+    state, _, hyper = own
+    number = place(jax.ShapeDtypeStruct((), np.int32), devices.everywhere(mesh))
+    lowered = {
+        "train": devices.program(program.train_steps, mesh, 3, None).lower(own, (train, number, number)),
+        "evaluate": devices.program(program.evaluate, mesh, 3, None).lower(
+            (state.best.params, state.constants, hyper), (validation,)
+        ),
+    }
+    return {name: program.compile() for name, program in lowered.items()}
+
+
+def figures(compiled: jax.stages.Compiled) -> dict[str, float]:
+    """Memory of one device in MiB, and the work of its share of a batch."""
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    return {
+        "data and state, MiB": memory.argument_size_in_bytes / 2**20,
+        "temporary, MiB": memory.temp_size_in_bytes / 2**20,
+        "program, MiB": memory.generated_code_size_in_bytes / 2**20,
+        "Gflop a step": cost["flops"] / 1e9,
+        "GB moved a step": cost["bytes accessed"] / 1e9,
+    }
+
+
+def main(_: Sequence[str]) -> None:
+    refuse_unknown(NAMES.value)
+    mesh = mesh_of(TOPOLOGY.value)
+    result: dict[str, Any] = {
+        "topology": TOPOLOGY.value,
+        "device": mesh.devices.flat[0].device_kind,
+        "machine": machine.describe(),
+        "versions": versions() | {"libtpu": importlib.metadata.version("libtpu")},
+        "shapes": {},
+    }
+    lines: list[tuple[str, ...]] = []
+    for name in NAMES.value:
+        start = time.perf_counter()
+        compiled = compile_for(SHAPES[name], mesh)
+        seconds = time.perf_counter() - start
+        found = {kind: figures(program) for kind, program in compiled.items()}
+        result["shapes"][name] = {"compile_seconds": seconds, **found}
+        for kind, values in found.items():
+            lines = lines or [("shape", "program", *values)]
+            lines.append((name, kind, *(f"{value:.4g}" for value in values.values())))
+    print(align(lines))
+    output = Path(OUTPUT.value)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)

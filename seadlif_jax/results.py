@@ -1,0 +1,205 @@
+"""What a trained run leaves behind: its result, pictures and tables; a sweep, those of each member and of all."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import FrozenConfigDict
+
+from seadlif_jax import devices, forecast, plots, sweep
+from seadlif_jax.checkpoint import Checkpoints, Variables
+from seadlif_jax.config import flatten, is_sweep
+from seadlif_jax.dataset import Dataset, Samples, Split, fingerprint
+from seadlif_jax.program import Hyperparameters, TrainState, build_network, score_name
+from seadlif_jax.progress import bar
+from seadlif_jax.readout import IGNORED, aggregate
+from seadlif_jax.run import Run, write_table
+
+RASTER_CANDIDATES = 16
+
+# By split and name, one of each member.
+Measured = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def finish(run: Run, members: Sequence[sweep.Member], dataset: Dataset, states: TrainState, measured: Measured) -> None:
+    """Leaves all that a finished run has.
+
+    Args:
+      run: the run, or the sweep, and its folder.
+      members: the runs in it.
+      dataset: what it was trained and tested on.
+      states: those after the last epoch, with an axis of members.
+      measured: the metrics of the best epochs.
+    """
+    if not is_sweep(run.config):
+        _finish_run(run, dataset, devices.pick(states, 0), _of_member(measured, 0))
+        return
+    member_runs = [Run(run.folder / "members" / str(number), member.config) for number, member in enumerate(members)]
+    to_do = [member_run.result() is None for member_run in member_runs]
+    devices.wait_for_all("members")  # before the first of them is finished
+    epochs, checksums = devices.to_host(states.epoch), fingerprint(dataset)
+    well = epochs == run.config.num_epochs
+    for number, member_run in enumerate(bar(member_runs, unit="member")):
+        if to_do[number] and well[number]:
+            state = devices.pick(states, number)
+            with member_run.held():
+                member_run.check_data(checksums)
+                with Checkpoints(member_run.folder / "checkpoints", member_run.config) as checkpoints:
+                    checkpoints.save(jax.tree.map(lambda array: array[None], state))
+                if devices.is_first_process():
+                    member_run.metrics.write(run.metrics.read(number))
+                _finish_run(member_run, dataset, state, _of_member(measured, number))
+    if devices.is_first_process():
+        results = [
+            {
+                "member": number,
+                "varied": member.varied,
+                "diverged": None if well[number] else int(epochs[number]) + 1,  # the epoch
+                **(member_run.result() or {}),
+            }
+            for number, (member, member_run) in enumerate(zip(members, member_runs, strict=True))
+        ]
+        _finish_sweep(run, dataset, results)
+
+
+def describe(result: Mapping[str, Any]) -> list[str]:
+    """The lines that say what a run, or a sweep, has found."""
+
+    def score(statistics: Mapping[str, float | None]) -> str:
+        mean, std = statistics["mean"], statistics["std"]
+        return f"{mean:.4f}" if std is None else f"{mean:.4f} +- {std:.4f}"
+
+    def line(setting: Mapping[str, Any]) -> str:
+        found = "  ".join(
+            f"{split} {name} {score(statistics)}"
+            for split in ("validation", "test")
+            for name, statistics in setting[split].items()
+            if name != "loss"
+        )
+        count = f"{setting['seeds']} members" + (f", {setting['diverged']} diverged" if setting["diverged"] else "")
+        return f"{sweep.describe(setting['setting']) or 'all'}: {found}  ({count})"
+
+    if "summary" in result:
+        lines = [line(setting) for setting in result["summary"]]
+        return [*lines, f"(mean +- standard deviation over seeds; {result['protocol']})"]
+    metrics = "  ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
+    return [f"test {metrics}  ({result['protocol']}: epoch {result['best_epoch']})"]
+
+
+def _finish_sweep(run: Run, dataset: Dataset, results: list[dict[str, Any]]) -> None:
+    summary = sweep.summarise(results)
+    _write_tables(run.folder, results, summary)
+    rows = [run.metrics.read(number) for number in range(len(results))]
+    plots.save_sweep(results, rows, score_name(run.config), run.folder / "sweep.png")
+    run.finish(
+        members=results,
+        summary=summary,
+        protocol=dataset.protocol,
+        wall_seconds=max(sum(row["seconds"] for row in own) for own in rows),
+    )
+
+
+def _finish_run(run: Run, dataset: Dataset, state: TrainState, metrics: dict[str, dict[str, float]]) -> None:
+    """The result and the pictures of a run; of a sweep, of one of its members."""
+    best = devices.to_host({"params": state.best.params, "constants": state.constants, "epoch": state.best.epoch})
+    if not devices.is_first_process():
+        return
+    config, hyper = FrozenConfigDict(run.config), Hyperparameters.from_config(run.config)
+    rows, best_epoch = run.metrics.read(), int(best.pop("epoch"))
+    plots.save_curves(rows, best_epoch, score_name(config), run.folder / "curves.png")
+    if config.model.aggregation == "forecast":
+        _save_forecast(config, hyper, best, dataset.test, run.folder)
+    else:
+        _save_raster(config, hyper, best, dataset.test, run.folder / "raster.png")
+    # The last file: a run that has it is complete.
+    run.finish(
+        **metrics,
+        protocol=dataset.protocol,
+        best_epoch=best_epoch,
+        wall_seconds=sum(row["seconds"] for row in rows),
+    )
+
+
+def _of_member(measured: Measured, number: int) -> dict[str, dict[str, float]]:
+    return {
+        split: {name: float(of_members[number]) for name, of_members in metrics.items()}
+        for split, metrics in measured.items()
+    }
+
+
+def _write_tables(folder: Path, results: Sequence[Mapping[str, Any]], summary: Sequence[Mapping[str, Any]]) -> None:
+    """A row for each member in members.csv, and one for each setting in summary.csv."""
+
+    def columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+        names = dict.fromkeys(name for row in rows for name in row)  # in order, each once
+        return {name: [row.get(name) for row in rows] for name in names}
+
+    def row(varied: Mapping[str, Any], found: Mapping[str, Any], *names: str) -> dict[str, Any]:
+        metrics = flatten({split: found[split] for split in ("validation", "test") if split in found})
+        return {
+            **{name: sweep.text(value) for name, value in varied.items()},
+            **{name: found.get(name) for name in names},
+            **{name.replace(".", "_"): value for name, value in metrics.items()},
+        }
+
+    of_members = [
+        {"member": result["member"], **row(result["varied"], result, "diverged", "best_epoch")} for result in results
+    ]
+    write_table(folder / "members.csv", columns(of_members))
+    write_table(
+        folder / "summary.csv", columns([row(setting["setting"], setting, "seeds", "diverged") for setting in summary])
+    )
+
+
+def _first(split: Split, count: int) -> Samples:
+    """The first samples of a split."""
+    samples = Samples(*(jnp.asarray(array[:count]) for array in (split.inputs, split.targets, split.block_index)))
+    return samples.take(jnp.arange(samples.size))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _trace(config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, inputs: Any) -> Any:
+    return build_network(config, hyper).apply(variables, inputs, method="trace")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predict(config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, inputs: Any) -> Any:
+    return forecast.predict(build_network(config, hyper), variables, inputs)
+
+
+def _save_raster(
+    config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, test: Split, path: Path
+) -> None:
+    """A picture of the best network at work: on the first test sample it gets right, or else on the first of all."""
+    samples = _first(test, RASTER_CANDIDATES)
+    outputs, states = _trace(config, hyper, variables, samples.inputs)
+    scores = aggregate(outputs, samples.block_index, samples.targets.shape[1] - 1, config.model.aggregation)
+    right = (scores.argmax(axis=-1) == samples.targets) | (samples.targets == IGNORED)
+    chosen = int(right.all(axis=1).argmax())
+    samples, outputs, states = jax.tree.map(lambda array: array[chosen : chosen + 1], (samples, outputs, states))
+    plots.save_raster(samples, outputs, states, config.model.aggregation, path)
+
+
+def _save_forecast(
+    config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, test: Split, folder: Path
+) -> None:
+    """The best network's forecast of the first test sample, and its error in the course of all of them."""
+    samples = _first(test, len(test.inputs))
+    outputs = _predict(config, hyper, variables, samples.inputs)
+    network, zero = (jax.jit(forecast.errors)(y, samples) for y in (outputs, jnp.zeros_like(outputs)))
+    windows = forecast.cut(outputs.shape[1], config.data.step_ms)
+    write_table(
+        folder / "forecast_error.csv",
+        {
+            f"from_{windows.unit}": windows.edges[:-1],
+            f"to_{windows.unit}": windows.edges[1:],
+            "network_mse": windows.mean(network.steps),
+            "zero_mse": windows.mean(zero.steps),
+        },
+    )
+    plots.save_forecast(samples, outputs, config.data.step_ms, folder / "forecast.png")
+    plots.save_forecast_error(windows, network, zero, config.data.step_ms, folder / "forecast_error.png")

@@ -1,0 +1,125 @@
+"""What a run, or a sweep, is trained with: its program, and all that is placed on the devices before the first step."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+from ml_collections import ConfigDict
+
+from seadlif_jax import devices, sweep
+from seadlif_jax.config import ConfigError, is_sweep
+from seadlif_jax.dataset import Dataset, Samples, to_device
+from seadlif_jax.program import EpochSums, Hyperparameters, Program, TrainState, no_sums
+from seadlif_jax.progress import say
+from seadlif_jax.trim import choose_lengths
+
+
+class Task(NamedTuple):
+    """What does not change in training.
+
+    Attributes:
+      program: the functions for one member.
+      mesh: the devices.
+      width: how many members each of them computes at a time.
+      initial: the states before the first epoch, with an axis of members, like all that is a member's own.
+      no_sums: the sums before the first step of an epoch.
+      hyper: the hyperparameters.
+      train, validation, test: the splits, in full on every device.
+    """
+
+    program: Program
+    mesh: jax.sharding.Mesh
+    width: int
+    initial: TrainState
+    no_sums: EpochSums
+    hyper: Hyperparameters
+    train: Samples
+    validation: Samples
+    test: Samples
+
+    @classmethod
+    def prepare(cls, config: ConfigDict, members: list[sweep.Member], dataset: Dataset) -> "Task":
+        """Raises a `ConfigError` if the devices cannot share the work as `config.devices.mesh` says."""
+        mesh = _mesh(config, len(members))
+        share, everywhere = devices.Share.of(mesh), devices.everywhere(mesh)
+        train, validation = to_device(dataset.train, everywhere), to_device(dataset.validation, everywhere)
+        test = validation if dataset.test is dataset.validation else to_device(dataset.test, everywhere)
+        each = devices.by_member(mesh)
+        seeds, hyper = devices.put(sweep.stack([member.config for member in members]), each)
+        sums = devices.put(repeat(no_sums(), len(members)), each)
+        initial = devices.spread(Program(config).init, mesh, mapped=2)(seeds, hyper, train)
+        width = _width(config, share, mesh, (initial, sums, hyper), train)
+        # With several members at a time, each would compute all lengths.
+        lengths = choose_lengths(dataset.train.block_index, config.batch_size) if width == 1 else ()
+        sizes = f"{train.size} training, {validation.size} validation and {test.size} test samples"
+        say(f"{sizes} of {train.inputs.shape[1]} steps and {train.inputs.shape[2]} channels")
+        if is_sweep(config):
+            by_member, by_batch = mesh.devices.shape
+            say(f"{len(members)} members on {by_member} x {by_batch} devices (by member and by sample)")
+        program = Program(config, lengths, share)
+        return cls(program, mesh, width, initial, sums, hyper, train, validation, test)
+
+    def spread(self, function: Callable, mapped: int = 3) -> Callable:
+        """A function of the program for all members, whose own are its first arguments, compiled."""
+        return devices.spread(function, self.mesh, mapped, self.width)
+
+    def measure(self, states: TrainState) -> dict[str, dict[str, np.ndarray]]:
+        """The metrics of the best epochs, by split and name, one of each member."""
+        evaluate = self.spread(self.program.evaluate)
+        return {
+            name: devices.to_host(evaluate(states.best.params, states.constants, self.hyper, split))
+            for name, split in (("validation", self.validation), ("test", self.test))
+        }
+
+
+def _mesh(config: ConfigDict, members: int) -> jax.sharding.Mesh:
+    if config.devices.mesh is None:
+        mesh = devices.mesh_for(config.batch_size, members)
+    else:
+        by_member, by_batch = config.devices.mesh
+        problem = None
+        if by_member * by_batch > jax.device_count():
+            problem = f"there are {jax.device_count()} devices"
+        elif members % by_member:
+            problem = f"{members} members cannot be divided by {by_member}"
+        elif config.batch_size % by_batch:
+            problem = f"a batch of {config.batch_size} samples cannot be divided by {by_batch}"
+        if problem:
+            raise ConfigError(f"config.devices.mesh = {(by_member, by_batch)}: {problem}")
+        mesh = devices.make_mesh(by_member, by_batch)
+    if len({device.process_index for device in mesh.devices.flat}) < jax.process_count():
+        raise ConfigError(
+            f"config.batch_size = {config.batch_size}: with {members} members this leaves devices of some of the "
+            f"{jax.process_count()} processes without work; choose sizes that {jax.device_count()} devices can share"
+        )
+    return mesh
+
+
+def _width(
+    config: ConfigDict,
+    share: devices.Share,
+    mesh: jax.sharding.Mesh,
+    own: tuple[TrainState, EpochSums, Hyperparameters],
+    train: Samples,
+) -> int:
+    """How many members each device computes at a time: on a CPU one, elsewhere as many as fit into its memory."""
+    members = len(own[0].epoch) // mesh.shape[devices.MEMBER]
+    if config.devices.width or jax.default_backend() == "cpu":
+        return min(config.devices.width or 1, members)  # see benchmarks/README.md
+
+    def needed(width: int) -> int:
+        steps = devices.program(Program(config, share=share).train_steps, mesh, mapped=3, width=width)
+        return devices.temporary_bytes(steps.lower(own, (train, 0, 1)).compile())
+
+    width = devices.widest(members, needed, devices.free_bytes())
+    if width < members:
+        say(f"{width} of {members} members at a time, for all do not fit into the memory of a device")
+    return width
+
+
+def repeat(tree: PyTree[Array], count: int) -> PyTree[Array]:
+    """The arrays of a single run with an axis of so many members in front."""
+    return jax.tree.map(lambda array: jnp.broadcast_to(array, (count, *array.shape)), tree)

@@ -1,0 +1,39 @@
+"""The compiled programs leave this machine: for GPUs and TPUs, without having one."""
+
+import jax
+import jax.export
+import numpy as np
+import pytest
+
+from configs import ecg, shd
+from data.dataset import Split
+from seadlif_jax.dataset import to_device
+from seadlif_jax.program import Hyperparameters, Program, no_sums
+
+
+def one_batch(config, steps, channels, blocks):
+    """Samples of zeros, of which only the shapes count."""
+    size = config.batch_size
+    return to_device(
+        Split(
+            np.zeros((size, steps, channels), np.uint8),
+            np.zeros((size, blocks + 1), np.int8),
+            np.ones((size, steps), np.uint8),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "shape"), [(shd.get_config("small"), (250, 140, 1)), (ecg.get_config("ef_adlif"), (1301, 4, 1301))]
+)
+def test_training_and_evaluation_can_be_exported_to_gpus_and_tpus(config, shape):
+    samples = one_batch(config, *shape)
+    program, hyper = Program(config), Hyperparameters.from_config(config)
+    state = jax.eval_shape(program.init, 0, hyper, samples)
+    for function, arguments in (
+        (program.train_steps, (state, no_sums(), hyper, samples, 0, 1)),
+        (program.evaluate, (state.params, state.constants, hyper, samples)),
+    ):
+        exported = jax.export.export(jax.jit(function), platforms=("cuda", "tpu"))(*arguments)
+        assert exported.platforms == ("cuda", "tpu")
+        assert len(exported.serialize()) > 1000

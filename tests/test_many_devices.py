@@ -1,0 +1,108 @@
+"""Runs on many devices, and in many processes, are those on one: `train.py` from the command line, in float64."""
+
+import os
+import signal
+import socket
+import subprocess
+
+import jax
+import numpy as np
+import pytest
+
+from seadlif_jax.run import MetricsLog
+from seadlif_jax.training import load_network
+from tests.test_train_script import ROOT, command
+
+SMALL = (
+    "--config=configs/bsd.py:quick",
+    "--config.data.num_samples=400",
+    "--config.model.hidden=(8,)",
+    "--config.model.dropout=0.1",
+    "--config.batch_size=128",
+)
+
+
+def environment(num_devices):
+    clean = {name: value for name, value in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
+    flags = f"--xla_force_host_platform_device_count={num_devices}"
+    return clean | {"XLA_FLAGS": flags, "JAX_ENABLE_X64": "1"}
+
+
+def train(workdir, num_devices, *arguments):
+    subprocess.run(
+        command(*SMALL, *arguments, f"--workdir={workdir}"),
+        cwd=ROOT, env=environment(num_devices), check=True, timeout=300, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def assert_same(found, expected, members=1):
+    """Metrics and networks, up to rounding in float64."""
+    for member in range(members):
+        rows = [MetricsLog(folder / "metrics.csv").read(member) for folder in (found, expected)]
+        for row, expected_row in zip(*rows, strict=True):
+            assert row | {"seconds": 0} == pytest.approx(expected_row | {"seconds": 0}, rel=1e-8)
+        networks = [load_network(folder, member)[1] for folder in (found, expected)]
+        for one, other in zip(*map(jax.tree.leaves, networks), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def on_one_device(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    train(folder, 1, "--config.num_epochs=2", "--config.sweep.seed=(0,1,2,3,4,5,6,7)")
+    return folder
+
+
+@pytest.mark.parametrize("mesh", [(8, 1), (1, 8), (4, 2)])
+def test_a_sweep_on_eight_devices_is_that_on_one(tmp_path, x64, on_one_device, mesh):
+    train(
+        tmp_path, 8, "--config.num_epochs=2", "--config.sweep.seed=(0,1,2,3,4,5,6,7)", f"--config.devices.mesh={mesh}"
+    )
+    assert_same(tmp_path, on_one_device, members=8)
+
+
+class Processes:
+    """Two processes on this machine, each with a device, that are one run."""
+
+    def __init__(self, *arguments):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self._all = [
+            subprocess.Popen(
+                command(
+                    *SMALL, *arguments,
+                    "--distributed", f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={number}",
+                ),
+                cwd=ROOT, env=environment(1), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+            for number in range(2)
+        ]  # fmt: skip
+
+    def kill_after(self, epoch):
+        for line in self._all[0].stdout:
+            if line.startswith(f"epoch {epoch}/"):
+                break
+        for process in self._all:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+
+    def finish(self):
+        """What each has said."""
+        said = [process.communicate(timeout=300) for process in self._all]
+        assert [process.returncode for process in self._all] == [0, 0], said
+        return [output for output, _ in said]
+
+
+@pytest.mark.parametrize("seeds", ["()", "(0,1)"])
+def test_two_processes_are_one_and_so_they_are_when_they_continue(tmp_path, x64, seeds):
+    """A run, which shares its batches between them, and a sweep, which shares its members."""
+    arguments = ("--config.num_epochs=5", f"--config.sweep.seed={seeds}")
+    train(tmp_path / "one", 1, *arguments)
+    two = (*arguments, f"--workdir={tmp_path / 'two'}")
+    Processes(*two).kill_after(3)
+    first, second = Processes(*two).finish()
+    assert "continuing after epoch" in first
+    assert second == ""  # the first speaks for both
+    assert_same(tmp_path / "two", tmp_path / "one", members=1 if seeds == "()" else 2)
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}

@@ -1,0 +1,277 @@
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from seadlif_jax import plots, sweep
+from seadlif_jax.checkpoint import Checkpoints
+from seadlif_jax.config import ConfigError, to_json
+from seadlif_jax.run import MetricsLog, RunError
+from seadlif_jax.training import load_network, train_and_evaluate
+
+
+@pytest.fixture
+def sweep_config(tiny_config):
+    """Two learning rates, each with two seeds."""
+    tiny_config.model.dropout = 0.1
+    tiny_config.sweep.seed = (3, 4)
+    tiny_config.sweep.learning_rate = (0.01, 0.03)
+    return tiny_config
+
+
+def test_members_are_all_combinations_each_with_every_seed(sweep_config):
+    sweep_config.sweep.tau_u = ((5.0, 25.0), (5.0, 50.0))
+    members = sweep.members(sweep_config)
+    assert [member.varied for member in members[:3]] == [
+        {"learning_rate": 0.01, "tau_u": (5.0, 25.0), "seed": 3},
+        {"learning_rate": 0.01, "tau_u": (5.0, 25.0), "seed": 4},
+        {"learning_rate": 0.01, "tau_u": (5.0, 50.0), "seed": 3},
+    ]
+    assert len(members) == 8
+    assert str(members[-1]) == "learning_rate 0.03, tau_u 5..50, seed 4"
+
+
+def test_a_members_config_is_that_of_the_plain_run(sweep_config):
+    of_member = sweep.members(sweep_config)[2].config
+    for name in ("seed", "learning_rate"):
+        sweep_config.sweep[name] = ()
+    sweep_config.seed, sweep_config.optimizer.learning_rate = 3, 0.03
+    assert to_json(of_member) == to_json(sweep_config)
+    (run,) = sweep.members(sweep_config)
+    assert run.varied == {}
+    assert to_json(run.config) == to_json(sweep_config)
+
+
+def test_settings_can_be_drawn_and_are_the_same_again(tiny_config):
+    tiny_config.sweep.seed = (0, 1)
+    tiny_config.sweep.learning_rate = ("log_uniform", 1e-4, 1.0)
+    tiny_config.sweep.q = ("uniform", 50, 150)
+    tiny_config.sweep.slope = (3.0, 5.0)
+    tiny_config.sweep.samples = 400
+    members = sweep.members(tiny_config)
+    assert members == sweep.members(tiny_config)
+    assert len(members) == 800
+    assert [member.varied["seed"] for member in members[:4]] == [0, 1, 0, 1]
+    rates, q = (np.array([member.varied[name] for member in members[::2]]) for name in ("learning_rate", "q"))
+    assert rates.min() > 1e-4
+    assert rates.max() < 1.0
+    assert np.mean(rates < 0.01) == pytest.approx(0.5, abs=0.1)  # evenly over the orders of magnitude
+    assert q.mean() == pytest.approx(100, abs=5)
+    assert {member.varied["slope"] for member in members} == {3.0, 5.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("seed", (0, 0), "a tuple of values, all different, each a whole number"),
+        ("seed", ("uniform", 0, 9), "a tuple of values, all different, each a whole number"),
+        ("learning_rate", (0.1, -1.0), r"config.sweep.learning_rate = \(0.1, -1.0\)"),
+        ("learning_rate", ("log_uniform", 0.0, 1.0), "or a range to draw from"),
+        ("learning_rate", ("normal", 0.0, 1.0), "or a range to draw from"),
+        ("learning_rate", ("uniform", 1.0, 0.1), "or a range to draw from"),
+        ("learning_rate", ("uniform", 0.1, 1.0), "config.sweep.samples = 0: say how many"),
+        ("tau_u", (5.0, 25.0), r"each a pair \(min, max\) of steps"),
+        ("samples", 3, "there is nothing to draw from"),
+    ],
+)
+def test_values_that_cannot_be_swept_are_refused_by_name(tiny_config, tmp_path, name, values, message):
+    tiny_config.sweep[name] = values
+    with pytest.raises(ConfigError, match=message):
+        train_and_evaluate(tiny_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def rows_of(folder, member=0):
+    return [{**row, "member": 0, "seconds": 0} for row in MetricsLog(folder / "metrics.csv").read(member)]
+
+
+def assert_same(found, expected):
+    """Up to rounding in float64: compilers may sum in another order in a loop over members."""
+    assert found.keys() == expected.keys()
+    for name in found:
+        assert found[name] == pytest.approx(expected[name], rel=1e-8), name
+
+
+def assert_same_network(found, expected):
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("neuron", ["se_adlif", "lstm"])
+def test_a_member_is_the_run_with_the_same_settings(tmp_path, sweep_config, x64, neuron):
+    """The member left as a run of its own, too."""
+    sweep_config.model.neuron = neuron
+    sweep_config.sweep.seed = (4,)
+    sweep_config.sweep.dropout = (0.0, 0.2)
+    swept = train_and_evaluate(sweep_config, tmp_path / "sweep")
+    for number in (2, 3):
+        config = sweep.members(sweep_config)[number].config
+        single = train_and_evaluate(config, tmp_path / f"single-{number}")
+        member = swept["members"][number]
+        assert member["varied"] == {"learning_rate": 0.03, "dropout": 0.2 * (number - 2), "seed": 4}
+        for name in ("best_epoch", "protocol", "seed", "config"):
+            assert member[name] == single[name], name
+        for split in ("test", "validation"):
+            assert_same(member[split], single[split])
+
+        own = tmp_path / "sweep" / "members" / str(number)
+        assert json.loads((own / "result.json").read_text()).items() <= member.items()
+        assert {path.name for path in own.iterdir()} == {
+            path.name for path in (tmp_path / f"single-{number}").iterdir()
+        }
+        for folder, member_number in ((tmp_path / "sweep", number), (own, 0)):
+            for found, expected in zip(
+                rows_of(folder, member_number), rows_of(tmp_path / f"single-{number}"), strict=True
+            ):
+                assert_same(found, expected)
+            assert_same_network(load_network(folder, member_number)[1], load_network(tmp_path / f"single-{number}")[1])
+        # It is a finished run.
+        assert train_and_evaluate(config, own)["finished"] == member["finished"]
+
+
+@pytest.mark.parametrize("neuron", ["se_adlif", "ef_adlif", "lif"])
+def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_config, x64, neuron):
+    """On one device; with ranges of the neurons' parameters that differ."""
+    sweep_config.model.neuron = neuron
+    sweep_config.devices.mesh = (1, 1)
+    sweep_config.sweep.seed = ()
+    sweep_config.sweep.learning_rate = ()
+    sweep_config.sweep.b = ((0.0, 2.0), (0.5, 1.0))
+    sweep_config.sweep.tau_u = ((5.0, 25.0), (5.0, 50.0))
+    for width in (1, 3, 4):
+        sweep_config.devices.width = width
+        train_and_evaluate(sweep_config, tmp_path / str(width))
+        for number in range(4):
+            for found, expected in zip(
+                rows_of(tmp_path / str(width), number), rows_of(tmp_path / "1", number), strict=True
+            ):
+                assert_same(found, expected)
+            variables = load_network(tmp_path / str(width), number)[1]
+            assert_same_network(variables, load_network(tmp_path / "1", number)[1])
+    if neuron != "lif":
+        b = variables["params"]["layers_0"]["b"]
+        assert 0.5 <= b.min() <= b.max() <= 1.0
+
+
+def test_a_diverging_member_is_told_and_disturbs_no_other(tmp_path, tiny_config, x64, capsys):
+    tiny_config.sweep.learning_rate = (0.01, 1e6, 0.02)
+    result = train_and_evaluate(tiny_config, tmp_path / "with")
+    assert [member["diverged"] for member in result["members"]] == [None, 1, None]
+    assert "test" not in result["members"][1]
+    told = [line for line in capsys.readouterr().out.splitlines() if "diverged" in line]
+    assert len(told) == 1
+    assert told[0].startswith("member 1 (learning_rate 1000000) has diverged, and is left as it was: ")
+    assert [setting["diverged"] for setting in result["summary"]] == [0, 1, 0]
+    assert result["summary"][1]["test"] == {}
+    assert not (tmp_path / "with" / "members" / "1").exists()
+
+    tiny_config.sweep.learning_rate = (0.01, 0.02)
+    without = train_and_evaluate(tiny_config, tmp_path / "without")
+    for number, other in ((0, 0), (2, 1)):
+        for name in ("test", "validation"):
+            assert_same(result["members"][number][name], without["members"][other][name])
+        for found, expected in zip(
+            rows_of(tmp_path / "with", number), rows_of(tmp_path / "without", other), strict=True
+        ):
+            assert_same(found, expected)
+
+
+def test_a_sweep_leaves_its_tables_and_its_picture(tmp_path, sweep_config, capsys):
+    result = train_and_evaluate(sweep_config, tmp_path)
+    assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(result))
+    assert set(result) >= {"members", "summary", "protocol", "seed", "config", "versions", "device", "wall_seconds"}
+
+    of_setting = [member["test"]["accuracy"] for member in result["members"][:2]]
+    first = result["summary"][0]
+    assert first["setting"] == {"learning_rate": 0.01}
+    assert first["seeds"] == 2
+    assert first["test"]["accuracy"] == {"mean": np.mean(of_setting), "std": np.std(of_setting, ddof=1)}
+
+    with (tmp_path / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["learning_rate"] for row in rows] == ["0.01", "0.03"]
+    assert float(rows[0]["test_accuracy_mean"]) == first["test"]["accuracy"]["mean"]
+    with (tmp_path / "members.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seed"] for row in rows] == ["3", "4", "3", "4"]
+    assert float(rows[3]["test_accuracy"]) == result["members"][3]["test"]["accuracy"]
+    assert np.asarray(Image.open(tmp_path / "sweep.png").convert("L")).std() > 10  # something is drawn
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "4 members on 2 x 1 devices (by member and by sample)"
+    assert lines[2].startswith("epoch 1/3  4 of 4 members  validation accuracy ")
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(tmp_path, sweep_config, monkeypatch, moment):
+    """With a member that has diverged before."""
+    sweep_config.num_epochs = 5
+    sweep_config.optimizer.plateau_factor = 0.5
+    sweep_config.sweep.learning_rate = (0.01, 1e6)
+    whole = train_and_evaluate(sweep_config, tmp_path / "whole")
+    save = Checkpoints.save
+
+    def killed_save(self, states):
+        if moment == "after":
+            save(self, states)
+        if int(states.epoch.max()) == 3:
+            raise Killed
+        if moment == "before":
+            save(self, states)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", killed_save)
+        with pytest.raises(Killed):
+            train_and_evaluate(sweep_config, tmp_path / "killed")
+    resumed = train_and_evaluate(sweep_config, tmp_path / "killed")
+    for found, expected in zip(resumed["members"], whole["members"], strict=True):
+        for name in ("varied", "diverged", "test", "validation", "best_epoch"):
+            assert found.get(name) == expected.get(name)
+    for number in range(4):
+        assert rows_of(tmp_path / "killed", number) == rows_of(tmp_path / "whole", number)
+
+
+def test_a_sweep_cut_off_while_its_members_are_written_goes_on_there(tmp_path, sweep_config, monkeypatch):
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "save_sweep", killed)
+        with pytest.raises(Killed):
+            train_and_evaluate(sweep_config, tmp_path)
+    written = (tmp_path / "members" / "2" / "result.json").stat().st_mtime_ns
+    train_and_evaluate(sweep_config, tmp_path)
+    assert (tmp_path / "members" / "2" / "result.json").stat().st_mtime_ns == written
+
+
+def test_a_member_that_is_not_there_is_refused(tmp_path, sweep_config):
+    train_and_evaluate(sweep_config, tmp_path)
+    with pytest.raises(RunError, match=r"has no member 4; its members are 0..3"):
+        load_network(tmp_path, 4)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "message"),
+    [
+        ((3, 1), "there are 2 devices"),
+        ((2, 2), "there are 2 devices"),
+        ((1, 2), None),
+        ((2, 1), "cannot be divided by 2"),
+    ],
+)
+def test_a_mesh_that_cannot_be_is_refused(tmp_path, sweep_config, mesh, message):
+    sweep_config.sweep.seed = (0, 1, 2)
+    sweep_config.sweep.learning_rate = ()
+    sweep_config.devices.mesh = mesh
+    if message is None:
+        assert len(train_and_evaluate(sweep_config, tmp_path)["members"]) == 3
+    else:
+        with pytest.raises(ConfigError, match=message):
+            train_and_evaluate(sweep_config, tmp_path)
