@@ -79,11 +79,11 @@ def program(function: Callable, mesh: Mesh, mapped: int = 0, width: int | None =
       function: what is done for one member.
       mesh: the devices.
       mapped: the number of its arguments, the first ones, that are a member's own. They, and the results, have an axis
-        of members in front. The others are shared by all members, and the same on all devices. With 0, the function is
-        called once, and there are no members.
+        of members in front. The others are shared by all members, and the same on all devices, unless they have a
+        `placement` of their own. With 0, the function is called once, and there are no members.
       width: how many members each device computes at a time, by `jax.vmap`; None for all.
     """
-    own, shared = PartitionSpec(MEMBER) if mapped else PartitionSpec(), PartitionSpec()
+    own, one = PartitionSpec(MEMBER) if mapped else PartitionSpec(), PartitionSpec()
 
     def of_all(own_arguments, shared_arguments):
         def of_one(own_arguments):
@@ -91,10 +91,14 @@ def program(function: Callable, mesh: Mesh, mapped: int = 0, width: int | None =
 
         return _map(of_one, own_arguments, width) if mapped else of_one(own_arguments)
 
-    # What is equal along the batch is so by the functions' construction; checking it would need marks all over.
-    each = jax.shard_map(of_all, mesh=mesh, in_specs=(own, shared), out_specs=own, check_vma=False)
-    own_sharding, everywhere = NamedSharding(mesh, own), NamedSharding(mesh, shared)
-    return jax.jit(each, in_shardings=(own_sharding, everywhere), out_shardings=own_sharding)
+    def on_each(own_arguments, shared_arguments):
+        shared = tuple(getattr(argument, "placement", one) for argument in shared_arguments)
+        # What is equal along the batch is so by the functions' construction; checking it would need marks all over.
+        each = jax.shard_map(of_all, mesh=mesh, in_specs=(own, shared), out_specs=own, check_vma=False)
+        return each(own_arguments, shared_arguments)
+
+    own_sharding = NamedSharding(mesh, own)
+    return jax.jit(on_each, in_shardings=(own_sharding, None), out_shardings=own_sharding)
 
 
 def _map(function: Callable, members: PyTree[Array], width: int | None) -> Any:

@@ -1,0 +1,99 @@
+"""How long the programs of every config take to compile: what a first start costs beyond the data and the training.
+
+    python -m benchmarks.startup [--output=benchmarks/results/startup-cpu.json]
+
+Traces, lowers and compiles what `train.py` does: initialisation, training steps, the end of an epoch and the test, for
+each config in each of its variants, on random samples of the task's shapes. Nothing is taken from a cache.
+"""
+
+import itertools
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict
+
+from benchmarks import machine
+from benchmarks.progress import progress
+from benchmarks.report import align
+from benchmarks.shapes import SHAPES, random_samples
+from configs import bsd, ecg, oscillation, shd, ssc
+from data.dataset import Dataset, Split
+from seadlif_jax import devices, sweep
+from seadlif_jax.run import versions
+from seadlif_jax.task import Task
+
+OUTPUT = flags.DEFINE_string("output", "benchmarks/results/startup-cpu.json", "File for the result.")
+CONFIGS = {"bsd": bsd, "ecg": ecg, "oscillation": oscillation, "shd": shd, "ssc": ssc}
+
+
+def every_config() -> Iterator[tuple[str, ConfigDict]]:
+    """Configs by what names them after `--config=configs/`, in all their variants."""
+    for task, module in CONFIGS.items():
+        for words in itertools.product(*module.CHOICES.values()):
+            yield f"{task}.py:{','.join(words)}", module.get_config(",".join(words))
+
+
+def dataset_for(task: str, config: ConfigDict) -> Dataset:
+    """Samples of the task's shapes, two batches of each split."""
+    count = 2 * config.batch_size
+    if task == "oscillation":
+        steps, channels = config.data.num_steps, config.data.num_classes
+        split = Split(
+            np.zeros((count, steps, channels), np.float32),
+            np.zeros((count, steps + 1, channels), np.float32),
+            np.ones((count, steps), np.uint8),
+        )
+    else:
+        split = random_samples(SHAPES[task]._replace(config=config), count)
+    return Dataset(split, split, split, "none")
+
+
+def compile_seconds(task: str, config: ConfigDict) -> dict[str, float]:
+    """Seconds of each of the programs, and of all."""
+    jax.clear_caches()
+    start = time.perf_counter()
+    prepared = Task.prepare(config, sweep.members(config), dataset_for(task, config))
+    found = {"initial state": time.perf_counter() - start}
+    program, state, sums, hyper = prepared.program, prepared.initial, prepared.no_sums, prepared.hyper
+    for name, function, own, shared in (
+        ("training", program.train_steps, (state, sums, hyper), (prepared.train, 0, 1)),
+        ("end of epoch", program.end_epoch, (state, sums, hyper), (prepared.validation,)),
+        ("test", program.evaluate, (state.best.params, state.constants, hyper), (prepared.test,)),
+    ):
+        start = time.perf_counter()
+        devices.program(function, prepared.mesh, len(own), prepared.width).lower(own, shared).compile()
+        found[name] = time.perf_counter() - start
+    return {**found, "all": sum(found.values())}
+
+
+def main(_: Sequence[str]) -> None:
+    devices.one_per_core()
+    jax.config.update("jax_enable_compilation_cache", False)
+    jnp.zeros(1).block_until_ready()  # the start of JAX itself does not count
+    result: dict[str, Any] = {
+        "machine": machine.describe(),
+        "versions": versions(),
+        "load": machine.load(),
+        "seconds": {},
+    }
+    for name, config in every_config():
+        progress(name)
+        result["seconds"][name] = compile_seconds(name.partition(".")[0], config)
+    progress("")
+    lines = [("config", *next(iter(result["seconds"].values())))]
+    lines += [(name, *(f"{value:.1f}" for value in found.values())) for name, found in result["seconds"].items()]
+    print(align(lines))
+    output = Path(OUTPUT.value)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)
