@@ -38,7 +38,6 @@ def default_workdir(config_file: str, seed: int) -> Path:
 
 def main(_: Sequence[str]) -> None:
     keep_compiled_programs()
-    devices.one_per_core()
     config = CONFIG.value
     workdir = WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename, config.seed)
     started = timestamp()
@@ -52,4 +51,5 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    devices.one_per_core()  # before the config, which may use JAX
     app.run(main, flags_parser=functools.partial(parse_flags, check=check_flags))

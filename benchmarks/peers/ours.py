@@ -38,7 +38,7 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
     state = jax.jit(program.init)(config.seed, hyper, batch)
     steps = devices.program(program.train_steps, mesh).lower(state, no_sums(), hyper, batch, 0, 1).compile()
     evaluate, train_epoch = (devices.spread(function, mesh) for function in (program.evaluate, program.train_epoch))
-    zero = jax.device_put(no_sums(), everywhere)
+    zero, one_step = jax.device_put((no_sums(), (0, 1)), everywhere)
 
     @functools.cache
     def splits():
@@ -46,9 +46,8 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
 
     def train_step(count):
         nonlocal state
-        # Of samples that are one batch, every step takes all.
-        state, sums = steps(state, zero, hyper, batch, *jax.device_put((0, count), everywhere))
-        jax.block_until_ready((state, sums))
+        for _ in range(count):
+            state, _ = jax.block_until_ready(steps(state, zero, hyper, batch, *one_step))
 
     def inference(count):
         for _ in range(count):
