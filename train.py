@@ -56,7 +56,6 @@ def default_workdir(config_file: str, config: ConfigDict) -> Path:
 
 def main(_: Sequence[str]) -> None:
     keep_compiled_programs()
-    devices.one_per_core()
     if DISTRIBUTED.value:
         jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     config = CONFIG.value
@@ -72,4 +71,5 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    devices.one_per_core()  # before the config, which may use JAX
     app.run(main, flags_parser=functools.partial(parse_flags, check=check_flags))

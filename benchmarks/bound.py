@@ -46,6 +46,12 @@ def products(shape: Shape) -> dict[str, Callable[[], object]]:
         states = [jnp.ones((batch, len(w))) for w in weights]
         return jax.lax.fori_loop(0, shape.steps, lambda _, zs: list(map(compute.matmul, zs, weights)), states)
 
+    def transposed(weights):
+        states = [jnp.ones((batch, len(w))) for w in weights]
+        return jax.lax.fori_loop(
+            0, shape.steps, lambda _, ds: [compute.matmul(d, w.T) for d, w in zip(ds, weights, strict=True)], states
+        )
+
     def inputs(operands):
         def product(_, chunks):
             return None, [compute.matmul(x, w).min() for x, w in zip(chunks, operands[1], strict=True)]
@@ -65,6 +71,7 @@ def products(shape: Shape) -> dict[str, Callable[[], object]]:
     projections = [*layers, *((width, channels) for channels, width in layers[1:])]  # and back to the layer before
     arguments = {
         recurrence: [jnp.eye(width) for _, width in layers],
+        transposed: [jnp.eye(width) for _, width in layers],
         inputs: ([sequence(m) for m, _ in projections], [jnp.ones(size) for size in projections]),
         gradients: [(sequence(width), sequence(channels + width)) for channels, width in layers],
     }
@@ -73,10 +80,9 @@ def products(shape: Shape) -> dict[str, Callable[[], object]]:
         run, operands = devices.spread(function, mesh), jax.device_put(arguments[function], devices.everywhere(mesh))
         return lambda: run(operands)
 
-    loop = ready(recurrence)
     return {
-        "recurrence, forward": loop,
-        "recurrence, backward": loop,  # the same products, but for a transposition
+        "recurrence, forward": ready(recurrence),
+        "recurrence, backward": ready(transposed),
         "inputs": ready(inputs),
         "weights' gradients": ready(gradients),
     }

@@ -1,6 +1,7 @@
 """What training costs, next to the authors' program and to recurrent LIF layers of other libraries.
 
-    python -m benchmarks.training [--shapes=shd_small,bsd] [--authors=DIR] [--parts] [--rounds=7] [--output=FILE]
+    python -m benchmarks.training [--shapes=shd_small,bsd] [--authors=DIR] [--parts] [--leave_out=Norse] [--rounds=7]
+                                  [--output=FILE]
 
 Every implementation has a process of its own (`workers`); they are measured in turn (`rounds`), shape by shape
 (`shapes`). A training step is forward, backward, clipping, Adam and boxes on one batch of random events that is on the
@@ -8,7 +9,8 @@ device; inference is from that batch to predictions. The implementations are in 
 does. The libraries' neurons are LIF, since none has SE-adLIF, and have no dropout; "ours, LIF" is the same of ours. A
 library that is not installed is left out (`pip install snntorch norse spyx`). `--authors` is a checkout of
 https://github.com/IGITUGraz/SE-adlif (with `pip install torch pytorch-lightning torchmetrics omegaconf`). `--parts`
-adds what our gradient gives without a device for each core of a CPU, and the other way round.
+adds what our gradient gives without a device for each core of a CPU, and the other way round. `--leave_out` names those
+that are not to be measured: all are in memory at the same time.
 
 A table is printed for each shape, and all samples are left in the file. Times are medians over the rounds, with the
 extremes in brackets; "to ours" is how many times ours of the same network that is, the median of the rounds' ratios.
@@ -36,6 +38,7 @@ from seadlif_jax.run import versions
 NAMES = flags.DEFINE_list("shapes", list(SHAPES), f"What is trained: {', '.join(SHAPES)}.")
 AUTHORS = flags.DEFINE_string("authors", None, "A checkout of the authors' program.")
 PARTS = flags.DEFINE_bool("parts", False, "Also our gradient and a device for each core, each without the other.")
+LEAVE_OUT = flags.DEFINE_list("leave_out", [], "Implementations that are not measured, by the names in the table.")
 ROUNDS = flags.DEFINE_integer("rounds", 7, "How many samples are taken of each number.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/training-cpu.json", "File for the result.")
 
@@ -64,6 +67,8 @@ def main(_: Sequence[str]) -> None:
         print("the authors' program is left out: --authors=DIR names a checkout of it")
     else:
         implementations.insert(2, peers.authors(str(Path(AUTHORS.value).expanduser().resolve())))
+
+    implementations = [each for each in implementations if each.name not in LEAVE_OUT.value]
 
     result: dict[str, Any] = {
         "machine": machine.describe(),

@@ -1,6 +1,6 @@
 """Burst sequence detection: generated data, nothing to download.
 
-    python train.py --config=configs/bsd.py:quick          # about 90 seconds on two cores, test accuracy about 0.9
+    python train.py --config=configs/bsd.py:quick          # about 20 seconds on two cores, test accuracy about 0.9
     python train.py --config=configs/bsd.py                # the paper's size: for a GPU, not yet run by us
 
 Variants: `se_adlif` (default), `ef_adlif` or `lif`; and `quick`. Joined by commas: `configs/bsd.py:lif,quick`.

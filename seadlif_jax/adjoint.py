@@ -30,6 +30,7 @@ It is carried along the backward loop, like the sums for alpha, a and b.
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -50,7 +51,10 @@ class Weights(NamedTuple):
 
 
 class State(NamedTuple):
-    """Membrane potential before the reset, and scaled adaptation as of the step before for SE (None for LIF)."""
+    """Membrane potential before the reset, and scaled adaptation as of the step before for SE (None for LIF).
+
+    Both `[batch, neuron]`, in the full type whatever that of the weights.
+    """
 
     u_hat: Array
     v: Array | None
@@ -83,25 +87,26 @@ def zero_state(neuron: neurons.Neuron, batch: int, width: int) -> State:
     return State(zero, None if neuron.step is neurons.lif else zero)
 
 
-def spikes(
+def prepare(
     neuron: neurons.Neuron,
     params: neurons.LIFParams | neurons.AdLIFParams,
     spike: SpikeFn,
     weights: Weights,
     compute: Compute,
-    state: State,
-    inputs: Num[Array, "time batch channel"],
-) -> tuple[State, Float[Array, "time batch neuron"]]:
-    """Advances a layer of LIF or adLIF neurons by some steps; returns the state after them, and the spikes.
+) -> Callable[[State, Num[Array, "time batch channel"]], tuple[State, Float[Array, "time batch neuron"]]]:
+    """Brings a layer of LIF or adLIF neurons into the normal form.
 
     Args:
       neuron: an entry of `neurons.NEURONS` that `has_gradient`.
-      params: its parameters; the threshold is at least 0, and a constant: it gets no gradient.
+      params: its parameters.
       spike: a spike function of `surrogate.spike_function`.
       weights: as in `unroll.Layer`.
       compute: how to compute.
-      state: before the first of these steps.
-      inputs: of these steps. Integers, such as event counts, need no conversion and get no gradient.
+
+    Returns:
+      a function that advances the layer by some steps: from the state before them and the inputs to the state after
+      them and the spikes. Integer inputs, such as event counts, need no conversion and get no gradient. To
+      differentiate the gradient once more raises a `NotImplementedError`.
     """
     scale = 1 - params.alpha
     beta = a = b = None
@@ -110,13 +115,16 @@ def spikes(
         a, b = (scale * (1 - beta) * params.q * coupling for coupling in (params.a, params.b))
     how = _How(neuron.step is neurons.se_adlif, compute)
     coefficients = _Coefficients(params.alpha, beta, a, b)
-    weights = jax.tree.map(lambda weight: weight * scale, weights)
-    # The loop is run out of sight of automatic differentiation, and its gradient attached afterwards. So a
-    # `jax.checkpoint` around it can keep the membrane potential, and need not run the loop again.
-    potentials = keep(
-        _forward(how, *jax.lax.stop_gradient((coefficients, spike, params.threshold, weights, state, inputs)))
-    )
-    return _attach_gradient(how, coefficients, spike, params.threshold, weights, state, inputs, potentials)
+    scaled = jax.tree.map(lambda weight: weight * scale, weights)
+
+    def some_steps(state, inputs):
+        # The loop is run out of sight of automatic differentiation, and its gradient attached afterwards. So a
+        # `jax.checkpoint` around it can keep the membrane potential, and need not run the loop again.
+        arguments = (coefficients, spike, params.threshold, scaled, state, inputs)
+        potentials = keep(_forward(how, *jax.lax.stop_gradient(arguments)))
+        return _attach_gradient(how, *arguments, potentials)
+
+    return some_steps
 
 
 class _Potentials(NamedTuple):
@@ -159,7 +167,8 @@ def _attached(how, *arguments):
 
 
 def _backward(how, residuals, gradients):
-    (alpha, beta, a, b), spike, threshold, weights, state, inputs, (u_hats, last) = residuals
+    coefficients, spike, threshold, weights, state, inputs, (u_hats, last) = residuals
+    alpha, beta, a, b = coefficients
     g_last, g_z = gradients
     compute = how.compute
 
@@ -203,18 +212,32 @@ def _backward(how, residuals, gradients):
     g_inputs = None
     if jnp.issubdtype(inputs.dtype, jnp.inexact):
         g_inputs = compute.matmul(d, weights.kernel.T).astype(inputs.dtype)
+    g_coefficients = jax.tree.map(lambda per_sample: per_sample.sum(0), sums)
+    found = (g_coefficients, Weights(g_kernel, d.sum((0, 1)), g_recurrent), State(d_0, l_0))
+    # Weights may be of a narrower type than potentials.
+    found = jax.tree.map(lambda g, primal: _only_once(g).astype(primal.dtype), found, (coefficients, weights, state))
     return (
-        jax.tree.map(lambda per_sample: per_sample.sum(0), sums),
+        found[0],
         None,  # the surrogate's own settings are not trained,
         None,  # and the threshold is a constant
-        Weights(g_kernel, d.sum((0, 1)), g_recurrent),
-        State(d_0, l_0),
-        g_inputs,
+        *found[1:],
+        None if g_inputs is None else _only_once(g_inputs),
         None,  # the potentials follow from the rest
     )
 
 
 _attach_gradient.defvjp(_attached, _backward)
+
+
+@jax.custom_jvp
+def _only_once(gradient: Array) -> Array:
+    """The gradient itself, which takes the potentials for constants and must not be differentiated."""
+    return gradient
+
+
+@_only_once.defjvp
+def _refuse(primals, tangents):
+    raise NotImplementedError("higher derivatives of spiking layers need Compute(plain_scan=True)")
 
 
 def _with_derivative(spike: SpikeFn, v: Array) -> tuple[Array, Array]:

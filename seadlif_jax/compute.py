@@ -11,7 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, PyTree
 
 # What the products of the hidden layers round their operands to; sums and membrane potentials keep the full type.
-# tensorfloat32 has an effect on GPUs only; elsewhere it is as exact as, or more exact than, asked for.
+# tensorfloat32 is that of GPUs; a TPU takes three bfloat16 products for it, and six for highest; a CPU is always exact.
 PRECISIONS: Mapping[str, jax.lax.Precision] = MappingProxyType(
     {
         "highest": jax.lax.Precision.HIGHEST,
@@ -21,14 +21,17 @@ PRECISIONS: Mapping[str, jax.lax.Precision] = MappingProxyType(
 )
 
 
+KEPT = "seadlif_jax kept"  # the mark
+
+
 def keep(arrays: PyTree[Array]) -> PyTree[Array]:
     """Marks what is kept from the forward for the backward pass of a function under `recompute_the_rest`."""
-    return checkpoint_name(arrays, "kept")
+    return checkpoint_name(arrays, KEPT)
 
 
 def recompute_the_rest(function: Callable) -> Callable:
     """Makes the backward pass of a function compute everything again that is not marked by `keep`."""
-    policy = jax.checkpoint_policies.save_only_these_names("kept")
+    policy = jax.checkpoint_policies.save_only_these_names(KEPT)
     return jax.checkpoint(function, policy=policy, prevent_cse=False)  # for use in a scan, which is safe without
 
 
@@ -38,10 +41,10 @@ class Compute(NamedTuple):
     Attributes:
       precision: a name in `PRECISIONS`.
       chunk_mib: a long sequence is worked on in chunks of steps, so that a chunk's membrane potentials take about so
-        many MiB (see `adjoint`); None for the backend's default.
-      unroll: steps in one iteration of a compiled loop.
+        many MiB (see `adjoint`), for each network under `jax.vmap`; None for the backend's default.
+      unroll: steps in one iteration of the compiled loops of `adjoint`.
       plain_scan: differentiate a plain `jax.lax.scan` instead of using the gradient of `adjoint`: slow, but also for
-        forward-mode and higher derivatives.
+        forward-mode and higher derivatives, which that one refuses.
     """
 
     precision: str = "highest"
@@ -52,7 +55,7 @@ class Compute(NamedTuple):
     def chunk_steps(self, num_steps: int, step_bytes: int) -> int:
         """The steps of a chunk: near the size wished for, with as little padding of the last chunk as possible."""
         mib = CHUNK_MIB.get(jax.default_backend(), CHUNK_MIB["gpu"]) if self.chunk_mib is None else self.chunk_mib
-        wish = max(1, round(mib * 2**20 / step_bytes))
+        wish = max(1, round(mib * 2**20 / max(1, step_bytes)))
         if num_steps <= wish:
             return num_steps
         candidates = range(max(1, wish // 2), min(2 * wish, num_steps) + 1)
@@ -68,11 +71,20 @@ class Compute(NamedTuple):
 
     def _dot(self, x, y, dimensions):
         x, dtype = x.astype(y.dtype), y.dtype
-        if self.precision == "bfloat16":
-            # A CPU has no such product for all shapes: there, the rounded operands are multiplied in the full type.
-            on_cpu = jax.default_backend() == "cpu"
-            x, y = ((jax.lax.reduce_precision(v, 8, 7) if on_cpu else v.astype(jnp.bfloat16)) for v in (x, y))
-        return jax.lax.dot_general(x, y, dimensions, precision=PRECISIONS[self.precision], preferred_element_type=dtype)
+
+        def product(x, y):
+            precision = PRECISIONS[self.precision]
+            return jax.lax.dot_general(x, y, dimensions, precision=precision, preferred_element_type=dtype)
+
+        if self.precision != "bfloat16":
+            return product(x, y)
+        # A CPU has no such product for all shapes: there, the rounded operands are multiplied in the full type.
+        return jax.lax.platform_dependent(
+            x,
+            y,
+            cpu=lambda x, y: product(jax.lax.reduce_precision(x, 8, 7), jax.lax.reduce_precision(y, 8, 7)),
+            default=lambda x, y: product(x.astype(jnp.bfloat16), y.astype(jnp.bfloat16)),
+        )
 
 
 # Measured on CPU (see benchmarks/README.md); elsewhere a guess: large enough to keep the device busy.

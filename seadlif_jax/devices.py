@@ -198,11 +198,14 @@ class Share(NamedTuple):
     def of(cls, mesh: Mesh) -> "Share":
         return cls(mesh.shape[BATCH])
 
+    def number(self) -> Int[Array, ""] | int:
+        """That of this device."""
+        return jax.lax.axis_index(BATCH) if self.devices > 1 else 0
+
     def positions(self, batch_size: int) -> Int[Array, " share"]:
         """Where in a batch the samples of this device are; a batch that cannot be shared equally is filled up."""
         share = -(-batch_size // self.devices)
-        first = share * jax.lax.axis_index(BATCH) if self.devices > 1 else 0
-        return first + jnp.arange(share)
+        return share * self.number() + jnp.arange(share)
 
     def total(self, parts: PyTree[Array]) -> PyTree[Array]:
         """The sum over the devices; of whole numbers too large for a float, rounded.

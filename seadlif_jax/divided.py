@@ -49,12 +49,9 @@ class Divided:
         parts = [answer(array) for array in self.samples]
         # A sum of which all terms but one are 0; of all arrays together, see `devices.spread`.
         received = jax.lax.psum_scatter(jnp.concatenate(parts, axis=-1), AXES)
-        ends = np.cumsum([part.shape[-1] for part in parts])[:-1]
-        arrays = [
-            _from_bytes(part, array)
-            for part, array in zip(jnp.split(received, ends, axis=-1), self.samples, strict=True)
-        ]
-        return Samples(*arrays).take(jnp.arange(len(indices)))
+        received = jnp.split(received, np.cumsum([part.shape[-1] for part in parts])[:-1], axis=-1)
+        found = Samples(*map(_from_bytes, received, self.samples))
+        return found.take(jnp.arange(len(indices)))
 
 
 def divide(split: Split, mesh: Mesh) -> Divided:
@@ -77,7 +74,5 @@ def _to_bytes(array: Array, leading: int) -> UInt8[Array, "..."]:
 
 def _from_bytes(content: UInt8[Array, "share bytes"], like: Array) -> Array:
     """What `_to_bytes` made bytes of."""
-    size = like.dtype.itemsize
-    return jax.lax.bitcast_convert_type(
-        content.reshape(len(content), *like.shape[1:], *([size] if size > 1 else [])), like.dtype
-    )
+    item = (like.dtype.itemsize,) if like.dtype.itemsize > 1 else ()
+    return jax.lax.bitcast_convert_type(content.reshape(len(content), *like.shape[1:], *item), like.dtype)

@@ -292,6 +292,8 @@ class Network(nn.Module):
         """A key for each sample, from the key given, or from that of Flax's `rngs={"dropout": key}`; or None."""
         if key is None and self.has_rng("dropout"):
             key = self.make_rng("dropout")
+        if key is not None and not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            key = jax.random.wrap_key_data(key)  # of the older kind, `jax.random.PRNGKey`
         return jax.random.split(key, batch) if key is not None and key.ndim == 0 else key
 
     def _bind(self, channels: int) -> tuple[Layer, ...]:

@@ -26,7 +26,7 @@ Neurons = Float[Array, "*batch neuron"]
 
 
 class LIFParams(NamedTuple):
-    """Parameters of a LIF layer: the membrane's decay and the firing threshold."""
+    """Parameters of a LIF layer: the membrane's decay, and the firing threshold, a constant of at least 0."""
 
     alpha: PerNeuron
     threshold: Scalar = 1.0
@@ -47,7 +47,7 @@ class AdLIFParams(NamedTuple):
     """Parameters of an adaptive LIF layer.
 
     `alpha` and `beta` are the decays of membrane potential and adaptation current, `a` couples the adaptation to the
-    membrane potential, `b` to the spikes, and `q` scales both.
+    membrane potential, `b` to the spikes, and `q` scales both. The firing threshold is a constant of at least 0.
     """
 
     alpha: PerNeuron
@@ -100,7 +100,7 @@ class LSTMState(NamedTuple):
 def _membrane(params: LIFParams | AdLIFParams, u: Neurons, drive: Neurons, spike: SpikeFn) -> tuple[Neurons, Neurons]:
     """`u^ = alpha u + (1 - alpha) drive`, `z = H(u^ - threshold)`, `u = u^ (1 - sg(z))`; returns `u, z`."""
     u = params.alpha * u + (1 - params.alpha) * drive
-    z = spike(u - params.threshold)
+    z = spike(u - jax.lax.stop_gradient(params.threshold))
     # No gradient through the reset: it would oppose the one through the spike.
     return u * (1 - jax.lax.stop_gradient(z)), z
 

@@ -26,7 +26,7 @@ Metrics = dict[str, Float[Array, ""]]
 MUST_BE_FINITE = ("train_loss", "validation_loss", "gradient_norm")  # metrics; otherwise a run has diverged
 HOPELESS = 10  # times the loss of guessing, in training: a run has diverged, too
 Inputs = Num[Array, "sample time channel"]
-# From the inputs of a batch and its number to what the network sees of it.
+# From inputs and their number to what the network sees of them: of a batch, or of each device's share of it.
 ChangeInputs = Callable[[Inputs, Int[Array, ""]], Inputs]
 
 
@@ -281,7 +281,7 @@ class Program:
             # The last batch is filled up with samples seen before; they must not count.
             repeated = indices >= split.size
             batch = batch._replace(
-                inputs=change_inputs(batch.inputs, number),
+                inputs=change_inputs(batch.inputs, number * self._share.devices + self._share.number()),
                 targets=jnp.where(_like(repeated, batch.targets), readout.IGNORED, batch.targets),
                 block_index=jnp.where(repeated[:, None], 0, batch.block_index),
             )

@@ -45,9 +45,14 @@ class Layer:
     spike: SpikeFn | None = None
     compute: Compute = Compute()  # noqa: RUF009  a NamedTuple: immutable
 
+    @property
+    def width(self) -> int:
+        """The number of neurons."""
+        return len(self.bias) // self.neuron.gates
+
     def initial_state(self, batch: int) -> Any:
         """The state before the first step, `[batch, neuron]`."""
-        return zero_state(self.neuron.state, (batch, len(self.bias) // self.neuron.gates))
+        return zero_state(self.neuron.state, (batch, self.width))
 
     def project(self, x: Num[Array, "*shape channel"]) -> Float[Array, "*shape current"]:
         """The feed-forward part of the current, for one step or for all at once."""
@@ -71,19 +76,22 @@ def outputs(
     potentials are kept for the backward pass; the rest is cheap to compute again.
 
     Args:
-      layers: from first to last. How to compute is said by the first.
+      layers: from first to last. The chunks are those that the first asks for.
       inputs: of the first layer.
       between: `(index, outputs, numbers of the steps)` -> inputs of the next layer, such as dropout.
     """
+    each = [_some_steps(layer) for layer in layers]
 
     def run(states, x, steps):
         new_states = []
-        for index, (layer, state) in enumerate(zip(layers, states, strict=True)):
-            state, x = _some_steps(layer, state, between(index - 1, x, steps) if index else x)
+        for index, (some_steps, state) in enumerate(zip(each, states, strict=True)):
+            state, x = some_steps(state, between(index - 1, x, steps) if index else x)
             new_states.append(state)
         return tuple(new_states), x
 
     num_steps, batch = inputs.shape[:2]
+    if not num_steps or not batch:
+        return jnp.zeros((num_steps, batch, layers[-1].width))
     compute = layers[0].compute
     states = tuple(_first_state(layer, batch) for layer in layers)
     if compute.plain_scan:
@@ -108,14 +116,18 @@ def _first_state(layer: Layer, batch: int) -> Any:
     return layer.initial_state(batch)
 
 
-def _some_steps(layer: Layer, state: Any, inputs: Num[Array, "step batch channel"]) -> tuple[Any, Array]:
-    """Advances a layer by some steps; returns the state after them, and what it sends on."""
+def _some_steps(layer: Layer) -> Callable[[Any, Num[Array, "step batch channel"]], tuple[Any, Array]]:
+    """What advances a layer by some steps: returns the state after them, and what it sends on."""
     if _has_adjoint(layer):
         weights = adjoint.Weights(layer.kernel, layer.bias, layer.recurrent_kernel)
         assert layer.spike is not None
-        return adjoint.spikes(layer.neuron, layer.params, layer.spike, weights, layer.compute, state, inputs)
-    last, states = _scan(layer, state, inputs)
-    return last, states.output
+        return adjoint.prepare(layer.neuron, layer.params, layer.spike, weights, layer.compute)
+
+    def some_steps(state, inputs):
+        last, states = _scan(layer, state, inputs)
+        return last, states.output
+
+    return some_steps
 
 
 def unroll(layer: Layer, inputs: Num[Array, "time batch channel"]) -> Any:

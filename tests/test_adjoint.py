@@ -1,5 +1,6 @@
 """The hand-written gradient against automatic differentiation of the plain scan."""
 
+import dataclasses
 import functools
 
 import hypothesis
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax import neurons
+from seadlif_jax import adjoint, neurons
 from seadlif_jax.compute import Compute
 from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.surrogate import SURROGATES, spike_function
@@ -234,3 +235,84 @@ def test_forward_mode_needs_the_plain_scan(x64):
     np.testing.assert_allclose(derivative(Compute(plain_scan=True)), expected["bias"].sum(), rtol=1e-10)
     with pytest.raises(TypeError, match="forward-mode"):
         derivative(Compute())
+
+
+def test_a_second_derivative_is_refused(x64):
+    """The potentials are constants to it: without a refusal it would be wrong, and silent."""
+    problem = fixed("se_adlif")
+    trained, inputs, cotangent = arrays(**problem)
+
+    def squared_norm(bias, compute):
+        gradient = jax.grad(lambda b: loss(trained | {"bias": b}, inputs, cotangent, problem, compute)[0])(bias)
+        return jnp.sum(gradient**2)
+
+    assert jnp.abs(jax.grad(squared_norm)(trained["bias"], Compute(plain_scan=True))).max() > 0
+    with pytest.raises(NotImplementedError, match="higher derivatives"):
+        jax.grad(squared_norm)(trained["bias"], Compute())
+
+
+@pytest.mark.parametrize("neuron", SPIKING)
+@pytest.mark.parametrize("x64", [True, False])
+def test_weights_may_be_of_a_narrower_type_than_potentials(neuron, x64):
+    narrow = jnp.float32 if x64 else jnp.bfloat16
+    with jax.enable_x64(x64):
+        problem = fixed(neuron)
+        trained, inputs, cotangent = jax.tree.map(lambda leaf: leaf.astype(narrow), arrays(**problem))
+        found, _ = gradients(problem, Compute())(trained, inputs, cotangent)
+        expected, _ = gradients(problem, Compute(plain_scan=True))(trained, inputs, cotangent)
+        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            assert one.dtype == other.dtype == narrow
+            assert np.isfinite(one.astype(np.float32)).all()
+        if x64:
+            assert_close(found, expected, 1e-4)
+
+
+@pytest.mark.parametrize("neuron", SPIKING)
+def test_the_gradient_reaches_the_first_state_from_the_last(neuron, x64):
+    """Of a loss on the state after some steps, under a checkpoint of the user's own."""
+    problem = fixed(neuron)
+    trained, _, _ = arrays(**problem)
+    rng = np.random.default_rng(0)
+    shape = trained["inputs"].shape[1], len(trained["bias"])
+    weights = adjoint.Weights(trained["kernel"], trained["bias"], trained["recurrent_kernel"])
+    layer = build(trained, problem, Compute())
+    run = adjoint.prepare(layer.neuron, layer.params, layer.spike, weights, layer.compute)
+
+    def last(state, inputs):
+        return run(state, inputs)[0]
+
+    def in_one(state):
+        return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(last(state, trained["inputs"])))
+
+    def in_two(state):
+        state = jax.checkpoint(last)(state, trained["inputs"][:7])
+        return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(last(state, trained["inputs"][7:])))
+
+    state = jax.tree.map(
+        lambda zero: zero + rng.normal(size=shape), adjoint.zero_state(layer.neuron, shape[0], shape[1])
+    )
+    found = jax.grad(in_one)(state)
+    assert all(jnp.abs(leaf).max() > 1e-6 for leaf in jax.tree.leaves(found))
+    assert_close(jax.grad(in_two)(state), found, 1e-12)
+
+
+def test_the_threshold_is_a_constant_to_every_gradient(x64):
+    problem = fixed("se_adlif")
+    trained, inputs, cotangent = arrays(**problem)
+
+    def of_threshold(threshold, compute):
+        layer = build(trained, problem, compute)
+        layer = dataclasses.replace(layer, params=layer.params._replace(threshold=threshold))
+        return jnp.sum(outputs((layer,), trained.get("inputs", inputs)) * cotangent)
+
+    for compute in (Compute(), Compute(plain_scan=True)):
+        assert jax.grad(of_threshold)(0.7, compute) == 0
+
+
+@pytest.mark.parametrize("neuron", SPIKING)
+@pytest.mark.parametrize("shape", [(0, 3, 4), (5, 0, 4)])
+def test_without_steps_or_samples_there_are_no_spikes(neuron, shape):
+    network = Network((RecurrentLayer(6, neuron=neuron),), LeakyReadout(2))
+    variables = network.init(jax.random.key(0), jnp.ones((1, 1, 4)))
+    found = network.apply(variables, jnp.ones((shape[1], shape[0], 4)))
+    assert found.shape == (shape[1], shape[0], 2)

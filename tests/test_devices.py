@@ -10,7 +10,7 @@ import pytest
 from data.dataset import Split
 from seadlif_jax import devices
 from seadlif_jax.dataset import to_device
-from seadlif_jax.program import Hyperparameters, Program
+from seadlif_jax.program import Hyperparameters, Program, no_sums
 
 SAMPLES, STEPS, CHANNELS, CLASSES = 85, 30, 4, 3
 
@@ -106,7 +106,7 @@ def counted(**environment):
 
 
 def test_every_core_is_a_device_unless_the_user_says_otherwise():
-    assert counted() == devices._cores()
+    assert counted() == len(os.sched_getaffinity(0))
     assert counted(JAX_NUM_CPU_DEVICES="3") == 3
     assert counted(XLA_FLAGS="--xla_force_host_platform_device_count=5") == 5
 
@@ -152,3 +152,40 @@ def test_as_many_members_at_a_time_as_fit_into_the_memory():
     assert devices.widest(16, needed, free=25) == 5
     assert devices.widest(16, needed, free=2) == 1  # it is tried: with less than one nothing works
     assert min(asked) > 1
+
+
+def test_every_program_of_an_epoch_makes_a_single_exchange_at_a_time(tiny_config):
+    """See `devices.spread` for what could happen otherwise."""
+    tiny_config.batch_size = 32
+    tiny_config.data.num_classes = CLASSES
+    mesh = devices.mesh_for(32)
+    everywhere = devices.everywhere(mesh)
+    program, hyper = Program(tiny_config, (10, 20, 30), devices.Share(2)), Hyperparameters.from_config(tiny_config)
+    train = to_device(random_split(0, "softmax"), everywhere)
+    state = jax.jit(program.init)(0, hyper, train)
+    for function, arguments in (
+        (program.train_steps, (state, no_sums(), hyper, train, 0, 1)),
+        (program.end_epoch, (state, no_sums(), hyper, train)),
+    ):
+        compiled = devices.program(function, mesh).lower((), arguments).compile()
+        assert compiled.as_text().count(" all-reduce(") == 1
+
+
+def test_every_device_changes_its_inputs_in_its_own_way(tiny_config):
+    mesh = devices.mesh_for(32)
+    split = random_split(0, "softmax")
+    samples = to_device(split, devices.everywhere(mesh))
+    tiny_config.batch_size, tiny_config.data.num_classes = 32, CLASSES
+    program, hyper = Program(tiny_config, share=devices.Share(2)), Hyperparameters.from_config(tiny_config)
+    state = jax.jit(program.init)(0, hyper, samples)
+    seen = []
+
+    def evaluate(state, hyper, samples):
+        def note(inputs, number):
+            jax.debug.callback(lambda n: seen.append(int(n)), number)
+            return inputs
+
+        return program.evaluate(state.params, state.constants, hyper, samples, change_inputs=note)
+
+    devices.spread(evaluate, mesh)(state, hyper, samples)
+    assert sorted(seen) == [0, 1, 2, 3, 4, 5]  # three batches of 85 samples, two shares each

@@ -191,3 +191,13 @@ def test_q_slope_c_and_dropout_may_be_mapped_over(inputs):
 def test_an_unknown_neuron_is_refused_by_name(inputs):
     with pytest.raises(ValueError, match="unknown neuron 'alif'; choose one of lif, ef_adlif"):
         RecurrentLayer(3, neuron="alif").init(jax.random.key(0), inputs)
+
+
+def test_a_dropout_key_of_the_older_kind_is_as_good():
+    network = Network((RecurrentLayer(40),), LeakyReadout(3), dropout=0.5)
+    inputs = 5 * jnp.ones((2, 9, 4))
+    variables = network.init(jax.random.key(0), inputs)
+    typed, raw = (
+        network.apply(variables, inputs, rngs={"dropout": key(3)}) for key in (jax.random.key, jax.random.PRNGKey)
+    )
+    np.testing.assert_array_equal(typed, raw)

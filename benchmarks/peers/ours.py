@@ -44,6 +44,7 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
         devices.spread(function, mesh, mapped) for function, mapped in ((program.evaluate, 3), (program.train_epoch, 2))
     )
     zero, hyper = jax.device_put((zero, hyper), devices.by_member(mesh))
+    one_step = batch, *jax.device_put((0, 1), everywhere)
 
     @functools.cache
     def splits():
@@ -51,10 +52,8 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
 
     def train_step(count):
         nonlocal state
-        # Of samples that are one batch, every step takes all.
-        shared = batch, *jax.device_put((0, count), everywhere)
-        state, sums = steps((state, zero, hyper), shared)
-        jax.block_until_ready((state, sums))
+        for _ in range(count):
+            state, _ = jax.block_until_ready(steps((state, zero, hyper), one_step))
 
     def inference(count):
         for _ in range(count):
