@@ -72,6 +72,7 @@ def base_config() -> ConfigDict:
 
     config.devices = devices = ConfigDict()
     devices.mesh = config_dict.placeholder(tuple)  # along the members of a sweep, and the samples (unset: all of use)
+    devices.data = config_dict.placeholder(str)  # replicated, or divided among the devices (unset: by size)
     devices.width = config_dict.placeholder(int)  # members a device computes at a time (unset: the backend's default)
 
     # Values to be trained in one program, such as (0, 1, 2); or ("uniform", low, high), ("log_uniform", low, high).
@@ -180,6 +181,7 @@ _RUN_CHECKS: Mapping[str, Check] = {
         lambda v: v is None or (_is_pair(v) and all(map(_integer(1).accepts, v))),
         "two numbers of devices, along the members of a sweep and the samples of a batch, such as (4, 2); or None",
     ),
+    "devices.data": Check(lambda v: v is None or v in ("replicated", "divided"), "one of replicated, divided; or None"),
     "devices.width": Check(lambda v: v is None or _integer(1).accepts(v), "a whole number of at least 1, or None"),
 }
 

@@ -1,5 +1,6 @@
 """What a run, or a sweep, is trained with: its program, and all that is placed on the devices before the first step."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,9 +13,12 @@ from ml_collections import ConfigDict
 from seadlif_jax import devices, sweep
 from seadlif_jax.config import ConfigError, is_sweep
 from seadlif_jax.dataset import Dataset, Samples, to_device
+from seadlif_jax.divided import Divided, divide
 from seadlif_jax.program import EpochSums, Hyperparameters, Program, TrainState, no_sums
 from seadlif_jax.progress import say
 from seadlif_jax.trim import choose_lengths
+
+LARGEST_SHARE = 0.25  # of a device's memory for the data; more is divided among the devices
 
 
 class Task(NamedTuple):
@@ -27,7 +31,7 @@ class Task(NamedTuple):
       initial: the states before the first epoch, with an axis of members, like all that is a member's own.
       no_sums: the sums before the first step of an epoch.
       hyper: the hyperparameters.
-      train, validation, test: the splits, in full on every device.
+      train, validation, test: the splits.
     """
 
     program: Program
@@ -36,17 +40,21 @@ class Task(NamedTuple):
     initial: TrainState
     no_sums: EpochSums
     hyper: Hyperparameters
-    train: Samples
-    validation: Samples
-    test: Samples
+    train: Samples | Divided
+    validation: Samples | Divided
+    test: Samples | Divided
 
     @classmethod
     def prepare(cls, config: ConfigDict, members: list[sweep.Member], dataset: Dataset) -> "Task":
         """Raises a `ConfigError` if the devices cannot share the work as `config.devices.mesh` says."""
         mesh = _mesh(config, len(members))
-        share, everywhere = devices.Share.of(mesh), devices.everywhere(mesh)
-        train, validation = to_device(dataset.train, everywhere), to_device(dataset.validation, everywhere)
-        test = validation if dataset.test is dataset.validation else to_device(dataset.test, everywhere)
+        share = devices.Share.of(mesh)
+        if _is_divided(config, dataset, mesh):
+            place: Callable[..., Samples | Divided] = functools.partial(divide, mesh=mesh)
+        else:
+            place = functools.partial(to_device, where=devices.everywhere(mesh))
+        train, validation = place(dataset.train), place(dataset.validation)
+        test = validation if dataset.test is dataset.validation else place(dataset.test)
         each = devices.by_member(mesh)
         seeds, hyper = devices.put(sweep.stack([member.config for member in members]), each)
         sums = devices.put(repeat(no_sums(), len(members)), each)
@@ -73,6 +81,16 @@ class Task(NamedTuple):
             name: devices.to_host(evaluate(states.best.params, states.constants, self.hyper, split))
             for name, split in (("validation", self.validation), ("test", self.test))
         }
+
+
+def _is_divided(config: ConfigDict, dataset: Dataset, mesh: jax.sharding.Mesh) -> bool:
+    """Whether each device is to hold a part of the data only: as the config says, or by size."""
+    if config.devices.data is not None:
+        return config.devices.data == "divided"
+    free = devices.free_bytes()
+    splits = (dataset.train, dataset.validation, dataset.test)
+    needed = sum(array.nbytes for split in splits for array in (split.inputs, split.targets, split.block_index))
+    return free is not None and mesh.size > 1 and needed > LARGEST_SHARE * free
 
 
 def _mesh(config: ConfigDict, members: int) -> jax.sharding.Mesh:
@@ -103,7 +121,7 @@ def _width(
     share: devices.Share,
     mesh: jax.sharding.Mesh,
     own: tuple[TrainState, EpochSums, Hyperparameters],
-    train: Samples,
+    train: Samples | Divided,
 ) -> int:
     """How many members each device computes at a time: on a CPU one, elsewhere as many as fit into its memory."""
     members = len(own[0].epoch) // mesh.shape[devices.MEMBER]

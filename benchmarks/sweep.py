@@ -1,0 +1,85 @@
+"""What members of a sweep cost together, and one after the other.
+
+    python -m benchmarks.sweep [--config=configs/bsd.py:quick] [--members=8] [--widths=1,2,4] [--rounds=5]
+                               [--output=benchmarks/results/sweep-cpu.json]
+
+An epoch (training, validation) of a sweep over seeds, with so many members computed at a time by each device; and the
+same epoch of a single run, times the number of members. On the devices and in the way of `train.py`, measured in turn.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from benchmarks import machine
+from benchmarks.progress import progress
+from benchmarks.report import align
+from benchmarks.rounds import measure, summary
+from seadlif_jax import devices, sweep
+from seadlif_jax.dataset import load_dataset
+from seadlif_jax.run import versions
+from seadlif_jax.task import Task
+
+CONFIG = config_flags.DEFINE_config_file("config", "configs/bsd.py:quick", "What is trained.")
+MEMBERS = flags.DEFINE_integer("members", 8, "How many members.", lower_bound=1)
+WIDTHS = flags.DEFINE_list("widths", ["1", "2", "4"], "Members that a device computes at a time.")
+ROUNDS = flags.DEFINE_integer("rounds", 5, "How many samples are taken of each number.", lower_bound=1)
+OUTPUT = flags.DEFINE_string("output", "benchmarks/results/sweep-cpu.json", "File for the result.")
+
+
+class Epochs:
+    """Epochs of all members of a config."""
+
+    def __init__(self, config: ConfigDict):
+        self._task = Task.prepare(config, sweep.members(config), load_dataset(config))
+        self._states = self._task.initial
+        self._epoch = self._task.spread(self._task.program.train_epoch, mapped=2)
+
+    def ask(self, method: str, quantity: str, repeats: int) -> float:
+        """Seconds of an epoch, the mean of so many; asked as `rounds.measure` does."""
+        del method, quantity
+        start = time.perf_counter()
+        for _ in range(repeats):
+            self._states, _ = self._epoch(self._states, self._task.hyper, self._task.train, self._task.validation)
+        return (time.perf_counter() - start) / repeats
+
+
+def main(_: Sequence[str]) -> None:
+    devices.one_per_core()
+    config = CONFIG.value
+    before = machine.load()
+    one_by_one = f"{MEMBERS.value} runs, one after the other"
+    workers = {one_by_one: Epochs(config)}
+    for width in map(int, WIDTHS.value):
+        config.sweep.seed = tuple(range(MEMBERS.value))
+        config.devices.width = width
+        workers[f"together, {width} at a time"] = Epochs(config)
+    found = measure(workers, "epoch", ROUNDS.value, progress).samples
+    found[one_by_one] = [MEMBERS.value * seconds for seconds in found[one_by_one]]
+    progress("")
+    rows = {name: summary(samples, found[one_by_one]) for name, samples in found.items()}
+    lines = [("members", "epoch, s", "to one after the other")]
+    for name, row in rows.items():
+        lines.append((name, f"{row['median']:.2f} ({row['min']:.2f}-{row['max']:.2f})", f"{row['to_ours']:.2f}"))
+    print(align(lines))
+    result: dict[str, Any] = {
+        "machine": machine.describe(),
+        "versions": versions(),
+        "devices": jax.device_count(),
+        "load_before": before,
+        "load_after": machine.load(),
+        "epoch": rows,
+    }
+    output = Path(OUTPUT.value)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,71 @@
+"""Training all cases of a study, each a sweep over seeds with a folder of its own, and the table of what they found."""
+
+import sys
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict
+
+from command_line import errors_in_one_line, keep_compiled_programs
+from seadlif_jax import devices
+from seadlif_jax.plots import BLUE, GREEN, ORANGE
+from seadlif_jax.run import write_table
+from seadlif_jax.training import train_and_evaluate
+
+NEURONS = {"se_adlif": "SE-adLIF", "ef_adlif": "EF-adLIF", "lif": "LIF"}
+COLOURS = {"se_adlif": BLUE, "ef_adlif": GREEN, "lif": ORANGE}
+
+FOLDER = flags.DEFINE_string("output_dir", None, "Folder for the runs, the table and the figure.", required=True)
+SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "The seeds of every case.")
+EPOCHS = flags.DEFINE_integer("num_epochs", None, "Epochs, if others than the config's.", lower_bound=1)
+
+Case = TypeVar("Case", bound=Hashable)
+
+
+def train_all(cases: Mapping[Case, ConfigDict], name: Callable[[Case], str]) -> dict[Case, list[dict[str, Any]]]:
+    """Trains every case with all seeds; returns the results of its members. Cases that are finished are not run again.
+
+    Args:
+      cases: a config for each.
+      name: the name of a case's folder in the study's.
+    """
+    folder, results = Path(FOLDER.value).expanduser(), {}
+    for number, (case, config) in enumerate(cases.items(), 1):
+        print(f"{name(case)} ({number} of {len(cases)})", flush=True)
+        with config.unlocked():
+            config.sweep.seed = tuple(map(int, SEEDS.value))
+            config.num_epochs = EPOCHS.value or config.num_epochs
+        with errors_in_one_line(f"interrupted; the same command goes on with {name(case)}"):
+            results[case] = train_and_evaluate(config, folder / name(case))["members"]
+    return results
+
+
+def scores(members: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
+    """The test metric of all members that have not diverged."""
+    return np.array([member["test"][metric] for member in members if not member["diverged"]])
+
+
+def save_table(columns: Mapping[str, Sequence[Any]]) -> Path:
+    """Leaves results.csv in the study's folder, and returns the path of the figure next to it."""
+    folder = Path(FOLDER.value).expanduser()
+    write_table(folder / "results.csv", columns)
+    rows = zip(*columns.values(), strict=True)
+    print("\n".join("  ".join(f"{value:<14}" for value in row) for row in (columns, *rows)))
+    print(f"table and figure: {folder / 'results.csv'}, {folder / 'figure.png'}")
+    return folder / "figure.png"
+
+
+def run(study: Callable[[], None]) -> None:
+    """The command line of a study."""
+    devices.one_per_core()
+
+    def main(arguments: Sequence[str]) -> None:
+        if arguments[1:]:
+            sys.exit(f"error: {arguments[1]!r}: not understood; every argument has the form --name=value")
+        keep_compiled_programs()
+        study()
+
+    app.run(main)

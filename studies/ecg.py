@@ -1,0 +1,50 @@
+"""ECG labelling by SE-adLIF, EF-adLIF and LIF networks of two layers, over seeds.
+
+    python -m studies.ecg --output_dir=runs/ecg-study --data_dir=DIR [--seeds=0,1,2,3,4]
+
+About ten minutes a neuron and three seeds on two cores. Leaves results.csv and figure.png.
+"""
+
+from absl import flags
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from configs import ecg
+from seadlif_jax.plots import BLACK, STYLE
+from studies.cases import COLOURS, NEURONS, run, save_table, scores, train_all
+
+DATA_DIR = flags.DEFINE_string("data_dir", "datasets", "Folder that holds QTDB/QTDB_train.mat.")
+PUBLISHED = {"se_adlif": 88.18, "ef_adlif": 87.83, "lif": None}  # percent
+
+
+def study() -> None:
+    cases = {neuron: ecg.get_config(neuron) for neuron in NEURONS}
+    for config in cases.values():
+        config.data.dir = DATA_DIR.value
+    found = {neuron: 100 * scores(members, "accuracy") for neuron, members in train_all(cases, str).items()}
+    figure_path = save_table(
+        {
+            "neuron": list(found),
+            "seeds": [len(accuracy) for accuracy in found.values()],
+            "accuracy_mean": [f"{accuracy.mean():.2f}" for accuracy in found.values()],
+            "accuracy_std": [f"{accuracy.std(ddof=1):.2f}" if len(accuracy) > 1 else "" for accuracy in found.values()],
+            "published": [PUBLISHED[neuron] or "" for neuron in found],
+        }
+    )
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5, 3.6))
+        ax = figure.subplots()
+        for position, (neuron, accuracy) in enumerate(found.items()):
+            ax.plot([position] * len(accuracy), accuracy, "o", color=COLOURS[neuron], alpha=0.6)
+            ax.hlines(accuracy.mean(), position - 0.25, position + 0.25, color=COLOURS[neuron], linewidth=2)
+            if PUBLISHED[neuron]:
+                ax.hlines(PUBLISHED[neuron], position - 0.25, position + 0.25, color=BLACK, linestyle=":")
+        ax.plot([], [], ":", color=BLACK, label="published")
+        ax.set_xticks(range(len(found)), [NEURONS[neuron] for neuron in found])
+        ax.set_ylabel("ECG test accuracy (%)")
+        ax.legend()
+        figure.savefig(figure_path, dpi=150)
+
+
+if __name__ == "__main__":
+    run(study)
