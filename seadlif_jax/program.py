@@ -19,12 +19,14 @@ from seadlif_jax import optimizer, readout
 from seadlif_jax.compute import Compute
 from seadlif_jax.dataset import Samples
 from seadlif_jax.devices import Share
+from seadlif_jax.divided import Divided
 from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.trim import at_own_length
 
 Metrics = dict[str, Float[Array, ""]]
 MUST_BE_FINITE = ("train_loss", "validation_loss", "gradient_norm")  # metrics; otherwise a run has diverged
 HOPELESS = 10  # times the loss of guessing, in training: a run has diverged, too
+Split = Samples | Divided
 Inputs = Num[Array, "sample time channel"]
 # From inputs and their number to what the network sees of them: of a batch, or of each device's share of it.
 ChangeInputs = Callable[[Inputs, Int[Array, ""]], Inputs]
@@ -165,7 +167,7 @@ class Program:
         factor = config.optimizer.plateau_factor
         self.schedule = optimizer.plateau(factor, config.optimizer.plateau_patience) if factor < 1 else None
 
-    def init(self, seed: Int[Array, ""] | int, hyper: Hyperparameters, samples: Samples) -> TrainState:
+    def init(self, seed: Int[Array, ""] | int, hyper: Hyperparameters, samples: Split) -> TrainState:
         """The state before the first epoch."""
         key = jax.random.key(seed)
         network = build_network(self.config, hyper)
@@ -182,13 +184,13 @@ class Program:
         )
 
     def train_epoch(
-        self, state: TrainState, hyper: Hyperparameters, train: Samples, validation: Samples
+        self, state: TrainState, hyper: Hyperparameters, train: Split, validation: Split
     ) -> tuple[TrainState, Metrics]:
         """Trains on every full batch of a new order of the samples, validates, and keeps the best parameters."""
         state, sums = self.train_steps(state, no_sums(), hyper, train, 0, self.steps_per_epoch(train))
         return self.end_epoch(state, sums, hyper, validation)
 
-    def steps_per_epoch(self, train: Samples) -> int:
+    def steps_per_epoch(self, train: Split) -> int:
         """The number of full batches."""
         return train.size // self.config.batch_size
 
@@ -197,7 +199,7 @@ class Program:
         state: TrainState,
         sums: EpochSums,
         hyper: Hyperparameters,
-        train: Samples,
+        train: Split,
         first: Int[Array, ""] | int,
         stop: Int[Array, ""] | int,
     ) -> tuple[TrainState, EpochSums]:
@@ -234,7 +236,7 @@ class Program:
         return state._replace(params=params, opt_state=opt_state), sums
 
     def end_epoch(
-        self, state: TrainState, sums: EpochSums, hyper: Hyperparameters, validation: Samples
+        self, state: TrainState, sums: EpochSums, hyper: Hyperparameters, validation: Split
     ) -> tuple[TrainState, Metrics]:
         """Validates after the last step of an epoch, and keeps the best parameters."""
         metrics = self._metrics("train_", sums.targets)
@@ -267,7 +269,7 @@ class Program:
         params: PyTree[Array],
         constants: PyTree[Array],
         hyper: Hyperparameters,
-        split: Samples,
+        split: Split,
         prefix: str = "",
         change_inputs: ChangeInputs = lambda inputs, batch: inputs,
     ) -> Metrics:

@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 
 from seadlif_jax import devices, sweep
 from seadlif_jax.config import ConfigError, is_sweep
-from seadlif_jax.dataset import Dataset, Samples, to_device
-from seadlif_jax.divided import Divided, divide
-from seadlif_jax.program import EpochSums, Hyperparameters, Program, TrainState, no_sums
+from seadlif_jax.dataset import Dataset, to_device
+from seadlif_jax.divided import divide
+from seadlif_jax.program import EpochSums, Hyperparameters, Program, Split, TrainState, no_sums
 from seadlif_jax.progress import say
 from seadlif_jax.trim import choose_lengths
 
@@ -40,9 +40,9 @@ class Task(NamedTuple):
     initial: TrainState
     no_sums: EpochSums
     hyper: Hyperparameters
-    train: Samples | Divided
-    validation: Samples | Divided
-    test: Samples | Divided
+    train: Split
+    validation: Split
+    test: Split
 
     @classmethod
     def prepare(cls, config: ConfigDict, members: list[sweep.Member], dataset: Dataset) -> "Task":
@@ -50,7 +50,7 @@ class Task(NamedTuple):
         mesh = _mesh(config, len(members))
         share = devices.Share.of(mesh)
         if _is_divided(config, dataset, mesh):
-            place: Callable[..., Samples | Divided] = functools.partial(divide, mesh=mesh)
+            place: Callable[..., Split] = functools.partial(divide, mesh=mesh)
         else:
             place = functools.partial(to_device, where=devices.everywhere(mesh))
         train, validation = place(dataset.train), place(dataset.validation)
@@ -121,7 +121,7 @@ def _width(
     share: devices.Share,
     mesh: jax.sharding.Mesh,
     own: tuple[TrainState, EpochSums, Hyperparameters],
-    train: Samples | Divided,
+    train: Split,
 ) -> int:
     """How many members each device computes at a time: on a CPU one, elsewhere as many as fit into its memory."""
     members = len(own[0].epoch) // mesh.shape[devices.MEMBER]
