@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 from jax.experimental import topologies
-from jax.sharding import AxisType
+from jax.sharding import Mesh
 
 from benchmarks import machine
 from benchmarks.report import align
@@ -35,14 +36,13 @@ NAMES = flags.DEFINE_list("shapes", ["shd", "ssc", "ecg"], f"Which: {', '.join(S
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/tpu-compiler.json", "File for the result.")
 
 
-def mesh_of(topology: str) -> jax.sharding.Mesh:
+def mesh_of(topology: str) -> Mesh:
     """All devices of a topology, along the batch."""
-    description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
-    shape = (1, len(description.devices))
-    return topologies.make_mesh(description, shape, (devices.MEMBER, devices.BATCH), axis_types=(AxisType.Auto,) * 2)
+    found = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    return Mesh(np.reshape(found, (1, -1)), (devices.MEMBER, devices.BATCH))
 
 
-def compile_for(shape: Shape, mesh: jax.sharding.Mesh, members: int = 1) -> dict[str, jax.stages.Compiled]:
+def compile_for(shape: Shape, mesh: Mesh, members: int = 1) -> dict[str, jax.stages.Compiled]:
     """The compiled training step and evaluation, on all the data of the shape, in full on every device."""
     config = shape.config.copy_and_resolve_references()
     config.compute.chunk_mib = CHUNK_MIB["tpu"]  # the default is that of this machine
@@ -53,12 +53,15 @@ def compile_for(shape: Shape, mesh: jax.sharding.Mesh, members: int = 1) -> dict
 
     def split(count):
         targets = shape.steps if shape.answer_from is None else 1
-        shapes = (
-            jax.ShapeDtypeStruct((count, shape.steps, shape.channels), np.uint8),
-            jax.ShapeDtypeStruct((count, targets + 1), np.int8),
-            jax.ShapeDtypeStruct((count, shape.steps), np.int16),
-        )
-        return place(Samples(*shapes), devices.everywhere(mesh))
+
+        def samples():
+            return Samples(
+                inputs=jnp.zeros((count, shape.steps, shape.channels), jnp.uint8),
+                targets=jnp.zeros((count, targets + 1), jnp.int8),
+                block_index=jnp.zeros((count, shape.steps), jnp.int16),
+            )
+
+        return place(jax.eval_shape(samples), devices.everywhere(mesh))
 
     train, validation = split(shape.train), split(shape.validation)
     hyper = Hyperparameters.from_config(config)
@@ -78,6 +81,8 @@ def compile_for(shape: Shape, mesh: jax.sharding.Mesh, members: int = 1) -> dict
 def figures(compiled: jax.stages.Compiled) -> dict[str, float]:
     """Memory of one device in MiB, and the work of its share of a batch."""
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    assert memory is not None
+    assert cost is not None
     return {
         "data and state, MiB": memory.argument_size_in_bytes / 2**20,
         "temporary, MiB": memory.temp_size_in_bytes / 2**20,

@@ -37,10 +37,14 @@ class Split(Protocol):
 class Dataset(Protocol):
     """What a loader returns."""
 
-    train: Split
-    validation: Split
-    test: Split
-    protocol: str
+    @property
+    def train(self) -> Split: ...
+    @property
+    def validation(self) -> Split: ...
+    @property
+    def test(self) -> Split: ...
+    @property
+    def protocol(self) -> str: ...
 
 
 class DatasetError(ValueError):
@@ -66,12 +70,18 @@ class Samples(NamedTuple):
         return Samples(inputs, targets, block_index.astype(jnp.int32))
 
 
-def to_device(split: Split, where: jax.sharding.Sharding | None = None) -> Samples:
-    """Puts a split on the device, or on those of a sharding. The cores of a CPU share one copy."""
+def to_device(split: Split, where: jax.sharding.Sharding | None = None, multiple: int = 1) -> Samples:
+    """Puts a split on the device, or on those of a sharding. The cores of a CPU share one copy.
+
+    Samples of zeros fill it up to a `multiple`.
+    """
     on_cpu = jax.default_backend() == "cpu"
     where = where or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def put(array: np.ndarray) -> Array:
+        missing = -len(array) % multiple
+        if missing:
+            array = np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)])
         array = _aligned(array) if on_cpu else array
         parts = [
             jax.device_put(array[part], device, may_alias=on_cpu)

@@ -56,14 +56,8 @@ class Divided:
 
 def divide(split: Split, mesh: Mesh) -> Divided:
     """Gives every device of a mesh its part of a split; a process only what its own devices need."""
-    size = len(split.inputs)
-    missing = -size % mesh.size
-
-    def fill_up(array: np.ndarray) -> np.ndarray:
-        return np.concatenate([array, np.repeat(array[:1], missing, axis=0)]) if missing else array
-
-    filled = Samples(*map(fill_up, (split.inputs, split.targets, split.block_index)))
-    return Divided(to_device(filled, NamedSharding(mesh, Divided.placement)), size)
+    samples = to_device(split, NamedSharding(mesh, Divided.placement), multiple=mesh.size)
+    return Divided(samples, len(split.inputs))
 
 
 def _to_bytes(array: Array, leading: int) -> UInt8[Array, "..."]:

@@ -205,7 +205,7 @@ class Program:
     ) -> tuple[TrainState, EpochSums]:
         """The steps `first` to `stop - 1` of an epoch. However an epoch is cut into calls, the bits are the same."""
         adam = self._adam(hyper)
-        boxes = {**optimizer.BOXES, "a": hyper.a, "b": hyper.b}
+        boxes: dict[str, Any] = {**optimizer.BOXES, "a": hyper.a, "b": hyper.b}
         order = jax.random.permutation(key_for(state.key, Purpose.ORDER, state.epoch), train.size)
         positions = self._share.positions(self.config.batch_size)
 

@@ -114,7 +114,7 @@ def _settings(config: ConfigDict) -> list[Setting]:
 
 def _draw(rng: np.random.Generator, values: Sequence[Any]) -> Any:
     if not is_range(values):
-        return values[rng.integers(len(values))]
+        return values[int(rng.integers(len(values)))]
     how, low, high = values
     return float(rng.uniform(low, high) if how == "uniform" else np.exp(rng.uniform(np.log(low), np.log(high))))
 
