@@ -1,0 +1,51 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data.dataset import Split
+from seadlif_jax import devices
+from seadlif_jax.divided import Divided, divide
+from seadlif_jax.training import train_and_evaluate
+from tests.test_many_devices import assert_same
+
+
+def split_of(inputs, targets, blocks, size=7):
+    rng = np.random.default_rng(0)
+    return Split(
+        rng.integers(0, 200, (size, 5, 3)).astype(inputs),
+        rng.integers(-1, 100, (size, 4)).astype(targets),
+        rng.integers(0, 100, (size, 5)).astype(blocks),
+    )
+
+
+@pytest.mark.parametrize(
+    "dtypes", [("uint8", "int8", "uint8"), ("uint8", "int16", "int16"), ("float32", "float32", "int32")]
+)
+def test_every_device_gets_the_samples_it_asks_for_wherever_they_are(dtypes):
+    mesh = devices.make_mesh(1, 2)
+    split = split_of(*dtypes)
+    divided = divide(split, mesh)
+    assert divided.size == 7
+    assert [shard.data.shape[0] for shard in divided.inputs.addressable_shards] == [4, 4]
+
+    def taken(divided: Divided):
+        asked = jnp.array([[6, 0, 3], [2, 2, 5]])[jax.lax.axis_index(devices.BATCH)]
+        return jax.tree.map(lambda array: jax.lax.all_gather(array, devices.BATCH), divided.take(asked))
+
+    found = devices.spread(taken, mesh)(divided)
+    for array, original in zip(found, split, strict=True):
+        np.testing.assert_array_equal(array, original[np.array([[6, 0, 3], [2, 2, 5]])])
+
+
+@pytest.mark.parametrize("mesh", [(2, 1), (1, 2)])
+def test_training_on_divided_data_is_the_same(tmp_path, tiny_config, x64, mesh):
+    """By member and by sample, with samples that fill up the parts, which no epoch may see."""
+    tiny_config.data.num_samples = 110  # 77 are for training
+    tiny_config.model.dropout = 0.1
+    tiny_config.sweep.seed = (0, 1)
+    tiny_config.devices.mesh = mesh
+    for data in ("replicated", "divided"):
+        tiny_config.devices.data = data
+        train_and_evaluate(tiny_config, tmp_path / data)
+    assert_same(tmp_path / "divided", tmp_path / "replicated", members=2)

@@ -1,0 +1,55 @@
+"""The studies run from the command line, on little data."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from tests.test_train_script import ROOT
+
+
+def run(study, folder, *arguments):
+    command = [sys.executable, "-m", f"studies.{study}", f"--output_dir={folder}", "--num_epochs=1", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+
+
+def table(folder):
+    with (folder / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_ecg_compares_neurons_over_seeds(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "QTDB").mkdir()
+    for split in ("train", "test"):
+        arrays = {"x": rng.integers(-1, 2, (80, 40, 4)), "y": np.eye(6)[rng.integers(0, 6, (80, 40))]}
+        scipy.io.savemat(tmp_path / "QTDB" / f"QTDB_{split}.mat", arrays)
+    arguments = ("ecg", tmp_path / "study", f"--data_dir={tmp_path}", "--seeds=3,5")
+    result = run(*arguments)
+    assert result.returncode == 0, result.stderr
+    rows = table(tmp_path / "study")
+    assert [row["neuron"] for row in rows] == ["se_adlif", "ef_adlif", "lif"]
+    assert {row["seeds"] for row in rows} == {"2"}
+    assert np.asarray(Image.open(tmp_path / "study" / "figure.png").convert("L")).std() > 10
+    # What is finished is not run again.
+    before = (tmp_path / "study" / "lif" / "result.json").stat().st_mtime_ns
+    assert run(*arguments).returncode == 0
+    assert (tmp_path / "study" / "lif" / "result.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("study", "arguments", "rows"),
+    [
+        ("bsd_classes", ("--classes=2,5", "--seeds=0", "--quick"), 6),
+        ("oscillation", ("--systems=0", "--seeds=0", "--quick"), 4),
+    ],
+)
+def test_studies_of_generated_data(tmp_path, study, arguments, rows):
+    result = run(study, tmp_path, *arguments)
+    assert result.returncode == 0, result.stderr
+    assert len(table(tmp_path)) == rows
+    assert np.asarray(Image.open(tmp_path / "figure.png").convert("L")).std() > 10
