@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 # Another interpreter makes the environment anew.
 STAMP := $(VENV)/installed-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test lint types check check-tpu clean
 
 demo: $(STAMP)
 	$(RUN) train.py --config=configs/bsd.py:quick
@@ -21,6 +21,11 @@ types: $(STAMP)
 	$(RUN) -m mypy
 
 check: lint types test
+
+# The compiler of TPUs, which needs no TPU, but Linux on x86.
+check-tpu: $(STAMP)
+	$(RUN) -m pip install --quiet --disable-pip-version-check "jax[tpu]"
+	$(RUN) -m pytest tests/test_tpu.py
 
 clean:
 	rm -rf $(VENV)

@@ -61,6 +61,7 @@ class Progress:
         number = f"epoch {epoch:{len(str(self._num_epochs))}d}/{self._num_epochs}"
         if self._members:
             best = int(best_scores.argmax())
+            self._bar.set_postfix_str(f"best {abs(best_scores[best]):.4f}")
             mean = np.mean([row[f"validation_{self._score_name}"] for row in rows])
             say(
                 f"{number}  {len(rows)} of {len(self._members)} members  "
