@@ -54,10 +54,17 @@ def default_workdir(config_file: str, config: ConfigDict) -> Path:
     return Path("runs") / "-".join((Path(path).stem, *words, *own))
 
 
+def join_other_processes() -> None:
+    try:
+        jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    except (RuntimeError, ValueError) as error:
+        sys.exit(f"error: --distributed: {error}; say --coordinator, --num_processes and --process_id")
+
+
 def main(_: Sequence[str]) -> None:
     keep_compiled_programs()
     if DISTRIBUTED.value:
-        jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+        join_other_processes()
     config = CONFIG.value
     workdir = WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename, config)
     started = timestamp()
