@@ -9,6 +9,7 @@ steps on its own; the devices wait for each other once a training step, not once
 """
 
 import functools
+import math
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -43,15 +44,17 @@ def _cores() -> int:
 
 def mesh_for(batch_size: int, members: int = 1) -> Mesh:
     """As many devices as can have equal parts that are worth it; of those, first to members, then to samples."""
+    return make_mesh(*_shape(jax.device_count(), batch_size, members))
 
-    def devices_for(by_member: int) -> int:
-        """Along the batch, with so many along the members."""
-        most = max(1, min(jax.device_count() // by_member, batch_size // LEAST_SHARE))
+
+def _shape(num_devices: int, batch_size: int, members: int) -> tuple[int, int]:
+    def by_batch(by_member: int) -> int:
+        """The devices along the batch, with so many along the members."""
+        most = max(1, min(num_devices // by_member, batch_size // LEAST_SHARE))
         return max(count for count in range(1, most + 1) if batch_size % count == 0)
 
-    most = min(jax.device_count(), members)
-    shapes = [(count, devices_for(count)) for count in range(1, most + 1) if members % count == 0]
-    return make_mesh(*max(shapes, key=lambda shape: (shape[0] * shape[1], shape)))
+    divisors = [count for count in range(1, min(num_devices, members) + 1) if members % count == 0]
+    return max(((count, by_batch(count)) for count in divisors), key=lambda shape: (math.prod(shape), shape))
 
 
 def make_mesh(by_member: int, by_batch: int) -> Mesh:

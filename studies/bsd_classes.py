@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from configs import bsd
 from seadlif_jax.plots import STYLE
-from studies.cases import COLOURS, NEURONS, run, save_table, scores, train_all
+from studies.cases import COLOURS, NEURONS, chosen, run, save_table, scores, train_all
 
 CLASSES = flags.DEFINE_list("classes", ["2", "5", "10", "15", "20"], "The numbers of classes.")
 QUICK = flags.DEFINE_bool("quick", False, "Smaller networks, fewer samples and epochs.")
@@ -21,7 +21,7 @@ QUICK = flags.DEFINE_bool("quick", False, "Smaller networks, fewer samples and e
 def study() -> None:
     cases = {}
     for count in map(int, CLASSES.value):
-        for neuron in NEURONS:
+        for neuron in chosen(NEURONS):
             config = bsd.get_config(f"{neuron},quick" if QUICK.value else neuron)
             config.data.num_classes = count
             cases[neuron, count] = config
@@ -39,7 +39,7 @@ def study() -> None:
     with rc_context(STYLE):
         figure = Figure(figsize=(5.5, 3.8))
         ax = figure.subplots()
-        for neuron, name in NEURONS.items():
+        for neuron, name in chosen(NEURONS).items():
             curve = {count: error for (other, count), error in found.items() if other == neuron}
             ax.plot(list(curve), [error.mean() for error in curve.values()], "-", color=COLOURS[neuron], label=name)
             for count, error in curve.items():

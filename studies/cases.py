@@ -19,10 +19,19 @@ NEURONS = {"se_adlif": "SE-adLIF", "ef_adlif": "EF-adLIF", "lif": "LIF"}
 COLOURS = {"se_adlif": BLUE, "ef_adlif": GREEN, "lif": ORANGE}
 
 FOLDER = flags.DEFINE_string("output_dir", None, "Folder for the runs, the table and the figure.", required=True)
+CHOSEN = flags.DEFINE_list("neurons", None, "Neurons, if not all that the study compares.")
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "The seeds of every case.")
 EPOCHS = flags.DEFINE_integer("num_epochs", None, "Epochs, if others than the config's.", lower_bound=1)
 
 Case = TypeVar("Case", bound=Hashable)
+
+
+def chosen(neurons: Mapping[str, str]) -> dict[str, str]:
+    """Those of a study's neurons that were asked for, and their names."""
+    unknown = set(CHOSEN.value or ()) - set(neurons)
+    if unknown:
+        sys.exit(f"error: --neurons: {unknown.pop()!r} is none of {', '.join(neurons)}")
+    return {neuron: name for neuron, name in neurons.items() if CHOSEN.value is None or neuron in CHOSEN.value}
 
 
 def train_all(cases: Mapping[Case, ConfigDict], name: Callable[[Case], str]) -> dict[Case, list[dict[str, Any]]]:

@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 
 from configs import ecg
 from seadlif_jax.plots import BLACK, STYLE
-from studies.cases import COLOURS, NEURONS, run, save_table, scores, train_all
+from studies.cases import COLOURS, NEURONS, chosen, run, save_table, scores, train_all
 
 DATA_DIR = flags.DEFINE_string("data_dir", "datasets", "Folder that holds QTDB/QTDB_train.mat.")
 PUBLISHED = {"se_adlif": 88.18, "ef_adlif": 87.83, "lif": None}  # percent
 
 
 def study() -> None:
-    cases = {neuron: ecg.get_config(neuron) for neuron in NEURONS}
+    cases = {neuron: ecg.get_config(neuron) for neuron in chosen(NEURONS)}
     for config in cases.values():
         config.data.dir = DATA_DIR.value
     found = {neuron: 100 * scores(members, "accuracy") for neuron, members in train_all(cases, str).items()}

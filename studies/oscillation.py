@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from configs import oscillation
 from seadlif_jax.plots import PURPLE, STYLE
 from studies import cases as shared
-from studies.cases import run, save_table, scores, train_all
+from studies.cases import chosen, run, save_table, scores, train_all
 
 SYSTEMS = flags.DEFINE_list("systems", ["0", "1", "2", "3"], "The seeds that the springs are drawn by.")
 QUICK = flags.DEFINE_bool("quick", False, "A fifth of the epochs.")
@@ -24,7 +24,7 @@ COLOURS = shared.COLOURS | {"lstm": PURPLE}
 def study() -> None:
     cases = {}
     for system in map(int, SYSTEMS.value):
-        for neuron in NEURONS:
+        for neuron in chosen(NEURONS):
             config = oscillation.get_config(f"{neuron},quick" if QUICK.value else neuron)
             config.data.seed = system
             cases[neuron, system] = config
@@ -41,12 +41,12 @@ def study() -> None:
     with rc_context(STYLE):
         figure = Figure(figsize=(5.5, 3.8))
         ax = figure.subplots()
-        for position, neuron in enumerate(NEURONS):
+        for position, neuron in enumerate(chosen(NEURONS)):
             errors = np.concatenate([error for (other, _), error in found.items() if other == neuron])
             ax.plot([position] * len(errors), errors, "o", color=COLOURS[neuron], alpha=0.6)
             ax.hlines(errors.mean(), position - 0.25, position + 0.25, color=COLOURS[neuron], linewidth=2)
         ax.set_yscale("log")
-        ax.set_xticks(range(len(NEURONS)), NEURONS.values())
+        ax.set_xticks(range(len(chosen(NEURONS))), chosen(NEURONS).values())
         ax.set_ylabel("MSE of the second half")
         figure.savefig(figure_path, dpi=150)
 

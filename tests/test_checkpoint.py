@@ -73,7 +73,7 @@ def test_a_checkpoint_says_what_it_holds(saved):
     folder, _ = saved
     metadata = json.loads((folder / "7" / "metadata" / "metadata").read_text())
     assert metadata["epoch"] == [7]
-    assert (metadata["members"], metadata["channels"]) == (1, 10)
+    assert (metadata["members"], metadata["channels"]) == (1, 4)
     assert metadata["config"]["model"]["hidden"] == [8]
 
 

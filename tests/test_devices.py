@@ -64,26 +64,17 @@ def test_shares_are_equal_and_large_enough(batch_size, expected):
     assert devices.mesh_for(batch_size).size == expected
 
 
-def chosen(monkeypatch, num_devices):
-    """The shape of a mesh, with so many devices."""
-    monkeypatch.setattr(jax, "device_count", lambda: num_devices)
-    monkeypatch.setattr(devices, "make_mesh", lambda *shape: shape)
-    return devices.mesh_for
-
-
-def test_a_batch_goes_to_as_many_devices_as_can_share_it_equally(monkeypatch):
-    shapes = chosen(monkeypatch, 12)
-    assert {size: shapes(size) for size in (16, 64, 100, 128, 256, 1200)} == {
+def test_a_batch_goes_to_as_many_devices_as_can_share_it_equally():
+    assert {size: devices._shape(12, size, 1) for size in (16, 64, 100, 128, 256, 1200)} == {
         16: (1, 1), 64: (1, 4), 100: (1, 5), 128: (1, 8), 256: (1, 8), 1200: (1, 12)
     }  # fmt: skip
 
 
-def test_members_are_divided_first_where_that_leaves_no_device_idle(monkeypatch):
-    shapes = chosen(monkeypatch, 8)
-    assert {members: shapes(128, members) for members in (1, 2, 3, 4, 5, 6, 8, 24)} == {
+def test_members_are_divided_first_where_that_leaves_no_device_idle():
+    assert {members: devices._shape(8, 128, members) for members in (1, 2, 3, 4, 5, 6, 8, 24)} == {
         1: (1, 8), 2: (2, 4), 3: (1, 8), 4: (4, 2), 5: (1, 8), 6: (2, 4), 8: (8, 1), 24: (8, 1)
     }  # fmt: skip
-    assert shapes(16, 5) == (5, 1)  # batches too small to be shared
+    assert devices._shape(8, 16, 5) == (5, 1)  # batches too small to be shared
 
 
 def test_the_cores_of_a_cpu_share_one_copy_of_the_data():

@@ -103,6 +103,6 @@ def test_two_processes_are_one_and_so_they_are_when_they_continue(tmp_path, x64,
     Processes(*two).kill_after(3)
     first, second = Processes(*two).finish()
     assert "continuing after epoch" in first
-    assert second == ""  # the first speaks for both
+    assert "epoch" not in second  # the first speaks for both
     assert_same(tmp_path / "two", tmp_path / "one", members=1 if seeds == "()" else 2)
     assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seadlif_jax import plots, sweep
+from seadlif_jax import plots, results, sweep
 from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.config import ConfigError, to_json
 from seadlif_jax.run import MetricsLog, RunError
@@ -84,6 +84,14 @@ def test_values_that_cannot_be_swept_are_refused_by_name(tiny_config, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Of the runs: they take longer than the training here."""
+    for name in ("save_curves", "save_raster"):
+        monkeypatch.setattr(plots, name, lambda *_: None)
+    monkeypatch.setattr(results, "_save_raster", lambda *_: None)
+
+
 def rows_of(folder, member=0):
     return [{**row, "member": 0, "seconds": 0} for row in MetricsLog(folder / "metrics.csv").read(member)]
 
@@ -133,7 +141,7 @@ def test_a_member_is_the_run_with_the_same_settings(tmp_path, sweep_config, x64,
 
 
 @pytest.mark.parametrize("neuron", ["se_adlif", "ef_adlif", "lif"])
-def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_config, x64, neuron):
+def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_config, x64, neuron, no_pictures):
     """On one device; with ranges of the neurons' parameters that differ."""
     sweep_config.model.neuron = neuron
     sweep_config.devices.mesh = (1, 1)
@@ -156,7 +164,7 @@ def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_co
         assert 0.5 <= b.min() <= b.max() <= 1.0
 
 
-def test_a_diverging_member_is_told_and_disturbs_no_other(tmp_path, tiny_config, x64, capsys):
+def test_a_diverging_member_is_told_and_disturbs_no_other(tmp_path, tiny_config, x64, capsys, no_pictures):
     tiny_config.sweep.learning_rate = (0.01, 1e6, 0.02)
     result = train_and_evaluate(tiny_config, tmp_path / "with")
     assert [member["diverged"] for member in result["members"]] == [None, 1, None]
@@ -210,7 +218,9 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(tmp_path, sweep_config, monkeypatch, moment):
+def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(
+    tmp_path, sweep_config, monkeypatch, moment, no_pictures
+):
     """With a member that has diverged before."""
     sweep_config.num_epochs = 5
     sweep_config.optimizer.plateau_factor = 0.5
@@ -251,7 +261,7 @@ def test_a_sweep_cut_off_while_its_members_are_written_goes_on_there(tmp_path, s
     assert (tmp_path / "members" / "2" / "result.json").stat().st_mtime_ns == written
 
 
-def test_a_member_that_is_not_there_is_refused(tmp_path, sweep_config):
+def test_a_member_that_is_not_there_is_refused(tmp_path, sweep_config, no_pictures):
     train_and_evaluate(sweep_config, tmp_path)
     with pytest.raises(RunError, match=r"has no member 4; its members are 0..3"):
         load_network(tmp_path, 4)
@@ -266,7 +276,7 @@ def test_a_member_that_is_not_there_is_refused(tmp_path, sweep_config):
         ((2, 1), "cannot be divided by 2"),
     ],
 )
-def test_a_mesh_that_cannot_be_is_refused(tmp_path, sweep_config, mesh, message):
+def test_a_mesh_that_cannot_be_is_refused(tmp_path, sweep_config, mesh, message, no_pictures):
     sweep_config.sweep.seed = (0, 1, 2)
     sweep_config.sweep.learning_rate = ()
     sweep_config.devices.mesh = mesh

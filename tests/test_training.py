@@ -14,6 +14,7 @@ from seadlif_jax import forecast, readout, training
 from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.config import ConfigError
 from seadlif_jax.dataset import to_device
+from seadlif_jax.program import Program
 from seadlif_jax.run import MetricsLog, Run, RunError
 from seadlif_jax.training import DivergenceError, load_network, train_and_evaluate
 
@@ -135,14 +136,14 @@ def test_a_bad_config_is_refused_before_anything_is_made(tmp_path, tiny_config):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(tmp_path, tiny_config, monkeypatch):
     """A loss turned NaN in epoch 3, as a diverging network's would."""
-    original = training.Program.end_epoch
+    original = Program.end_epoch
 
     def diverging(self, state, *args):
         state, metrics = original(self, state, *args)
         return state, metrics | {"train_loss": metrics["train_loss"] / (state.epoch < 3)}
 
     tiny_config.num_epochs = 5
-    monkeypatch.setattr(training.Program, "end_epoch", diverging)
+    monkeypatch.setattr(Program, "end_epoch", diverging)
     with pytest.raises(DivergenceError, match=r"train_loss is inf in epoch 3; .* keeps the state of epoch 2"):
         train_and_evaluate(tiny_config, tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
