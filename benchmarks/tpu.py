@@ -1,10 +1,11 @@
 """What the TPU's compiler says about training and evaluation, without a TPU.
 
     pip install "jax[tpu]"
-    python -m benchmarks.tpu [--topology=v5e:2x2] [--shapes=shd,ssc,ecg] [--output=benchmarks/results/tpu-compiler.json]
+    python -m benchmarks.tpu [--topology=v5e:2x2] [--shapes=shd,ssc,ecg] [--members=1]
+                             [--output=benchmarks/results/tpu-compiler.json]
 
 Compiles a training step and an evaluation of one batch for the devices of a topology, each with its share of the batch,
-and prints the memory that each device needs and the work of its share.
+and prints the memory that each device needs, and the work of its share as the compiler counts it.
 """
 
 import importlib.metadata
@@ -33,6 +34,7 @@ from seadlif_jax.task import repeat
 
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "The TPU, as its compiler calls it.")
 NAMES = flags.DEFINE_list("shapes", ["shd", "ssc", "ecg"], f"Which: {', '.join(SHAPES)}.")
+MEMBERS = flags.DEFINE_integer("members", 1, "Members of a sweep, all at a time.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/tpu-compiler.json", "File for the result.")
 
 
@@ -105,7 +107,7 @@ def main(_: Sequence[str]) -> None:
     lines: list[tuple[str, ...]] = []
     for name in NAMES.value:
         start = time.perf_counter()
-        compiled = compile_for(SHAPES[name], mesh)
+        compiled = compile_for(SHAPES[name], mesh, MEMBERS.value)
         seconds = time.perf_counter() - start
         found = {kind: figures(program) for kind, program in compiled.items()}
         result["shapes"][name] = {"compile_seconds": seconds, **found}
