@@ -76,13 +76,14 @@ def to_device(split: Split, where: jax.sharding.Sharding | None = None, multiple
     Samples of zeros fill it up to a `multiple`.
     """
     on_cpu = jax.default_backend() == "cpu"
-    where = where or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def put(array: np.ndarray) -> Array:
         missing = -len(array) % multiple
         if missing:
             array = np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)])
         array = _aligned(array) if on_cpu else array
+        if where is None:
+            return jax.device_put(array, may_alias=on_cpu)
         parts = [
             jax.device_put(array[part], device, may_alias=on_cpu)
             for device, part in where.addressable_devices_indices_map(array.shape).items()

@@ -94,6 +94,7 @@ def program(function: Callable, mesh: Mesh, mapped: int = 0, width: int | None =
 
         return _map(of_one, own_arguments, width) if mapped else of_one(own_arguments)
 
+    @functools.wraps(function, assigned=("__name__",))  # the compiler's name for it
     def on_each(own_arguments, shared_arguments):
         shared = tuple(getattr(argument, "placement", one) for argument in shared_arguments)
         # What is equal along the batch is so by the functions' construction; checking it would need marks all over.

@@ -68,7 +68,7 @@ def final_arrays(workdir):
     template = repeat(jax.jit(Program(config).init)(0, Hyperparameters.from_config(config), samples), 1)
     with Checkpoints(workdir / "checkpoints", config) as checkpoints:
         state = checkpoints.restore_last(template)
-    assert int(state.epoch) == EPOCHS
+    assert state.epoch.tolist() == [EPOCHS]
     state = state._replace(key=jax.random.key_data(state.key))
     return {jax.tree_util.keystr(name): np.asarray(leaf) for name, leaf in jax.tree_util.tree_leaves_with_path(state)}
 
