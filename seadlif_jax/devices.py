@@ -94,13 +94,13 @@ def program(function: Callable, mesh: Mesh, mapped: int = 0, width: int | None =
 
         return _map(of_one, own_arguments, width) if mapped else of_one(own_arguments)
 
-    @functools.wraps(function, assigned=("__name__",))  # the compiler's name for it
     def on_each(own_arguments, shared_arguments):
         shared = tuple(getattr(argument, "placement", one) for argument in shared_arguments)
         # What is equal along the batch is so by the functions' construction; checking it would need marks all over.
         each = jax.shard_map(of_all, mesh=mesh, in_specs=(own, shared), out_specs=own, check_vma=False)
         return each(own_arguments, shared_arguments)
 
+    on_each.__name__ = function.__name__  # the compiler's name for it
     own_sharding = NamedSharding(mesh, own)
     return jax.jit(on_each, in_shardings=(own_sharding, None), out_shardings=own_sharding)
 
@@ -167,8 +167,14 @@ def put(values: PyTree[Any], where: NamedSharding) -> PyTree[Array]:
 
 
 def to_host(values: PyTree[Array]) -> PyTree[np.ndarray]:
-    """Arrays of all devices, and of all processes, as NumPy's."""
-    return jax.tree.map(lambda value: np.asarray(multihost_utils.process_allgather(value, tiled=True)), values)
+    """Arrays of all devices, and of all processes, as NumPy's; of random keys, their data."""
+
+    def one_to_host(value: Array) -> np.ndarray:
+        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            value = jax.random.key_data(value)
+        return np.asarray(multihost_utils.process_allgather(value, tiled=True))
+
+    return jax.tree.map(one_to_host, values)
 
 
 def is_first_process() -> bool:
@@ -180,17 +186,6 @@ def wait_for_all(where: str) -> None:
     """Returns when all processes are there."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
-
-
-@jax.jit
-def _pick(members: Array, number: Int[Array, ""]) -> Array:
-    return members[number]
-
-
-def pick(members: PyTree[Array], number: int) -> PyTree[Array]:
-    """One member out of arrays with an axis of members."""
-    # One array at a time: see `spread`.
-    return jax.tree.map(lambda array: jax.block_until_ready(_pick(array, number)), members)
 
 
 class Share(NamedTuple):

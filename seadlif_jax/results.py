@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 from ml_collections import FrozenConfigDict
 
 from seadlif_jax import devices, forecast, plots, sweep
 from seadlif_jax.checkpoint import Checkpoints, Variables
 from seadlif_jax.config import flatten, is_sweep
 from seadlif_jax.dataset import Dataset, Samples, Split, fingerprint
-from seadlif_jax.program import Hyperparameters, TrainState, build_network, score_name
+from seadlif_jax.program import Best, Hyperparameters, TrainState, build_network, score_name
 from seadlif_jax.progress import bar
 from seadlif_jax.readout import IGNORED, aggregate
 from seadlif_jax.run import Run, write_table
@@ -35,30 +36,31 @@ def finish(run: Run, members: Sequence[sweep.Member], dataset: Dataset, states: 
       states: those after the last epoch, with an axis of members.
       measured: the metrics of the best epochs.
     """
+    states = devices.to_host(states)
     if not is_sweep(run.config):
-        _finish_run(run, dataset, devices.pick(states, 0), _of_member(measured, 0))
+        if devices.is_first_process():
+            _finish_run(run, dataset, states.best, states.constants, _of_member(measured, 0))
         return
     member_runs = [Run(run.folder / "members" / str(number), member.config) for number, member in enumerate(members)]
     to_do = [member_run.result() is None for member_run in member_runs]
     devices.wait_for_all("members")  # before the first of them is finished
-    epochs, checksums = devices.to_host(states.epoch), fingerprint(dataset)
-    well = epochs == run.config.num_epochs
+    checksums, well = fingerprint(dataset), states.epoch == run.config.num_epochs
     for number, member_run in enumerate(bar(member_runs, unit="member")):
         if to_do[number] and well[number]:
-            state = devices.pick(states, number)
+            own = jax.tree.map(lambda array, number=number: array[number : number + 1], states)
             with member_run.held():
                 member_run.check_data(checksums)
                 with Checkpoints(member_run.folder / "checkpoints", member_run.config) as checkpoints:
-                    checkpoints.save(jax.tree.map(lambda array: array[None], state))
+                    checkpoints.save(own._replace(key=jax.random.wrap_key_data(own.key)))
                 if devices.is_first_process():
                     member_run.metrics.write(run.metrics.read(number))
-                _finish_run(member_run, dataset, state, _of_member(measured, number))
+                    _finish_run(member_run, dataset, own.best, own.constants, _of_member(measured, number))
     if devices.is_first_process():
         results = [
             {
                 "member": number,
                 "varied": member.varied,
-                "diverged": None if well[number] else int(epochs[number]) + 1,  # the epoch
+                "diverged": None if well[number] else int(states.epoch[number]) + 1,  # the epoch
                 **(member_run.result() or {}),
             }
             for number, (member, member_run) in enumerate(zip(members, member_runs, strict=True))
@@ -103,18 +105,18 @@ def _finish_sweep(run: Run, dataset: Dataset, results: list[dict[str, Any]]) -> 
     )
 
 
-def _finish_run(run: Run, dataset: Dataset, state: TrainState, metrics: dict[str, dict[str, float]]) -> None:
-    """The result and the pictures of a run; of a sweep, of one of its members."""
-    best = devices.to_host({"params": state.best.params, "constants": state.constants, "epoch": state.best.epoch})
-    if not devices.is_first_process():
-        return
+def _finish_run(
+    run: Run, dataset: Dataset, best: Best, constants: PyTree[np.ndarray], metrics: dict[str, dict[str, float]]
+) -> None:
+    """The result and the pictures of a run; of a sweep, of one of its members. `best` has an axis of one member."""
+    variables = jax.tree.map(lambda array: array[0], {"params": best.params, "constants": constants})
     config, hyper = FrozenConfigDict(run.config), Hyperparameters.from_config(run.config)
-    rows, best_epoch = run.metrics.read(), int(best.pop("epoch"))
+    rows, best_epoch = run.metrics.read(), int(best.epoch[0])
     plots.save_curves(rows, best_epoch, score_name(config), run.folder / "curves.png")
     if config.model.aggregation == "forecast":
-        _save_forecast(config, hyper, best, dataset.test, run.folder)
+        _save_forecast(config, hyper, variables, dataset.test, run.folder)
     else:
-        _save_raster(config, hyper, best, dataset.test, run.folder / "raster.png")
+        _save_raster(config, hyper, variables, dataset.test, run.folder / "raster.png")
     # The last file: a run that has it is complete.
     run.finish(
         **metrics,

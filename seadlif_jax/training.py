@@ -83,7 +83,7 @@ def load_network(workdir: str | Path, member: int = 0) -> tuple[Network, Variabl
         network = build_network(own, Hyperparameters.from_config(own))
         like = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 1, metadata["channels"])))
         best = checkpoints.restore_best(repeat({"constants": {}, **like}, count))
-        return network, devices.pick(best, member)
+        return network, jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[member]), best)
 
 
 def _train(

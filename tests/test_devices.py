@@ -28,8 +28,10 @@ def random_split(seed, aggregation):
     return Split(inputs, targets.astype(np.int8), blocks.astype(np.uint8))
 
 
-@pytest.mark.parametrize("lengths", [(), (10, 20, 30)])
-@pytest.mark.parametrize(("neuron", "aggregation"), [("se_adlif", "softmax"), ("lif", "mean"), ("lstm", "forecast")])
+@pytest.mark.parametrize(
+    ("neuron", "aggregation", "lengths"),
+    [("se_adlif", "softmax", (10, 20, 30)), ("lif", "mean", ()), ("lstm", "forecast", ())],
+)
 def test_an_epoch_on_two_devices_is_that_on_one(tiny_config, x64, neuron, aggregation, lengths):
     """With dropout, a partial batch in validation and, of two devices, batches trimmed to lengths of their own."""
     tiny_config.batch_size = 32

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from seadlif_jax.run import MetricsLog
 from seadlif_jax.training import load_network
-from tests.test_train_script import ROOT, command
+from tests.test_train_script import ROOT
 
 SMALL = (
     "--config=configs/bsd.py:quick",
@@ -20,6 +21,21 @@ SMALL = (
     "--config.model.dropout=0.1",
     "--config.batch_size=128",
 )
+
+
+# `train.py` without pictures, which take longer than the training here.
+PROGRAM = """
+import runpy, sys
+from seadlif_jax import plots, results
+plots.save_curves = results._save_raster = lambda *_: None
+sys.argv[0] = "train.py"
+runpy.run_path("train.py", run_name="__main__")
+"""
+EIGHT = ("--config.num_epochs=3", "--config.sweep.seed=(0,1,2,3,4,5,6,7)")
+
+
+def command(*arguments):
+    return [sys.executable, "-c", PROGRAM, *arguments]
 
 
 def environment(num_devices):
@@ -49,15 +65,13 @@ def assert_same(found, expected, members=1):
 @pytest.fixture(scope="module")
 def on_one_device(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
-    train(folder, 1, "--config.num_epochs=2", "--config.sweep.seed=(0,1,2,3,4,5,6,7)")
+    train(folder, 1, *EIGHT)
     return folder
 
 
 @pytest.mark.parametrize("mesh", [(8, 1), (1, 8), (4, 2)])
 def test_a_sweep_on_eight_devices_is_that_on_one(tmp_path, x64, on_one_device, mesh):
-    train(
-        tmp_path, 8, "--config.num_epochs=2", "--config.sweep.seed=(0,1,2,3,4,5,6,7)", f"--config.devices.mesh={mesh}"
-    )
+    train(tmp_path, 8, *EIGHT, f"--config.devices.mesh={mesh}")
     assert_same(tmp_path, on_one_device, members=8)
 
 
@@ -94,15 +108,13 @@ class Processes:
         return [output for output, _ in said]
 
 
-@pytest.mark.parametrize("seeds", ["()", "(0,1)"])
-def test_two_processes_are_one_and_so_they_are_when_they_continue(tmp_path, x64, seeds):
-    """A run, which shares its batches between them, and a sweep, which shares its members."""
-    arguments = ("--config.num_epochs=5", f"--config.sweep.seed={seeds}")
-    train(tmp_path / "one", 1, *arguments)
-    two = (*arguments, f"--workdir={tmp_path / 'two'}")
-    Processes(*two).kill_after(3)
+@pytest.mark.parametrize("mesh", [(2, 1), (1, 2)])
+def test_two_processes_are_one_and_so_they_are_when_they_continue(tmp_path, x64, on_one_device, mesh):
+    """Sharing the members, or every batch."""
+    two = (*EIGHT, f"--config.devices.mesh={mesh}", f"--workdir={tmp_path}")
+    Processes(*two).kill_after(2)
     first, second = Processes(*two).finish()
     assert "continuing after epoch" in first
     assert "epoch" not in second  # the first speaks for both
-    assert_same(tmp_path / "two", tmp_path / "one", members=1 if seeds == "()" else 2)
-    assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
+    assert_same(tmp_path, on_one_device, members=8)
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in on_one_device.iterdir()}
