@@ -55,6 +55,10 @@ def errors_in_one_line(interrupted: str) -> Iterator[None]:
         RunError,
         ShiftError,
     ) as error:
+        if jax.process_count() > 1:
+            # An orderly end would wait for the other processes, and these for this one.
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
         sys.exit(f"error: {error}")
 
 

@@ -98,6 +98,7 @@ SWEPT: Mapping[str, str] = MappingProxyType(
         "c": "model.surrogate.c",
     }
 )
+MOST_MEMBERS = 10_000
 RANGES = ("uniform", "log_uniform")  # what values can be drawn from
 
 
@@ -249,6 +250,12 @@ def validate(config: ConfigDict) -> None:
     drawn = ranges or [name for name in SWEPT if name != "seed" and len(config.sweep[name])]
     if ranges and not config.sweep.samples:
         raise ConfigError(f"config.sweep.samples = 0: say how many settings to draw from config.sweep.{ranges[0]}")
+    settings = math.prod(len(config.sweep[name]) or 1 for name in SWEPT if name != "seed")
+    if config.sweep.samples and not ranges and config.sweep.samples > settings:
+        raise ConfigError(f"config.sweep.samples = {config.sweep.samples}: there are only {settings} combinations")
+    members = (config.sweep.samples or settings) * (len(config.sweep.seed) or 1)
+    if members > MOST_MEMBERS:
+        raise ConfigError(f"config.sweep: {members} members; at most {MOST_MEMBERS} are possible")
     if config.sweep.samples and not drawn:
         raise ConfigError(f"config.sweep.samples = {config.sweep.samples}: there is nothing to draw from but seeds")
 
@@ -256,6 +263,10 @@ def validate(config: ConfigDict) -> None:
 def to_json(config: ConfigDict) -> str:
     """The config as JSON text, the same for equal configs."""
     return json.dumps(config.to_dict(), indent=2, sort_keys=True)
+
+
+# Data may move between machines; the numbers stay the same.
+MAY_MOVE = ("data.dir", "data.cache_dir")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

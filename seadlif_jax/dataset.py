@@ -78,6 +78,7 @@ def to_device(split: Split, where: jax.sharding.Sharding | None = None, multiple
     on_cpu = jax.default_backend() == "cpu"
 
     def put(array: np.ndarray) -> Array:
+        array = array.astype(np.uint8) if array.dtype == bool else array
         missing = -len(array) % multiple
         if missing:
             array = np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)])

@@ -137,9 +137,12 @@ def temporary_bytes(compiled: jax.stages.Compiled) -> int:
 
 
 def free_bytes() -> int | None:
-    """The memory that is left on a device, where it tells."""
-    stats = jax.local_devices()[0].memory_stats()
-    return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
+    """The memory that is left on each device, of all processes, where they tell."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    if not all(stats):
+        return None
+    free = min(one["bytes_limit"] - one["bytes_in_use"] for one in stats)
+    return int(np.min(multihost_utils.process_allgather(np.asarray(free, float))))
 
 
 def widest(members: int, needed: Callable[[int], int], free: int | None) -> int:
@@ -186,6 +189,22 @@ def wait_for_all(where: str) -> None:
     """Returns when all processes are there."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
+
+
+def of_first_process(values: Any) -> np.ndarray:
+    """What the first process has found, for all: where they branch, they must agree."""
+    return np.asarray(multihost_utils.broadcast_one_to_all(np.asarray(values)))
+
+
+@jax.jit
+def _pick(members: Array, number: Int[Array, ""]) -> Array:
+    return members[number][None]
+
+
+def pick(members: PyTree[Array], number: int) -> PyTree[Array]:
+    """One member out of arrays with an axis of members, which has length one then."""
+    # One array at a time: see `spread`.
+    return jax.tree.map(lambda array: jax.block_until_ready(_pick(array, number)), members)
 
 
 class Share(NamedTuple):

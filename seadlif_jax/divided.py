@@ -43,8 +43,8 @@ class Divided:
         is_here = (own >= 0) & (own < len(self.inputs))
 
         def answer(array: Array) -> UInt8[Array, "device share bytes"]:
-            found = jnp.where(is_here.reshape(*own.shape, *(1,) * (array.ndim - 1)), array[own], 0)
-            return _to_bytes(found, 2)
+            mask = is_here.reshape(*own.shape, *(1,) * (array.ndim - 1))
+            return _to_bytes(jnp.where(mask, array[own], jnp.zeros((), array.dtype)), 2)
 
         parts = [answer(array) for array in self.samples]
         # A sum of which all terms but one are 0; of all arrays together, see `devices.spread`.

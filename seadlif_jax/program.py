@@ -5,7 +5,6 @@ An epoch runs over batches of a data set held on the device, in one call or in a
 """
 
 import enum
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from seadlif_jax.trim import at_own_length
 
 Metrics = dict[str, Float[Array, ""]]
 MUST_BE_FINITE = ("train_loss", "validation_loss", "gradient_norm")  # metrics; otherwise a run has diverged
-HOPELESS = 10  # times the loss of guessing, in training: a run has diverged, too
+LARGEST_WEIGHT = 1e5  # a run with a larger one has diverged, too: learning rates that make sense do not lead there
 Split = Samples | Divided
 Inputs = Num[Array, "sample time channel"]
 # From inputs and their number to what the network sees of them: of a batch, or of each device's share of it.
@@ -160,8 +159,6 @@ class Program:
         self._share = share
         self.score_name = score_name(config)
         self.forecasting = self.score_name == "mse"
-        guessing = math.log(config.data.num_classes)
-        self.hopeless_loss = math.inf if self.forecasting else HOPELESS * guessing
         # What a forecast is fed depends on the length, so it keeps its own.
         self._lengths = () if self.forecasting else lengths
         factor = config.optimizer.plateau_factor
@@ -241,9 +238,11 @@ class Program:
         """Validates after the last step of an epoch, and keeps the best parameters."""
         metrics = self._metrics("train_", sums.targets)
         metrics |= self.evaluate(state.params, state.constants, hyper, validation, "validation_")
+        weights = jnp.stack([jnp.max(jnp.abs(weight)) for weight in jax.tree.leaves(state.params)])
         metrics |= {
             "learning_rate": self._learning_rate(state, hyper),
             "gradient_norm": sums.gradient_norm / sums.steps,
+            "largest_weight": jnp.max(weights),
         }
         plateau = state.plateau
         if self.schedule:
@@ -259,7 +258,7 @@ class Program:
         `epoch` is the number of those completed before. A member whose own number is behind has diverged: it stays as
         it was, and disturbs no other.
         """
-        well = (before.epoch == epoch) & (metrics["train_loss"] <= self.hopeless_loss)
+        well = (before.epoch == epoch) & (metrics["largest_weight"] <= LARGEST_WEIGHT)
         for name in MUST_BE_FINITE:
             well &= jnp.isfinite(metrics[name])
         return jax.tree.map(lambda new, old: jnp.where(well, new, old), after, before)

@@ -62,10 +62,11 @@ class Progress:
         if self._members:
             best = int(best_scores.argmax())
             self._bar.set_postfix_str(f"best {abs(best_scores[best]):.4f}")
-            mean = np.mean([row[f"validation_{self._score_name}"] for row in rows])
+            shown = "loss" if self._score_name == "mse" else self._score_name  # what the best is chosen by
+            mean = np.mean([row[f"validation_{shown}"] for row in rows])
             say(
                 f"{number}  {len(rows)} of {len(self._members)} members  "
-                f"validation {self._score_name} {mean:.4f} (mean), {abs(best_scores[best]):.4f} best: "
+                f"validation {shown} {mean:.4f} (mean), {abs(best_scores[best]):.4f} best: "
                 f"{self._members[best]}, epoch {best_epochs[best]}  {seconds:.1f} s"
             )
         else:

@@ -36,31 +36,30 @@ def finish(run: Run, members: Sequence[sweep.Member], dataset: Dataset, states: 
       states: those after the last epoch, with an axis of members.
       measured: the metrics of the best epochs.
     """
-    states = devices.to_host(states)
+    config, on_host = FrozenConfigDict(run.config), devices.to_host(states)
     if not is_sweep(run.config):
         if devices.is_first_process():
-            _finish_run(run, dataset, states.best, states.constants, _of_member(measured, 0))
+            _finish_run(run, config, dataset, on_host.best, on_host.constants, _of_member(measured, 0))
         return
     member_runs = [Run(run.folder / "members" / str(number), member.config) for number, member in enumerate(members)]
-    to_do = [member_run.result() is None for member_run in member_runs]
-    devices.wait_for_all("members")  # before the first of them is finished
-    checksums, well = fingerprint(dataset), states.epoch == run.config.num_epochs
+    to_do = devices.of_first_process([member_run.result() is None for member_run in member_runs])
+    checksums, well = fingerprint(dataset), on_host.epoch == run.config.num_epochs
     for number, member_run in enumerate(bar(member_runs, unit="member")):
         if to_do[number] and well[number]:
-            own = jax.tree.map(lambda array, number=number: array[number : number + 1], states)
+            own = jax.tree.map(lambda array, number=number: array[number : number + 1], on_host)
             with member_run.held():
                 member_run.check_data(checksums)
                 with Checkpoints(member_run.folder / "checkpoints", member_run.config) as checkpoints:
-                    checkpoints.save(own._replace(key=jax.random.wrap_key_data(own.key)))
+                    checkpoints.save(devices.pick(states, number))
                 if devices.is_first_process():
                     member_run.metrics.write(run.metrics.read(number))
-                    _finish_run(member_run, dataset, own.best, own.constants, _of_member(measured, number))
+                    _finish_run(member_run, config, dataset, own.best, own.constants, _of_member(measured, number))
     if devices.is_first_process():
         results = [
             {
                 "member": number,
                 "varied": member.varied,
-                "diverged": None if well[number] else int(states.epoch[number]) + 1,  # the epoch
+                "diverged": None if well[number] else int(on_host.epoch[number]) + 1,  # the epoch
                 **(member_run.result() or {}),
             }
             for number, (member, member_run) in enumerate(zip(members, member_runs, strict=True))
@@ -106,11 +105,19 @@ def _finish_sweep(run: Run, dataset: Dataset, results: list[dict[str, Any]]) -> 
 
 
 def _finish_run(
-    run: Run, dataset: Dataset, best: Best, constants: PyTree[np.ndarray], metrics: dict[str, dict[str, float]]
+    run: Run,
+    config: FrozenConfigDict,
+    dataset: Dataset,
+    best: Best,
+    constants: PyTree[np.ndarray],
+    metrics: dict[str, dict[str, float]],
 ) -> None:
-    """The result and the pictures of a run; of a sweep, of one of its members. `best` has an axis of one member."""
+    """The result and the pictures of a run; of a sweep, of one of its members.
+
+    `config` is that of the sweep, so that one program serves all members; `best` has an axis of one member.
+    """
     variables = jax.tree.map(lambda array: array[0], {"params": best.params, "constants": constants})
-    config, hyper = FrozenConfigDict(run.config), Hyperparameters.from_config(run.config)
+    hyper = Hyperparameters.from_config(run.config)
     rows, best_epoch = run.metrics.read(), int(best.epoch[0])
     plots.save_curves(rows, best_epoch, score_name(config), run.folder / "curves.png")
     if config.model.aggregation == "forecast":

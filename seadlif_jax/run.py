@@ -29,7 +29,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import differences, is_sweep, to_json
+from seadlif_jax.config import MAY_MOVE, differences, is_sweep, to_json
 from seadlif_jax.devices import is_first_process
 
 LOCK = ".lock"
@@ -133,8 +133,7 @@ class Run:
                 raise RunError(f"{self.folder} holds {others[0]} but no config.json; choose another --workdir")
             return
         changes = differences(_read_json(path), json.loads(to_json(self.config)))
-        # Data may move between machines; the numbers stay the same.
-        moved = ("config.data.dir:", "config.data.cache_dir:")
+        moved = tuple(f"config.{name}:" for name in MAY_MOVE)
         changes = [change for change in changes if not change.startswith(moved)]
         if changes:
             raise RunError(

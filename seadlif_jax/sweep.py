@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Int
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import SWEPT, is_range, validate
+from seadlif_jax.config import SWEPT, is_range, is_sweep, validate
 from seadlif_jax.program import Hyperparameters
 
 Setting = dict[str, Any]  # what is varied, by its name in `config.sweep`
@@ -39,6 +39,8 @@ def members(config: ConfigDict) -> list[Member]:
       ConfigError: one of them could not be run on its own.
     """
     seeds = [{"seed": int(seed)} for seed in config.sweep.seed] or [{}]
+    if not is_sweep(config):
+        return [Member({}, config)]
     found = [_member(config, setting | seed) for setting in _settings(config) for seed in seeds]
     for member in found:
         validate(member.config)
@@ -109,7 +111,11 @@ def _settings(config: ConfigDict) -> list[Setting]:
     if not config.sweep.samples:
         return [dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
     rng = np.random.default_rng(config.seed)
-    return [{name: _draw(rng, of_name) for name, of_name in values.items()} for _ in range(config.sweep.samples)]
+    if any(map(is_range, values.values())):
+        return [{name: _draw(rng, of_name) for name, of_name in values.items()} for _ in range(config.sweep.samples)]
+    combinations = list(itertools.product(*values.values()))
+    drawn = rng.choice(len(combinations), config.sweep.samples, replace=False)
+    return [dict(zip(values, combinations[number], strict=True)) for number in sorted(drawn)]
 
 
 def _draw(rng: np.random.Generator, values: Sequence[Any]) -> Any:
@@ -124,6 +130,7 @@ def _member(config: ConfigDict, varied: Setting) -> Member:
     for name in SWEPT:
         own.sweep[name] = ()
     own.sweep.samples = 0
+    own.devices.mesh = own.devices.width = None  # for many members
     for name, value in varied.items():
         *section, field = SWEPT[name].split(".")
         target = own

@@ -130,7 +130,10 @@ def _width(
 
     def needed(width: int) -> int:
         steps = devices.program(Program(config, share=share).train_steps, mesh, mapped=3, width=width)
-        return devices.temporary_bytes(steps.lower(own, (train, 0, 1)).compile())
+        compiled = steps.lower(own, (train, 0, 1)).compile()
+        # Old states, new ones, and those of the two that are kept are there at the same time.
+        states = sum(array.nbytes for array in jax.tree.leaves(own)) // mesh.shape[devices.MEMBER]
+        return devices.temporary_bytes(compiled) + 2 * states
 
     width = devices.widest(members, needed, devices.free_bytes())
     if width < members:

@@ -1,6 +1,7 @@
 """Training from a config to a finished run, or sweep: the loop around the compiled functions of `program`."""
 
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ from ml_collections import ConfigDict
 
 from seadlif_jax import devices, sweep
 from seadlif_jax.checkpoint import Checkpoints, Variables
-from seadlif_jax.config import is_sweep, validate
+from seadlif_jax.config import MAY_MOVE, flatten, is_sweep, validate
 from seadlif_jax.dataset import fingerprint, load_dataset
 from seadlif_jax.interrupt import deferred_interrupt
 from seadlif_jax.network import Network
-from seadlif_jax.program import HOPELESS, MUST_BE_FINITE, Hyperparameters, TrainState, build_network
+from seadlif_jax.program import LARGEST_WEIGHT, MUST_BE_FINITE, Hyperparameters, TrainState, build_network
 from seadlif_jax.progress import Progress, say
 from seadlif_jax.results import finish
 from seadlif_jax.run import Run, RunError, read_config
@@ -24,7 +25,7 @@ from seadlif_jax.task import Task, repeat
 
 
 class DivergenceError(RuntimeError):
-    """The loss became NaN, infinite or hopeless; of a sweep, that of all members."""
+    """The loss became NaN or infinite, or a weight far too large; of a sweep, those of all members."""
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
@@ -39,24 +40,36 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
       DatasetError: the loader's data breaks the contract (and what the loader itself raises).
       RunError: `workdir` holds another run, or one on other data, or files that are none; or another process uses it.
       CheckpointError: the checkpoint in it is damaged.
-      DivergenceError: the loss is not finite, or in training ten times that of guessing; the checkpoints before it are
-        kept.
+      DivergenceError: the loss is not finite, or a weight beyond 100,000; the checkpoints before it are kept.
     """
     validate(config)
     members = sweep.members(config)
     run = Run(workdir, config)
     result = run.result()
-    if result is not None:
-        return result
+    if devices.of_first_process(result is not None):
+        return result or {}
     dataset = load_dataset(config)
+    checksums = fingerprint(dataset)
+    _refuse_differences(config, checksums)
     with run.held(), deferred_interrupt() as check_interrupt:
-        run.check_data(fingerprint(dataset))
+        run.check_data(checksums)
         task = Task.prepare(config, members, dataset)
         with Checkpoints(run.folder / "checkpoints", config) as checkpoints:
             states = _train(task, members, run, checkpoints, check_interrupt)
         finish(run, members, dataset, states, task.measure(states))
         devices.wait_for_all("result")
         return run.result() or {}
+
+
+def _refuse_differences(config: ConfigDict, checksums: Mapping[str, int]) -> None:
+    """Raises a `RunError` unless all processes have the same config and data."""
+    own = {name: value for name, value in flatten(config).items() if name not in MAY_MOVE}
+    found = {"config": zlib.crc32(repr(sorted(own.items())).encode()), **checksums}
+    first = devices.of_first_process(np.array(list(found.values()), np.uint32))
+    for (name, checksum), expected in zip(found.items(), first, strict=True):
+        if checksum != expected:
+            what = name if name == "config" else f"{name} split"
+            raise RunError(f"process {jax.process_index()} has another {what} than process 0")
 
 
 def load_network(workdir: str | Path, member: int = 0) -> tuple[Network, Variables]:
@@ -154,7 +167,7 @@ def _divergence(metrics: Mapping[str, np.ndarray], number: int) -> str:
     for name in MUST_BE_FINITE:
         if not np.isfinite(metrics[name][number]):
             return f"{name} is {metrics[name][number]}"
-    return f"train_loss is {metrics['train_loss'][number]:.4g}, more than {HOPELESS} times that of guessing,"
+    return f"a weight is {metrics['largest_weight'][number]:.4g}, more than {LARGEST_WEIGHT:.0f},"
 
 
 class CallLength:
