@@ -247,7 +247,6 @@ def validate(config: ConfigDict) -> None:
         if not check.accepts(fields[name]):
             raise ConfigError(f"config.{name} = {fields[name]!r}: it must be {check.requirement}")
     ranges = [name for name in SWEPT if is_range(config.sweep[name])]
-    drawn = ranges or [name for name in SWEPT if name != "seed" and len(config.sweep[name])]
     if ranges and not config.sweep.samples:
         raise ConfigError(f"config.sweep.samples = 0: say how many settings to draw from config.sweep.{ranges[0]}")
     settings = math.prod(len(config.sweep[name]) or 1 for name in SWEPT if name != "seed")
@@ -256,8 +255,6 @@ def validate(config: ConfigDict) -> None:
     members = (config.sweep.samples or settings) * (len(config.sweep.seed) or 1)
     if members > MOST_MEMBERS:
         raise ConfigError(f"config.sweep: {members} members; at most {MOST_MEMBERS} are possible")
-    if config.sweep.samples and not drawn:
-        raise ConfigError(f"config.sweep.samples = {config.sweep.samples}: there is nothing to draw from but seeds")
 
 
 def to_json(config: ConfigDict) -> str:

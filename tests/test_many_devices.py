@@ -31,7 +31,7 @@ plots.save_curves = results._save_raster = lambda *_: None
 sys.argv[0] = "train.py"
 runpy.run_path("train.py", run_name="__main__")
 """
-EIGHT = ("--config.num_epochs=3", "--config.sweep.seed=(0,1,2,3,4,5,6,7)")
+EIGHT = ("--config.num_epochs=6", "--config.sweep.seed=(0,1,2,3,4,5,6,7)")
 
 
 def command(*arguments):

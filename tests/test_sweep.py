@@ -63,6 +63,13 @@ def test_settings_can_be_drawn_and_are_the_same_again(tiny_config):
     assert {member.varied["slope"] for member in members} == {3.0, 5.0}
 
 
+def test_settings_drawn_from_values_are_all_different(tiny_config):
+    tiny_config.sweep.q = (60.0, 90.0, 120.0)
+    tiny_config.sweep.slope = (3.0, 5.0)
+    tiny_config.sweep.samples = 5
+    assert len({str(member) for member in sweep.members(tiny_config)}) == 5
+
+
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
@@ -74,7 +81,8 @@ def test_settings_can_be_drawn_and_are_the_same_again(tiny_config):
         ("learning_rate", ("uniform", 1.0, 0.1), "or a range to draw from"),
         ("learning_rate", ("uniform", 0.1, 1.0), "config.sweep.samples = 0: say how many"),
         ("tau_u", (5.0, 25.0), r"each a pair \(min, max\) of steps"),
-        ("samples", 3, "there is nothing to draw from"),
+        ("samples", 3, "there are only 1 combinations"),
+        ("seed", tuple(range(10_001)), "10001 members; at most 10000"),
     ],
 )
 def test_values_that_cannot_be_swept_are_refused_by_name(tiny_config, tmp_path, name, values, message):
