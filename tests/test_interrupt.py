@@ -6,6 +6,14 @@ import pytest
 from seadlif_jax.interrupt import deferred_interrupt
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_are_not_ignored():
+    """As they are in a process that a script starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_the_first_interrupt_waits_for_the_check_and_the_second_does_not():
     before = signal.getsignal(signal.SIGINT)
     with deferred_interrupt() as check:
