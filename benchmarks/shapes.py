@@ -1,5 +1,6 @@
 """What is trained on: the networks and sizes of the tasks, with random events in place of their data."""
 
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -44,6 +45,13 @@ class Shape(NamedTuple):
     @property
     def num_classes(self) -> int:
         return self.config.data.num_classes
+
+    @property
+    def gflop(self) -> float:
+        """Those of the products of a batch's forward pass; training takes three times as many."""
+        pairs = itertools.pairwise((self.channels, *self.hidden, self.num_classes))
+        weights = sum(m * n for m, n in pairs) + sum(width**2 for width in self.hidden)
+        return 2e-9 * weights * self.batch_size * self.steps
 
     @property
     def steps_per_epoch(self) -> int:

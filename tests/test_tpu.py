@@ -33,4 +33,4 @@ def test_training_and_evaluation_compile_for_four_tpus(tmp_path, shapes, members
         for kind in ("train", "evaluate"):
             memory = figures[kind]["data and state, MiB"] + figures[kind]["temporary, MiB"]
             assert 0 < memory < 16 * 1024  # of a v5e
-            assert figures[kind]["Gflop a step"] > 0
+            assert figures[kind]["products, Gflop"] > 0
