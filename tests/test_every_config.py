@@ -57,9 +57,22 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    ("task", "variant"), [(module.__name__.removeprefix("configs."), variant) for module, variant in ALL]
-)
+def every_word_once():
+    """Tasks and variants, each word of every choice in one of them; `test_configs` has all combinations."""
+    for module in dict.fromkeys(module for module, _ in ALL):
+        first, *others = module.CHOICES.values()
+        defaults = [words[0] for words in others]
+        for neuron in first:
+            yield module.__name__.removeprefix("configs."), ",".join((neuron, *defaults))
+        for number, words in enumerate(others):
+            for word in words[1:]:
+                yield (
+                    module.__name__.removeprefix("configs."),
+                    ",".join((first[0], *defaults[:number], word, *defaults[number + 1 :])),
+                )
+
+
+@pytest.mark.parametrize(("task", "variant"), list(every_word_once()))
 def test_every_config_trains_from_the_command_line(tmp_path, data_dir, task, variant):
     layers = 2 if task in ("shd", "ssc", "ecg") and "small" not in variant and "one_layer" not in variant else 1
     files = ()
