@@ -10,12 +10,10 @@ round by round; the table has the medians in ms.
 """
 
 import itertools
-import json
 import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,7 +22,7 @@ from absl import app, flags
 
 from benchmarks import machine
 from benchmarks.peers import ours
-from benchmarks.report import align
+from benchmarks.report import align, save
 from benchmarks.shapes import SHAPES, Shape, refuse_unknown
 from seadlif_jax import devices
 from seadlif_jax.compute import Compute
@@ -124,9 +122,7 @@ def main(_: Sequence[str]) -> None:
         values = [f"{value:.2f}" if key == "share" else f"{value:.0f}" for key, value in found.items()]
         lines.append((name, str(devices.mesh_for(SHAPES[name].batch_size).size), *values))
     print(align(lines))
-    output = Path(OUTPUT.value)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=2) + "\n")
+    save(result, OUTPUT.value)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What was found out about the implementations at one shape, as rows and as a table for people."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import OURS, OURS_LIF
@@ -112,3 +114,10 @@ def _times(found: Mapping[str, Any] | None) -> tuple[str, str]:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+def save(result: Mapping[str, Any], path: str) -> None:
+    """Writes a result as JSON, in a folder that is made if need be."""
+    output = Path(path)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(result, indent=2) + "\n")

@@ -7,10 +7,8 @@ each config in each of its variants, on random samples of the task's shapes. Not
 """
 
 import itertools
-import json
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,7 +19,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import machine
 from benchmarks.progress import progress
-from benchmarks.report import align
+from benchmarks.report import align, save
 from benchmarks.shapes import SHAPES, random_samples
 from configs import bsd, ecg, oscillation, shd, ssc
 from data.dataset import Dataset, Split
@@ -90,9 +88,7 @@ def main(_: Sequence[str]) -> None:
     lines = [("config", *next(iter(result["seconds"].values())))]
     lines += [(name, *(f"{value:.1f}" for value in found.values())) for name, found in result["seconds"].items()]
     print(align(lines))
-    output = Path(OUTPUT.value)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=2) + "\n")
+    save(result, OUTPUT.value)
 
 
 if __name__ == "__main__":

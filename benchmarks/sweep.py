@@ -7,10 +7,8 @@ An epoch (training, validation) of a sweep over seeds, with so many members comp
 same epoch of a single run, times the number of members. On the devices and in the way of `train.py`, measured in turn.
 """
 
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,7 +17,7 @@ from ml_collections import ConfigDict, config_flags
 
 from benchmarks import machine
 from benchmarks.progress import progress
-from benchmarks.report import align
+from benchmarks.report import align, save
 from benchmarks.rounds import measure, summary
 from seadlif_jax import devices, sweep
 from seadlif_jax.dataset import load_dataset
@@ -76,9 +74,7 @@ def main(_: Sequence[str]) -> None:
         "load_after": machine.load(),
         "epoch": rows,
     }
-    output = Path(OUTPUT.value)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=2) + "\n")
+    save(result, OUTPUT.value)
 
 
 if __name__ == "__main__":

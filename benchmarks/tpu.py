@@ -9,10 +9,8 @@ and prints the memory that each device needs, and the work of its share of a bat
 """
 
 import importlib.metadata
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,7 +21,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from benchmarks import machine
-from benchmarks.report import align
+from benchmarks.report import align, save
 from benchmarks.shapes import SHAPES, Shape, refuse_unknown
 from seadlif_jax import devices
 from seadlif_jax.compute import CHUNK_MIB
@@ -115,9 +113,7 @@ def main(_: Sequence[str]) -> None:
             lines = lines or [("shape", "program", *values)]
             lines.append((name, kind, *(f"{value:.4g}" for value in values.values())))
     print(align(lines))
-    output = Path(OUTPUT.value)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=2) + "\n")
+    save(result, OUTPUT.value)
 
 
 if __name__ == "__main__":

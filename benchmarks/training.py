@@ -20,7 +20,6 @@ at most in training beyond what it held before (on a GPU, what was held there at
 says its training step needs beyond arguments and results, on one of the devices.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from absl import app, flags
 
 from benchmarks import machine, peers
 from benchmarks.progress import progress
-from benchmarks.report import Report
+from benchmarks.report import Report, save
 from benchmarks.rounds import Asked, measure
 from benchmarks.shapes import SHAPES, refuse_unknown
 from benchmarks.workers import Built, Say, started
@@ -76,8 +75,6 @@ def main(_: Sequence[str]) -> None:
         "rounds": ROUNDS.value,
         "shapes": {},
     }
-    output = Path(OUTPUT.value)
-    output.parent.mkdir(parents=True, exist_ok=True)
     for name in NAMES.value:
         report, before = Report(SHAPES[name]), machine.load()
 
@@ -96,8 +93,8 @@ def main(_: Sequence[str]) -> None:
         progress("")
         print(f"\n{name}: {SHAPES[name]} (load {before:.1f} before, {after:.1f} after)\n\n{report}", flush=True)
         result["shapes"][name] = {"load_before": before, "load_after": after, **report.as_dict()}
-        output.write_text(json.dumps(result, indent=2) + "\n")  # after every shape: they take long
-    print(f"\nall samples: {output}")
+        save(result, OUTPUT.value)  # after every shape: they take long
+    print(f"\nall samples: {OUTPUT.value}")
 
 
 if __name__ == "__main__":
