@@ -146,10 +146,8 @@ def test_a_member_is_the_run_with_the_same_settings(tmp_path, sweep_config, x64)
         assert train_and_evaluate(config, own)["finished"] == member["finished"]
 
 
-@pytest.mark.parametrize("neuron", ["se_adlif", "lif"])
-def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_config, x64, neuron, no_pictures):
+def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_config, x64, no_pictures):
     """On one device; with ranges of the neurons' parameters that differ."""
-    sweep_config.model.neuron = neuron
     sweep_config.devices.mesh = (1, 1)
     sweep_config.sweep.seed = ()
     sweep_config.sweep.learning_rate = ()
@@ -165,9 +163,8 @@ def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_co
                 assert_same(found, expected)
             variables = load_network(tmp_path / str(width), number)[1]
             assert_same_network(variables, load_network(tmp_path / "1", number)[1])
-    if neuron != "lif":
-        b = variables["params"]["layers_0"]["b"]
-        assert 0.5 <= b.min() <= b.max() <= 1.0
+    b = variables["params"]["layers_0"]["b"]
+    assert 0.5 <= b.min() <= b.max() <= 1.0
 
 
 def test_a_diverging_member_is_told_and_disturbs_no_other(tmp_path, tiny_config, x64, capsys, no_pictures):
