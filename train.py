@@ -41,6 +41,8 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, fr
 def check_flags() -> None:
     if CONFIG.value is None:
         sys.exit("error: --config is missing; try --config=configs/bsd.py:quick")
+    if not DISTRIBUTED.value and any((COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value is not None)):
+        sys.exit("error: --coordinator, --num_processes and --process_id are of use only with --distributed")
     CONFIG.value.is_locked  # noqa: B018  a config file that failed to load tells so only when it is used
 
 

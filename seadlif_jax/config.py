@@ -98,6 +98,7 @@ SWEPT: Mapping[str, str] = MappingProxyType(
         "c": "model.surrogate.c",
     }
 )
+UNUSED = {"lif": ("q", "a", "b", "tau_w"), "lstm": ("q", "a", "b", "tau_u", "tau_w", "slope", "c")}  # by neuron
 MOST_MEMBERS = 10_000
 RANGES = ("uniform", "log_uniform")  # what values can be drawn from
 
@@ -246,6 +247,9 @@ def validate(config: ConfigDict) -> None:
             raise ConfigError(f"config.{name}: missing; it must be {check.requirement}")
         if not check.accepts(fields[name]):
             raise ConfigError(f"config.{name} = {fields[name]!r}: it must be {check.requirement}")
+    for name in UNUSED.get(config.model.neuron, ()):
+        if len(config.sweep[name]):
+            raise ConfigError(f"config.sweep.{name}: {config.model.neuron} neurons do not have it; leave it out")
     ranges = [name for name in SWEPT if is_range(config.sweep[name])]
     if ranges and not config.sweep.samples:
         raise ConfigError(f"config.sweep.samples = 0: say how many settings to draw from config.sweep.{ranges[0]}")

@@ -142,7 +142,7 @@ def free_bytes() -> int | None:
     if not all(stats):
         return None
     free = min(one["bytes_limit"] - one["bytes_in_use"] for one in stats)
-    return int(np.min(multihost_utils.process_allgather(np.asarray(free, float))))
+    return int(of_all_processes(np.asarray(free, float)).min())
 
 
 def widest(members: int, needed: Callable[[int], int], free: int | None) -> int:
@@ -194,6 +194,11 @@ def wait_for_all(where: str) -> None:
 def of_first_process(values: Any) -> np.ndarray:
     """What the first process has found, for all: where they branch, they must agree."""
     return np.asarray(multihost_utils.broadcast_one_to_all(np.asarray(values)))
+
+
+def of_all_processes(values: np.ndarray) -> np.ndarray:
+    """What each process has found, along a new first axis."""
+    return np.asarray(multihost_utils.process_allgather(values, tiled=False)).reshape(-1, *values.shape)
 
 
 @jax.jit

@@ -116,12 +116,13 @@ def save_sweep(
     settings = _by_setting(results)
     numbers = [name for name in results[0]["varied"] if _is_varied_number(name, results)]
     with rc_context(STYLE):
-        figure = Figure(figsize=(6.5 + 4 * len(numbers), 4))
+        figure = Figure(figsize=(6.5 + 4.2 * len(numbers), 4))
         axes = figure.subplots(1, 1 + len(numbers), squeeze=False, width_ratios=[1.6, *([1] * len(numbers))])[0]
         _sweep_curves(axes[0], settings, rows, f"validation_{score_name}")
         for ax, name in zip(axes[1:], numbers, strict=True):
             _against(ax, name, [result for result in results if not result["diverged"]], score_name)
-        axes[0].set_ylabel(f"validation {score_name}{unit}")
+        for ax in axes:
+            ax.set_ylabel(f"validation {score_name}{unit}")
         figure.savefig(path, dpi=150)
 
 
@@ -145,12 +146,12 @@ def _sweep_curves(
     """The mean over the seeds of each setting, with their range as a band; the best settings have a colour."""
     scale = 100 if metric.endswith("accuracy") else 1
     better = max if metric.endswith("accuracy") else min
+    num_epochs = max(map(len, rows))
     curves = {}
     for name, numbers in settings.items():
-        of_members = [[scale * row[metric] for row in rows[number]] for number in numbers]
-        finished = [values for values in of_members if len(values) == max(map(len, map(tuple, rows)))]
+        finished = [rows[number] for number in numbers if len(rows[number]) == num_epochs > 0]
         if finished:
-            curves[name] = np.array(finished)
+            curves[name] = np.array([[scale * row[metric] for row in own] for own in finished])
     ranked = sorted(curves, key=lambda name: better(curves[name].mean(axis=0)), reverse=better is max)
     for name, values in curves.items():
         rank = ranked.index(name)
@@ -162,7 +163,8 @@ def _sweep_curves(
         ax.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(fontsize=9)
+    if curves:
+        ax.legend(fontsize=9)
 
 
 def _against(ax: Axes, name: str, results: Sequence[Mapping[str, Any]], score_name: str) -> None:
@@ -172,7 +174,7 @@ def _against(ax: Axes, name: str, results: Sequence[Mapping[str, Any]], score_na
     scores = np.array([scale * result["validation"][score_name] for result in results])
     ax.plot(values, scores, "o", color=BLUE, markersize=4, alpha=0.6, label="members")
     different = np.unique(values)
-    if len(different) < len(values):
+    if different.size < values.size:
         means = [scores[values == value].mean() for value in different]
         ax.plot(different, means, "-", color=ORANGE, label="mean")
         ax.legend(fontsize=9)

@@ -60,7 +60,7 @@ class Progress:
         epoch, seconds = int(rows[0]["epoch"]), rows[0]["seconds"]
         number = f"epoch {epoch:{len(str(self._num_epochs))}d}/{self._num_epochs}"
         if self._members:
-            best = int(best_scores.argmax())
+            best = max((int(row["member"]) for row in rows), key=lambda member: best_scores[member])
             self._bar.set_postfix_str(f"best {abs(best_scores[best]):.4f}")
             shown = "loss" if self._score_name == "mse" else self._score_name  # what the best is chosen by
             mean = np.mean([row[f"validation_{shown}"] for row in rows])

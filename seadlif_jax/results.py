@@ -8,17 +8,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 from ml_collections import FrozenConfigDict
 
 from seadlif_jax import devices, forecast, plots, sweep
 from seadlif_jax.checkpoint import Checkpoints, Variables
 from seadlif_jax.config import flatten, is_sweep
-from seadlif_jax.dataset import Dataset, Samples, Split, fingerprint
-from seadlif_jax.program import Best, Hyperparameters, TrainState, build_network, score_name
+from seadlif_jax.dataset import Dataset, Samples, Split
+from seadlif_jax.program import Hyperparameters, TrainState, build_network, score_name
 from seadlif_jax.progress import bar
 from seadlif_jax.readout import IGNORED, aggregate
 from seadlif_jax.run import Run, write_table
+from seadlif_jax.task import Task
 
 RASTER_CANDIDATES = 16
 
@@ -26,34 +26,34 @@ RASTER_CANDIDATES = 16
 Measured = Mapping[str, Mapping[str, np.ndarray]]
 
 
-def finish(run: Run, members: Sequence[sweep.Member], dataset: Dataset, states: TrainState, measured: Measured) -> None:
+def finish(run: Run, members: Sequence[sweep.Member], dataset: Dataset, task: Task, states: TrainState) -> None:
     """Leaves all that a finished run has.
 
     Args:
       run: the run, or the sweep, and its folder.
       members: the runs in it.
       dataset: what it was trained and tested on.
+      task: what it was trained with.
       states: those after the last epoch, with an axis of members.
-      measured: the metrics of the best epochs.
     """
-    config, on_host = FrozenConfigDict(run.config), devices.to_host(states)
+    config, on_host, measured = FrozenConfigDict(run.config), devices.to_host(states), task.measure(states)
     if not is_sweep(run.config):
         if devices.is_first_process():
-            _finish_run(run, config, dataset, on_host.best, on_host.constants, _of_member(measured, 0))
+            _finish_run(run, config, dataset, task, on_host, _of_member(measured, 0))
         return
     member_runs = [Run(run.folder / "members" / str(number), member.config) for number, member in enumerate(members)]
     to_do = devices.of_first_process([member_run.result() is None for member_run in member_runs])
-    checksums, well = fingerprint(dataset), on_host.epoch == run.config.num_epochs
+    well = on_host.epoch == run.config.num_epochs
     for number, member_run in enumerate(bar(member_runs, unit="member")):
         if to_do[number] and well[number]:
             own = jax.tree.map(lambda array, number=number: array[number : number + 1], on_host)
             with member_run.held():
-                member_run.check_data(checksums)
+                member_run.check_data(run.data())
                 with Checkpoints(member_run.folder / "checkpoints", member_run.config) as checkpoints:
                     checkpoints.save(devices.pick(states, number))
                 if devices.is_first_process():
                     member_run.metrics.write(run.metrics.read(number))
-                    _finish_run(member_run, config, dataset, own.best, own.constants, _of_member(measured, number))
+                    _finish_run(member_run, config, dataset, task, own, _of_member(measured, number))
     if devices.is_first_process():
         results = [
             {
@@ -64,7 +64,7 @@ def finish(run: Run, members: Sequence[sweep.Member], dataset: Dataset, states: 
             }
             for number, (member, member_run) in enumerate(zip(members, member_runs, strict=True))
         ]
-        _finish_sweep(run, dataset, results)
+        _finish_sweep(run, dataset, task, results)
 
 
 def describe(result: Mapping[str, Any]) -> list[str]:
@@ -81,8 +81,9 @@ def describe(result: Mapping[str, Any]) -> list[str]:
             for name, statistics in setting[split].items()
             if name != "loss"
         )
-        count = f"{setting['seeds']} members" + (f", {setting['diverged']} diverged" if setting["diverged"] else "")
-        return f"{sweep.describe(setting['setting']) or 'all'}: {found}  ({count})"
+        count = f"{setting['seeds']} seed{'s' if setting['seeds'] > 1 else ''}"
+        count += f", {setting['diverged']} diverged" if setting["diverged"] else ""
+        return f"{sweep.describe(setting['setting']) or 'all'}: {found or 'nothing found'}  ({count})"
 
     if "summary" in result:
         lines = [line(setting) for setting in result["summary"]]
@@ -91,7 +92,7 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     return [f"test {metrics}  ({result['protocol']}: epoch {result['best_epoch']})"]
 
 
-def _finish_sweep(run: Run, dataset: Dataset, results: list[dict[str, Any]]) -> None:
+def _finish_sweep(run: Run, dataset: Dataset, task: Task, results: list[dict[str, Any]]) -> None:
     summary = sweep.summarise(results)
     _write_tables(run.folder, results, summary)
     rows = [run.metrics.read(number) for number in range(len(results))]
@@ -100,6 +101,7 @@ def _finish_sweep(run: Run, dataset: Dataset, results: list[dict[str, Any]]) -> 
         members=results,
         summary=summary,
         protocol=dataset.protocol,
+        mesh=task.mesh.devices.shape,
         wall_seconds=max(sum(row["seconds"] for row in own) for own in rows),
     )
 
@@ -108,17 +110,17 @@ def _finish_run(
     run: Run,
     config: FrozenConfigDict,
     dataset: Dataset,
-    best: Best,
-    constants: PyTree[np.ndarray],
+    task: Task,
+    state: TrainState,
     metrics: dict[str, dict[str, float]],
 ) -> None:
     """The result and the pictures of a run; of a sweep, of one of its members.
 
-    `config` is that of the sweep, so that one program serves all members; `best` has an axis of one member.
+    `config` is that of the sweep, so that one program serves all members; `state` has an axis of one member.
     """
-    variables = jax.tree.map(lambda array: array[0], {"params": best.params, "constants": constants})
+    variables = jax.tree.map(lambda array: array[0], {"params": state.best.params, "constants": state.constants})
     hyper = Hyperparameters.from_config(run.config)
-    rows, best_epoch = run.metrics.read(), int(best.epoch[0])
+    rows, best_epoch = run.metrics.read(), int(state.best.epoch[0])
     plots.save_curves(rows, best_epoch, score_name(config), run.folder / "curves.png")
     if config.model.aggregation == "forecast":
         _save_forecast(config, hyper, variables, dataset.test, run.folder)
@@ -128,6 +130,7 @@ def _finish_run(
     run.finish(
         **metrics,
         protocol=dataset.protocol,
+        mesh=task.mesh.devices.shape,
         best_epoch=best_epoch,
         wall_seconds=sum(row["seconds"] for row in rows),
     )
@@ -150,7 +153,7 @@ def _write_tables(folder: Path, results: Sequence[Mapping[str, Any]], summary: S
     def row(varied: Mapping[str, Any], found: Mapping[str, Any], *names: str) -> dict[str, Any]:
         metrics = flatten({split: found[split] for split in ("validation", "test") if split in found})
         return {
-            **{name: sweep.text(value) for name, value in varied.items()},
+            **{name: sweep.text(value) if isinstance(value, tuple) else value for name, value in varied.items()},
             **{name: found.get(name) for name in names},
             **{name.replace(".", "_"): value for name, value in metrics.items()},
         }

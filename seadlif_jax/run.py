@@ -102,12 +102,16 @@ class Run:
         path = self.folder / "data.json"
         if not path.exists():
             write_atomically(path, json.dumps(fingerprint, indent=2))
-        others = [name for name, checksum in fingerprint.items() if _read_json(path).get(name) != checksum]
+        others = [name for name, checksum in fingerprint.items() if self.data().get(name) != checksum]
         if others:
             raise RunError(
                 f"{self.folder} holds a run on other data: the {others[0]} split has changed since it was started. "
                 "Bring the data back, or start anew in another --workdir"
             )
+
+    def data(self) -> dict[str, int]:
+        """The checksums that `check_data` wrote down."""
+        return _read_json(self.folder / "data.json")
 
     def finish(self, **result: Any) -> dict[str, Any]:
         """Writes and returns the result."""
@@ -167,8 +171,8 @@ class MetricsLog:
             file.write(text.getvalue())
 
     def read(self, member: int = 0) -> list[dict[str, float]]:
-        """The rows of a member."""
-        rows = _parse_rows(self.path.read_text().splitlines())
+        """The rows of a member; none, if it has diverged in the first epoch."""
+        rows = _parse_rows(self.path.read_text().splitlines()) if self.path.exists() else []
         return [row for row in rows if row.get("member", 0) == member]
 
     @_first_process_only

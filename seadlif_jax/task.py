@@ -109,9 +109,11 @@ def _mesh(config: ConfigDict, members: int) -> jax.sharding.Mesh:
             raise ConfigError(f"config.devices.mesh = {(by_member, by_batch)}: {problem}")
         mesh = devices.make_mesh(by_member, by_batch)
     if len({device.process_index for device in mesh.devices.flat}) < jax.process_count():
+        by_member, by_batch = mesh.devices.shape
         raise ConfigError(
-            f"config.batch_size = {config.batch_size}: with {members} members this leaves devices of some of the "
-            f"{jax.process_count()} processes without work; choose sizes that {jax.device_count()} devices can share"
+            f"{members} members and config.batch_size = {config.batch_size} on {by_member} x {by_batch} devices (by "
+            f"member and by sample) leave some of the {jax.process_count()} processes without work; choose sizes, or a "
+            f"config.devices.mesh, for all {jax.device_count()} devices"
         )
     return mesh
 

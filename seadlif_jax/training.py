@@ -25,7 +25,7 @@ from seadlif_jax.task import Task, repeat
 
 
 class DivergenceError(RuntimeError):
-    """The loss became NaN or infinite, or a weight far too large; of a sweep, those of all members."""
+    """The loss became NaN or infinite, or a weight far too large."""
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
@@ -40,7 +40,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
       DatasetError: the loader's data breaks the contract (and what the loader itself raises).
       RunError: `workdir` holds another run, or one on other data, or files that are none; or another process uses it.
       CheckpointError: the checkpoint in it is damaged.
-      DivergenceError: the loss is not finite, or a weight beyond 100,000; the checkpoints before it are kept.
+      DivergenceError: the loss is not finite, or a weight beyond 100,000; the checkpoints before it are kept. Of a
+        sweep, it is reported instead.
     """
     validate(config)
     members = sweep.members(config)
@@ -56,20 +57,20 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
         task = Task.prepare(config, members, dataset)
         with Checkpoints(run.folder / "checkpoints", config) as checkpoints:
             states = _train(task, members, run, checkpoints, check_interrupt)
-        finish(run, members, dataset, states, task.measure(states))
+        finish(run, members, dataset, task, states)
         devices.wait_for_all("result")
         return run.result() or {}
 
 
 def _refuse_differences(config: ConfigDict, checksums: Mapping[str, int]) -> None:
-    """Raises a `RunError` unless all processes have the same config and data."""
+    """Raises a `RunError`, in all processes, unless they have the same config and data."""
     own = {name: value for name, value in flatten(config).items() if name not in MAY_MOVE}
     found = {"config": zlib.crc32(repr(sorted(own.items())).encode()), **checksums}
-    first = devices.of_first_process(np.array(list(found.values()), np.uint32))
-    for (name, checksum), expected in zip(found.items(), first, strict=True):
-        if checksum != expected:
+    of_all = devices.of_all_processes(np.array(list(found.values()), np.uint32))
+    for name, of_processes in zip(found, of_all.T, strict=True):
+        for process in np.flatnonzero(of_processes != of_processes[0]):
             what = name if name == "config" else f"{name} split"
-            raise RunError(f"process {jax.process_index()} has another {what} than process 0")
+            raise RunError(f"process {process} has another {what} than process 0; start all with the same")
 
 
 def load_network(workdir: str | Path, member: int = 0) -> tuple[Network, Variables]:
@@ -136,12 +137,14 @@ def _train(
             well = epochs == epoch
             for number in np.flatnonzero((before == epoch - 1) & ~well).tolist():
                 what = f"{_divergence(values, number)} in epoch {epoch}"
-                if not well.any():
+                if not is_sweep(run.config):
                     raise DivergenceError(
                         f"{what}; the run's folder keeps the state of epoch {epoch - 1}. "
                         "Try a smaller config.optimizer.learning_rate in another --workdir"
                     )
                 say(f"member {number} ({members[number]}) has diverged, and is left as it was: {what}")
+            if not well.any():
+                break
             rows = _rows(values, well, epoch, time.perf_counter() - start)
             # The rows first: one without its checkpoint is dropped on resuming, the reverse could not be mended.
             run.metrics.append(rows)

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from configs import bsd
 from seadlif_jax.plots import STYLE
-from studies.cases import COLOURS, NEURONS, chosen, run, save_table, scores, train_all
+from studies.cases import COLOURS, NEURONS, chosen, define_numbers, run, save_table, scores, train_all
 
-CLASSES = flags.DEFINE_list("classes", ["2", "5", "10", "15", "20"], "The numbers of classes.")
+CLASSES = define_numbers("classes", "2,5,10,15,20", "The numbers of classes.")
 QUICK = flags.DEFINE_bool("quick", False, "Smaller networks, fewer samples and epochs.")
 
 
@@ -31,16 +31,15 @@ def study() -> None:
         {
             "neuron": [neuron for neuron, _ in found],
             "classes": [count for _, count in found],
-            "seeds": [len(error) for error in found.values()],
-            "error_mean": [f"{error.mean():.2f}" for error in found.values()],
-            "error_std": [f"{error.std(ddof=1):.2f}" if len(error) > 1 else "" for error in found.values()],
-        }
+        },
+        list(found.values()),
+        "error",
     )
     with rc_context(STYLE):
         figure = Figure(figsize=(5.5, 3.8))
         ax = figure.subplots()
         for neuron, name in chosen(NEURONS).items():
-            curve = {count: error for (other, count), error in found.items() if other == neuron}
+            curve = {count: error for (other, count), error in found.items() if other == neuron and len(error)}
             ax.plot(list(curve), [error.mean() for error in curve.values()], "-", color=COLOURS[neuron], label=name)
             for count, error in curve.items():
                 ax.plot([count] * len(error), error, "o", color=COLOURS[neuron], markersize=4, alpha=0.6)

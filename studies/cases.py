@@ -20,7 +20,20 @@ COLOURS = {"se_adlif": BLUE, "ef_adlif": GREEN, "lif": ORANGE}
 
 FOLDER = flags.DEFINE_string("output_dir", None, "Folder for the runs, the table and the figure.", required=True)
 CHOSEN = flags.DEFINE_list("neurons", None, "Neurons, if not all that the study compares.")
-SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "The seeds of every case.")
+
+
+def define_numbers(name: str, default: str, text: str) -> flags.FlagHolder[list[str]]:
+    """A flag of different whole numbers, such as `0,1,2`."""
+    holder = flags.DEFINE_list(name, default, text)
+    flags.register_validator(
+        holder,
+        lambda values: all(value.isdecimal() for value in values) and len(set(map(int, values))) == len(values) > 0,
+        "it must be different whole numbers, such as 0,1,2",
+    )
+    return holder
+
+
+SEEDS = define_numbers("seeds", "0,1,2", "The seeds of every case.")
 EPOCHS = flags.DEFINE_integer("num_epochs", None, "Epochs, if others than the config's.", lower_bound=1)
 
 Case = TypeVar("Case", bound=Hashable)
@@ -57,9 +70,22 @@ def scores(members: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
     return np.array([member["test"][metric] for member in members if not member["diverged"]])
 
 
-def save_table(columns: Mapping[str, Sequence[Any]]) -> Path:
-    """Leaves results.csv in the study's folder, and returns the path of the figure next to it."""
+def save_table(columns: Mapping[str, Sequence[Any]], found: Sequence[np.ndarray], metric: str) -> Path:
+    """Leaves results.csv in the study's folder, and returns the path of the figure next to it.
+
+    Args:
+      columns: what a row is of.
+      found: for every row the scores of the seeds that have not diverged.
+      metric: their name.
+    """
     folder = Path(FOLDER.value).expanduser()
+    columns = {
+        **columns,
+        "seeds": [len(SEEDS.value)] * len(found),
+        "diverged": [len(SEEDS.value) - len(scores) for scores in found],
+        f"{metric}_mean": [f"{scores.mean():.4g}" if len(scores) else "" for scores in found],
+        f"{metric}_std": [f"{scores.std(ddof=1):.2g}" if len(scores) > 1 else "" for scores in found],
+    }
     write_table(folder / "results.csv", columns)
     rows = zip(*columns.values(), strict=True)
     print("\n".join("  ".join(f"{value:<14}" for value in row) for row in (columns, *rows)))

@@ -25,18 +25,18 @@ def study() -> None:
     figure_path = save_table(
         {
             "neuron": list(found),
-            "seeds": [len(accuracy) for accuracy in found.values()],
-            "accuracy_mean": [f"{accuracy.mean():.2f}" for accuracy in found.values()],
-            "accuracy_std": [f"{accuracy.std(ddof=1):.2f}" if len(accuracy) > 1 else "" for accuracy in found.values()],
             "published": [PUBLISHED[neuron] or "" for neuron in found],
-        }
+        },
+        list(found.values()),
+        "accuracy",
     )
     with rc_context(STYLE):
         figure = Figure(figsize=(5, 3.6))
         ax = figure.subplots()
         for position, (neuron, accuracy) in enumerate(found.items()):
             ax.plot([position] * len(accuracy), accuracy, "o", color=COLOURS[neuron], alpha=0.6)
-            ax.hlines(accuracy.mean(), position - 0.25, position + 0.25, color=COLOURS[neuron], linewidth=2)
+            if len(accuracy):
+                ax.hlines(accuracy.mean(), position - 0.25, position + 0.25, color=COLOURS[neuron], linewidth=2)
             if PUBLISHED[neuron]:
                 ax.hlines(PUBLISHED[neuron], position - 0.25, position + 0.25, color=BLACK, linestyle=":")
         ax.plot([], [], ":", color=BLACK, label="published")

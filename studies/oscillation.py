@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from configs import oscillation
 from seadlif_jax.plots import PURPLE, STYLE
 from studies import cases as shared
-from studies.cases import chosen, run, save_table, scores, train_all
+from studies.cases import chosen, define_numbers, run, save_table, scores, train_all
 
-SYSTEMS = flags.DEFINE_list("systems", ["0", "1", "2", "3"], "The seeds that the springs are drawn by.")
+SYSTEMS = define_numbers("systems", "0,1,2,3", "The seeds that the springs are drawn by.")
 QUICK = flags.DEFINE_bool("quick", False, "A fifth of the epochs.")
 NEURONS = shared.NEURONS | {"lstm": "LSTM"}
 COLOURS = shared.COLOURS | {"lstm": PURPLE}
@@ -34,9 +34,9 @@ def study() -> None:
         {
             "neuron": [neuron for neuron, _ in found],
             "system": [system for _, system in found],
-            "seeds": [len(error) for error in found.values()],
-            "mse_mean": [f"{error.mean():.4g}" for error in found.values()],
-        }
+        },
+        list(found.values()),
+        "mse",
     )
     with rc_context(STYLE):
         figure = Figure(figsize=(5.5, 3.8))
@@ -44,7 +44,8 @@ def study() -> None:
         for position, neuron in enumerate(chosen(NEURONS)):
             errors = np.concatenate([error for (other, _), error in found.items() if other == neuron])
             ax.plot([position] * len(errors), errors, "o", color=COLOURS[neuron], alpha=0.6)
-            ax.hlines(errors.mean(), position - 0.25, position + 0.25, color=COLOURS[neuron], linewidth=2)
+            if len(errors):
+                ax.hlines(errors.mean(), position - 0.25, position + 0.25, color=COLOURS[neuron], linewidth=2)
         ax.set_yscale("log")
         ax.set_xticks(range(len(chosen(NEURONS))), chosen(NEURONS).values())
         ax.set_ylabel("MSE of the second half")

@@ -77,6 +77,13 @@ def test_a_misspelt_field_is_refused_with_a_suggestion(tiny_config):
         validate(changed(tiny_config, "model.neurn", "lif"))
 
 
+def test_a_sweep_of_what_the_neuron_does_not_have_is_refused(tiny_config):
+    lif = changed(tiny_config, "model.neuron", "lif")
+    with pytest.raises(ConfigError, match=r"config.sweep.tau_w: lif neurons do not have it"):
+        validate(changed(lif, "sweep.tau_w", ((60.0, 300.0), (30.0, 300.0))))
+    validate(changed(lif, "sweep.tau_u", ((5.0, 25.0), (5.0, 50.0))))
+
+
 def test_a_missing_field_is_refused(tiny_config):
     fields = tiny_config.to_dict()
     del fields["optimizer"]["clip_norm"]

@@ -78,14 +78,14 @@ def test_a_sweep_on_eight_devices_is_that_on_one(tmp_path, x64, on_one_device, m
 class Processes:
     """Two processes on this machine, each with a device, that are one run."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, of_second=()):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self._all = [
             subprocess.Popen(
                 command(
-                    *SMALL, *arguments,
+                    *SMALL, *arguments, *(of_second if number else ()),
                     "--distributed", f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={number}",
                 ),
                 cwd=ROOT, env=environment(1), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -101,11 +101,11 @@ class Processes:
             process.send_signal(signal.SIGKILL)
             process.communicate()
 
-    def finish(self):
-        """What each has said."""
+    def finish(self, status=0):
+        """What each has said, and what of it as an error."""
         said = [process.communicate(timeout=300) for process in self._all]
-        assert [process.returncode for process in self._all] == [0, 0], said
-        return [output for output, _ in said]
+        assert [process.returncode for process in self._all] == [status, status], said
+        return said
 
 
 @pytest.mark.parametrize(("mesh", "killed"), [((2, 1), False), ((1, 2), True)])
@@ -114,8 +114,15 @@ def test_two_processes_are_one_and_so_they_are_when_they_continue(tmp_path, x64,
     two = (*EIGHT, f"--config.devices.mesh={mesh}", f"--workdir={tmp_path}")
     if killed:
         Processes(*two).kill_after(2)
-    first, second = Processes(*two).finish()
+    (first, _), (second, _) = Processes(*two).finish()
     assert ("continuing after epoch" in first) == killed
     assert "epoch" not in second  # the first speaks for both
     assert_same(tmp_path, on_one_device, members=8)
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in on_one_device.iterdir()}
+
+
+def test_processes_that_differ_are_refused(tmp_path):
+    processes = Processes("--config.num_epochs=1", f"--workdir={tmp_path / 'run'}", of_second=("--config.seed=1",))
+    for _, error in processes.finish(status=1):
+        assert "error: process 1 has another config than process 0; start all with the same" in error
+    assert not (tmp_path / "run").exists()

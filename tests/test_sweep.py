@@ -190,6 +190,17 @@ def test_a_diverging_member_is_told_and_disturbs_no_other(tmp_path, tiny_config,
             assert_same(found, expected)
 
 
+def test_a_sweep_whose_members_all_diverge_says_so(tmp_path, tiny_config, capsys):
+    tiny_config.sweep.learning_rate = (1e6, 2e6)
+    result = train_and_evaluate(tiny_config, tmp_path)
+    assert [member["diverged"] for member in result["members"]] == [1, 1]
+    assert results.describe(result)[0] == "learning_rate 1000000: nothing found  (1 seed, 1 diverged)"
+    for name in ("members.csv", "summary.csv", "sweep.png"):
+        assert (tmp_path / name).exists()
+    assert train_and_evaluate(tiny_config, tmp_path)["finished"] == result["finished"]
+    assert len([line for line in capsys.readouterr().out.splitlines() if "has diverged" in line]) == 2
+
+
 def test_a_sweep_leaves_its_tables_and_its_picture(tmp_path, sweep_config, capsys):
     result = train_and_evaluate(sweep_config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(result))
@@ -251,17 +262,26 @@ def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(
         assert rows_of(tmp_path / "killed", number) == rows_of(tmp_path / "whole", number)
 
 
-def test_a_sweep_cut_off_while_its_members_are_written_goes_on_there(tmp_path, sweep_config, monkeypatch):
-    def killed(*_):
-        raise Killed
+@pytest.mark.parametrize("moment", [2, 4])
+def test_a_sweep_cut_off_while_its_members_are_written_goes_on_there(tmp_path, sweep_config, monkeypatch, moment):
+    """In the middle of a member, or when all are there."""
 
+    def killed(*arguments):
+        if arguments[-1] in (tmp_path / "members" / "2" / "curves.png", tmp_path / "sweep.png"):
+            raise Killed
+
+    name = "save_curves" if moment == 2 else "save_sweep"
     with monkeypatch.context() as patch:
-        patch.setattr(plots, "save_sweep", killed)
+        patch.setattr(results, "_save_raster", lambda *_: None)
+        patch.setattr(plots, name, killed)
         with pytest.raises(Killed):
             train_and_evaluate(sweep_config, tmp_path)
-    written = (tmp_path / "members" / "2" / "result.json").stat().st_mtime_ns
+    paths = [tmp_path / "members" / str(member) / "result.json" for member in range(4)]
+    written = [path.stat().st_mtime_ns for path in paths if path.exists()]
+    assert len(written) == moment
     train_and_evaluate(sweep_config, tmp_path)
-    assert (tmp_path / "members" / "2" / "result.json").stat().st_mtime_ns == written
+    assert [path.stat().st_mtime_ns for path in paths[:moment]] == written
+    assert all(path.exists() for path in paths)
 
 
 def test_a_member_that_is_not_there_is_refused(tmp_path, sweep_config, no_pictures):

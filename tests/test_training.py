@@ -10,7 +10,7 @@ from PIL import Image
 
 from data import bsd
 from data.dataset import Dataset, Split
-from seadlif_jax import forecast, readout, training
+from seadlif_jax import devices, forecast, readout, training
 from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.config import ConfigError
 from seadlif_jax.dataset import to_device
@@ -26,7 +26,7 @@ def test_a_run_leaves_what_it_promises(tmp_path, tiny_config, capsys):
     written = json.loads((tmp_path / "result.json").read_text())
     assert written == result
     assert set(written) >= {
-        "test", "validation", "protocol", "seed", "best_epoch", "config", "versions", "device", "wall_seconds",
+        "test", "validation", "protocol", "seed", "best_epoch", "config", "versions", "device", "mesh", "wall_seconds",
     }  # fmt: skip
     assert set(written["test"]) == set(written["validation"]) == {"loss", "accuracy"}
     assert 0 <= written["test"]["accuracy"] <= 1
@@ -52,6 +52,16 @@ def test_a_run_leaves_what_it_promises(tmp_path, tiny_config, capsys):
     assert len(lines) == 4
     assert lines[0] == "70 training, 10 validation and 20 test samples of 200 steps and 10 channels"
     assert lines[2].startswith("epoch 2/3  train loss ")
+
+
+def test_processes_on_different_data_are_refused(tmp_path, tiny_config, monkeypatch):
+    def with_another_validation_split(values):
+        return np.stack([values, values + (np.arange(len(values)) == 2)])
+
+    monkeypatch.setattr(devices, "of_all_processes", with_another_validation_split)
+    with pytest.raises(RunError, match="process 1 has another validation split than process 0"):
+        train_and_evaluate(tiny_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, tiny_config, monkeypatch):
