@@ -16,9 +16,12 @@ from data.dataset import DataError
 from seadlif_jax.checkpoint import CheckpointError
 from seadlif_jax.config import ConfigError
 from seadlif_jax.dataset import DatasetError
+from seadlif_jax.health import DivergenceError
+from seadlif_jax.interrupt import Interrupted
 from seadlif_jax.robustness import ShiftError
 from seadlif_jax.run import RunError
-from seadlif_jax.training import DivergenceError
+
+SAVED = 75  # exit status: interrupted, and the same command goes on from there (EX_TEMPFAIL of sysexits.h)
 
 
 def parse_flags(argv: Sequence[str], check: Callable[[], None]) -> list[str]:
@@ -35,16 +38,17 @@ def parse_flags(argv: Sequence[str], check: Callable[[], None]) -> list[str]:
 
 @contextlib.contextmanager
 def errors_in_one_line(interrupted: str) -> Iterator[None]:
-    """Ends the program with one line about an error of the user's, or with the line `interrupted` on Ctrl-C."""
+    """Ends the program with one line about an error of the user's, or an interruption; `interrupted` says what then."""
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # orbax tells every step of a save
     try:
         yield
-    except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr, flush=True)
+    except KeyboardInterrupt as interrupt:
+        saved = isinstance(interrupt, Interrupted)
+        print(f"interrupted{', and saved' if saved else ''}; {interrupted}", file=sys.stderr, flush=True)
         # Saves are complete by now, but a computation may still be under way, and the interpreter cannot be taken down
         # under it.
-        os._exit(130)
+        os._exit(SAVED if saved else 130)
     except (
         CheckpointError,
         ConfigError,
@@ -67,7 +71,7 @@ def keep_compiled_programs() -> None:
 
     Every kind of processor has a folder of its own, for homes that several machines share.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         return
     with contextlib.suppress(RuntimeError):  # a user without a home has no such folder
         caches = Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache")

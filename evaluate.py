@@ -52,7 +52,7 @@ def line(row: Row) -> str:
 def main(_: Sequence[str]) -> None:
     keep_compiled_programs()
     folder = Path(WORKDIR.value).expanduser()
-    with errors_in_one_line("interrupted; nothing was written"):
+    with errors_in_one_line("nothing was written"):
         moved = {field: flag.value for field, flag in MOVED.items() if flag.value is not None}
         rows = measure_robustness(folder, levels(), DRAWS.value, moved)
         print(f"{'shift':10}{'level':9}{'draws':7}{'accuracy (%)':16}loss")

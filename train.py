@@ -70,7 +70,7 @@ def main(_: Sequence[str]) -> None:
     config = CONFIG.value
     workdir = WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename, config)
     started = timestamp()
-    with errors_in_one_line(f"interrupted; the same command continues the run in {workdir}"):
+    with errors_in_one_line(f"the same command continues the run in {workdir}"):
         result = train_and_evaluate(config, workdir)
     if devices.is_first_process():
         if result["finished"] < started:

@@ -1,101 +1,245 @@
 """Checkpoints of a run: the only file that imports orbax.
 
-A checkpoint is one folder a saved epoch, written in the background and visible only once complete. It holds
-"last", the whole train state, and "best", the parameters and constants of the best epoch; and "metadata", their epochs,
-the best scores and the config. Only the newest is kept. All arrays have an axis of members in front, of length one for
-a single run.
+A checkpoint is one folder, written in the background and visible only once complete. It holds
+
+last        the whole train state after the last finished epoch
+under_way   of an epoch that is not finished, the parameters, the optimizer's state and the sums so far
+best        the parameters and constants of the best epoch
+metadata    where in training that is, the config, and checksums of all this
+
+They are numbered in the order of saving, and the newest two are kept: if the last is damaged, training goes on from the
+one before. All arrays have an axis of members in front, of length one for a single run.
 """
 
+import contextlib
 import json
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from seadlif_jax import devices
-from seadlif_jax.config import to_json
-from seadlif_jax.program import TrainState
+from seadlif_jax.config import differences, to_json
+from seadlif_jax.program import EpochSums, TrainState
+from seadlif_jax.progress import say
 
+LAYOUT = 1  # of the files; another number can be another version's
+KEPT = 2
 Variables = dict[str, Any]
+T = TypeVar("T")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be restored: the message names it and what to do."""
+    """A checkpoint that cannot be restored or saved: the message names it and what to do."""
+
+
+class Position(NamedTuple):
+    """Where in training a run is.
+
+    Attributes:
+      states: those after the last finished epoch.
+      under_way: the same, with the parameters and the optimizer as they are after some steps of the next epoch.
+      sums: over these steps.
+      step: their number.
+      seconds: the time they took.
+      metrics: the checksum of the rows of metrics so far; None before the first save.
+    """
+
+    states: TrainState
+    under_way: TrainState
+    sums: EpochSums
+    step: int = 0
+    seconds: float = 0.0
+    metrics: int | None = None
 
 
 class Checkpoints:
-    """The checkpoints in a folder. Use as a context manager: leaving it waits for saves under way."""
+    """The checkpoints in a folder. Use as a context manager: leaving it waits for saves under way.
 
-    def __init__(self, folder: Path, config: ConfigDict):
+    Args:
+      folder: it need not exist.
+      config: that of the run; a checkpoint of another one is refused.
+      writing: whether to save, which only the process that holds the run may. It also removes what processes left that
+        were killed while saving.
+    """
+
+    def __init__(self, folder: Path, config: ConfigDict, writing: bool = False):
         self.folder = folder
         self._config = json.loads(to_json(config))
-        # Not created here: reading leaves nothing behind.
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, create=False)
-        self._manager = ocp.CheckpointManager(folder, options=options)
+        self._writing = writing
+        self._manager = self._open()
+        self._last = max(self._numbers(), default=0)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.close()
+        with self._saving():
+            self._manager.close()
 
-    def save(self, states: TrainState) -> None:
-        """Saves the states of all members after an epoch, in the background."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        best: Variables = {"params": states.best.params, "constants": states.constants}
-        epochs, best_epochs, best_scores = devices.to_host((states.epoch, states.best.epoch, states.best.score))
-        members, channels, _ = states.params["layers_0"]["kernel"].shape
-        self._manager.save(
-            int(epochs.max()),
-            args=ocp.args.Composite(
-                last=ocp.args.StandardSave(states),
-                best=ocp.args.StandardSave(best),
-                metadata=ocp.args.JsonSave(
-                    {
-                        "epoch": epochs.tolist(),
-                        "best_epoch": best_epochs.tolist(),
-                        "best_score": best_scores.tolist(),
-                        "members": members,
-                        "channels": channels,
-                        "config": self._config,
-                    }
-                ),
-            ),
-        )
-
-    def restore_last(self, like: TrainState) -> TrainState:
-        """The states saved last, or `like` itself if nothing has been saved.
+    def save(self, position: Position) -> None:
+        """Saves where in training all members are, in the background.
 
         Raises:
-          CheckpointError: the checkpoint is damaged, or of another architecture than `like`.
+          CheckpointError: this, or the save before, has failed; what had been saved before is intact.
         """
-        if self._manager.latest_step() is None:
-            return like
-        return self._restore("last", _like(like))
+        states = position.states
+        under_way = (position.under_way.params, position.under_way.opt_state, position.sums) if position.step else {}
+        content = {
+            "last": states,
+            "best": {"params": states.best.params, "constants": states.constants},
+            **({"under_way": under_way} if position.step else {}),
+        }
+        epochs, best_epochs, best_scores = devices.to_host((states.epoch, states.best.epoch, states.best.score))
+        members, channels, _ = states.params["layers_0"]["kernel"].shape
+        metadata = {
+            "layout": LAYOUT,
+            "epochs": epochs.tolist(),
+            "step": position.step,
+            "seconds": position.seconds,
+            "metrics": position.metrics,
+            "best_epochs": best_epochs.tolist(),
+            "best_scores": best_scores.tolist(),
+            "members": members,
+            "channels": channels,
+            "config": self._config,
+            "checksums": {name: _checksum(tree) for name, tree in content.items()},
+        }
+        items = {name: ocp.args.StandardSave(tree) for name, tree in content.items()}
+        items["metadata"] = ocp.args.JsonSave({**metadata, "checksum": _text_checksum(metadata)})
+        self._last += 1
+        with self._saving():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._manager.save(self._last, args=ocp.args.Composite(**items))
 
-    def restore_best(self, like: Variables) -> Variables:
-        """The variables of every member's best epoch; raises like `restore_last`."""
-        return self._restore("best", _like(like))
+    def restore(self, start: Position) -> Position:
+        """Where training goes on: what is in the newest checkpoint that is whole; `start`, if nothing has been saved.
 
-    def metadata(self) -> dict[str, Any] | None:
-        """What the newest checkpoint says about itself, or None if nothing has been saved."""
-        if self._manager.latest_step() is None:
-            return None
-        return self._restore("metadata", ocp.args.JsonRestore())
+        Damaged ones are renamed, and the user is told.
 
-    def _restore(self, item: str, how: ocp.args.CheckpointArgs) -> Any:
-        epoch = self._manager.latest_step()
+        Raises:
+          CheckpointError: all there are are damaged; or they are of another architecture than `start`, or another
+            version of this library.
+        """
+
+        def read(number: int, metadata: dict[str, Any]) -> Position:
+            states = self._read(number, "last", start.states, metadata)
+            position = start._replace(states=states, under_way=states, metrics=metadata["metrics"])
+            if metadata["step"]:
+                like = (states.params, states.opt_state, start.sums)
+                params, opt_state, sums = self._read(number, "under_way", like, metadata)
+                under_way = states._replace(params=params, opt_state=opt_state)
+                position = Position(states, under_way, sums, metadata["step"], metadata["seconds"], metadata["metrics"])
+            return position
+
+        found = self._newest(read)
+        if found is None:
+            return start
+        number, position = found
+        damaged = [other for other in self._numbers() if other > number]
+        if damaged:
+            self._put_aside(damaged)
+        return position
+
+    def restore_best(self, like: Callable[[dict[str, Any]], Variables]) -> Variables | None:
+        """The variables of every member's best epoch, or None if nothing has been saved; raises like `restore`.
+
+        Args:
+          like: from what a checkpoint says about itself, to such variables.
+        """
+        found = self._newest(lambda number, metadata: self._read(number, "best", like(metadata), metadata))
+        return found and found[1]
+
+    def _open(self) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=ocp.checkpoint_managers.LatestN(KEPT),
+            create=False,  # reading leaves nothing behind
+            cleanup_tmp_directories=self._writing,
+            read_only=not self._writing,
+        )
+        return ocp.CheckpointManager(self.folder, options=options)
+
+    def _numbers(self) -> list[int]:
+        """Those of all checkpoints, from the newest."""
+        return sorted(self._manager.all_steps(), reverse=True)
+
+    def _newest(self, read: Callable[[int, dict[str, Any]], T]) -> tuple[int, T] | None:
+        """The number of the newest checkpoint that can be read, and what was read."""
+        problems: list[CheckpointError] = []
+        for number in self._numbers():
+            try:
+                found = read(number, self._metadata(number))
+            except CheckpointError as error:
+                problems.append(error)
+                continue
+            for problem in problems:
+                say(f"{problem}; using the one saved before, {self.folder / str(number)}")
+            return number, found
+        if problems:
+            raise CheckpointError(f"{problems[0]}. Nothing was changed; choose another --workdir to start anew")
+        return None
+
+    def _metadata(self, number: int) -> dict[str, Any]:
+        found = dict(self._get(number, "metadata", ocp.args.JsonRestore()))
+        if found.pop("checksum", None) != _text_checksum(found):
+            raise self._problem(number, "is damaged (its metadata has another checksum than was written down)")
+        if found["layout"] != LAYOUT:
+            raise self._problem(number, f"has layout {found['layout']}; this version of the library reads {LAYOUT}")
+        changes = differences(found["config"], self._config)
+        if changes:
+            raise self._problem(number, f"is of another architecture or config ({'; '.join(changes)})")
+        return found
+
+    def _read(self, number: int, item: str, like: Any, metadata: dict[str, Any]) -> Any:
+        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        found = self._get(number, item, ocp.args.StandardRestore(shapes))
+        if _checksum(found) != metadata["checksums"][item]:
+            raise self._problem(number, f"is damaged ({item!r} has another checksum than was written down)")
+        return found
+
+    def _get(self, number: int, item: str, how: ocp.args.CheckpointArgs) -> Any:
         try:
-            return self._manager.restore(epoch, args=ocp.args.Composite(**{item: how}))[item]
+            return self._manager.restore(number, args=ocp.args.Composite(**{item: how}))[item]
         except Exception as error:  # orbax and the storage below it raise many kinds
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise self._problem(number, f"is damaged or of another architecture ({_reason(error)})") from error
+
+    def _problem(self, number: int, what: str) -> CheckpointError:
+        return CheckpointError(f"the checkpoint {self.folder / str(number)} {what}")
+
+    def _put_aside(self, numbers: Sequence[int]) -> None:
+        self._manager.close()
+        for number in numbers if devices.is_first_process() else ():
+            (self.folder / str(number)).rename(self.folder / f"damaged-{number}")
+        devices.wait_for_all("damaged checkpoints")
+        self._manager = self._open()
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
             raise CheckpointError(
-                f"the checkpoint {self.folder / str(epoch)} is damaged or of another architecture ({reason}). "
-                "Nothing was changed; choose another --workdir to start anew"
+                f"cannot save to {self.folder} ({_reason(error)}). What was saved before is intact; when there is room "
+                "again, the same command goes on from there"
             ) from error
 
 
-def _like(tree: Any) -> ocp.args.StandardRestore:
-    return ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, tree))
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _checksum(tree: PyTree[Any]) -> int:
+    checksum = 0
+    for array in jax.tree.leaves(devices.to_host(tree)):
+        checksum = zlib.crc32(np.ascontiguousarray(array).data.cast("B"), checksum)
+    return checksum
+
+
+def _text_checksum(metadata: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(metadata, sort_keys=True).encode())

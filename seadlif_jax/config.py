@@ -64,6 +64,14 @@ def base_config() -> ConfigDict:
     optimizer.plateau_factor = 1.0  # learning-rate factor once the validation loss stalls; 1 for none
     optimizer.plateau_patience = 0  # epochs without a better validation loss before that
 
+    config.divergence = divergence = ConfigDict()
+    divergence.action = "stop"  # when loss or gradients are NaN or infinite: stop, skip the step, or go back an epoch
+    divergence.factor = 0.5  # back: of the learning rate, from then on; five times at most
+
+    config.checkpoint = checkpoint = ConfigDict()
+    checkpoint.every_epochs = 1  # how often to save: after so many epochs,
+    checkpoint.every_minutes = 10.0  # and when so much time has passed, within an epoch too
+
     config.compute = compute = ConfigDict()
     compute.precision = "highest"  # what matrix products round to: highest, tensorfloat32 (GPU), bfloat16
     compute.chunk_mib = config_dict.placeholder(float)  # working set of a chunk of steps (unset: the backend's default)
@@ -175,6 +183,10 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "optimizer.clip_norm": _POSITIVE,
     "optimizer.plateau_factor": _number("in (0, 1]", lambda v: 0 < v <= 1),
     "optimizer.plateau_patience": _integer(0),
+    "divergence.action": _one_of(("stop", "skip", "back")),
+    "divergence.factor": _number("in (0, 1)", lambda v: 0 < v < 1),
+    "checkpoint.every_epochs": _integer(1),
+    "checkpoint.every_minutes": _POSITIVE,
     "compute.precision": _one_of(PRECISIONS),
     "compute.chunk_mib": Check(lambda v: v is None or _POSITIVE.accepts(v), "a number above 0, or None"),
     "compute.unroll": _integer(1),
@@ -266,15 +278,15 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True)
 
 
-# Data may move between machines; the numbers stay the same.
-MAY_MOVE = ("data.dir", "data.cache_dir")
+# What does not change the numbers: data may move between machines.
+MAY_CHANGE = ("data.dir", "data.cache_dir", "checkpoint.every_epochs", "checkpoint.every_minutes")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The fields in which two configs (as read back from JSON) differ, as `field: old -> new`."""
+    """The fields in which two configs (as read back from JSON) differ, as `field: old -> new`; not those that may."""
     old, new = flatten(old), flatten(new)
     return [
         f"config.{name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
         for name in sorted(old.keys() | new.keys())
-        if old.get(name, "absent") != new.get(name, "absent")
+        if name not in MAY_CHANGE and old.get(name, "absent") != new.get(name, "absent")
     ]

@@ -24,7 +24,7 @@ from seadlif_jax import neurons
 from seadlif_jax.compute import Compute, keep
 from seadlif_jax.optimizer import BOXES
 from seadlif_jax.surrogate import Scalar, spike_function
-from seadlif_jax.unroll import Layer, advance, outputs, unroll, unroll_steps
+from seadlif_jax.unroll import Layer, activity, advance, outputs, outputs_with_activity, unroll, unroll_steps
 
 Range = tuple[Scalar, Scalar]
 
@@ -261,6 +261,20 @@ class Network(nn.Module):
             x = self._drop_all(states.output, dropout_keys, index, jnp.arange(len(x)))
         return batch_major(unroll(readout, x).output), tuple(traces)
 
+    def with_activity(
+        self, inputs: Num[Array, "batch time channel"], feedback_from: int | None = None
+    ) -> tuple[Float[Array, "batch time class"], tuple[Float[Array, "batch time"], ...]]:
+        """The readout of every step, and the part of each hidden layer's neurons that spike in it (LSTMs: no layer).
+
+        From the zero state and without dropout; with `feedback_from`, as in `forecast`.
+        """
+        layers = self._bind(inputs.shape[-1])
+        if feedback_from is None:
+            readouts, found = outputs_with_activity(layers, time_major(inputs))
+        else:
+            readouts, found = self._forecast(layers, inputs, feedback_from, None)
+        return batch_major(readouts), tuple(map(batch_major, found))
+
     def initial_state(self, batch: int) -> tuple[Any, ...]:
         """The state before the first step, for `step`: one entry a layer, the readout's last."""
         return tuple(layer.initial_state(batch) for layer in (*self.layers, self.readout))
@@ -279,14 +293,7 @@ class Network(nn.Module):
     ) -> Float[Array, "batch time channel"]:
         """Predictions of every step; from step `feedback_from` on, the input is the network's own, detached output."""
         dropout_keys = self._dropout_keys(dropout_key, len(inputs))
-        layers = self._bind(inputs.shape[-1])
-        predictions = unroll_steps(
-            lambda state, x, t: self._step(layers, state, x, dropout_keys, t),
-            self.initial_state(len(inputs)),
-            time_major(inputs).astype(layers[0].kernel.dtype),
-            feedback_from,
-        )
-        return batch_major(predictions)
+        return batch_major(self._forecast(self._bind(inputs.shape[-1]), inputs, feedback_from, dropout_keys)[0])
 
     def _dropout_keys(self, key: Key[Array, "*samples"] | None, batch: int) -> Key[Array, " batch"] | None:
         """A key for each sample, from the key given, or from that of Flax's `rngs={"dropout": key}`; or None."""
@@ -300,6 +307,16 @@ class Network(nn.Module):
         widths = (channels, *(layer.features for layer in self.layers))
         modules = (*self.layers, self.readout)
         return tuple(module.bind_parameters(width) for module, width in zip(modules, widths, strict=True))
+
+    def _forecast(self, layers, inputs, feedback_from, dropout_keys):
+        """The predictions, and the activity of the hidden layers; both time-major."""
+        return unroll_steps(
+            lambda state, x, t: self._step(layers, state, x, dropout_keys, t),
+            self.initial_state(len(inputs)),
+            time_major(inputs).astype(layers[0].kernel.dtype),
+            feedback_from,
+            watch=lambda state: activity(layers, [of_layer.output for of_layer in state]),
+        )
 
     def _step(self, layers, state, x, dropout_keys, t):
         *hidden, readout = layers

@@ -165,6 +165,11 @@ class Neuron(NamedTuple):
     state: type
     gates: int = 1
 
+    @property
+    def spikes(self) -> bool:
+        """Whether what a neuron sends on is spikes."""
+        return "z" in self.state._fields  # type: ignore[attr-defined]
+
 
 NEURONS: Mapping[str, Neuron] = MappingProxyType(
     {

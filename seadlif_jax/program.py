@@ -5,13 +5,14 @@ An epoch runs over batches of a data set held on the device, in one call or in a
 """
 
 import enum
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, Num, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import optimizer, readout
@@ -20,6 +21,7 @@ from seadlif_jax.dataset import Samples
 from seadlif_jax.devices import Share
 from seadlif_jax.divided import Divided
 from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.neurons import NEURONS
 from seadlif_jax.trim import at_own_length
 
 Metrics = dict[str, Float[Array, ""]]
@@ -81,6 +83,17 @@ class Best(NamedTuple):
     params: PyTree[Array]
 
 
+class Trouble(NamedTuple):
+    """The first step of an epoch whose loss or gradients were not finite; -1 if there was none.
+
+    `parameter` is the number, as `jax.tree.leaves` orders them, of the first parameter with such a gradient; -1 if it
+    was only the loss, or the norm of all gradients together.
+    """
+
+    step: Int[Array, ""]
+    parameter: Int[Array, ""]
+
+
 class TrainState(NamedTuple):
     """All that changes in training, and the key all randomness comes from."""
 
@@ -90,20 +103,24 @@ class TrainState(NamedTuple):
     constants: PyTree[Array]
     opt_state: PyTree[Array]
     plateau: PyTree[Array]
+    slowdown: Float[Array, ""]  # factor of the learning rate, less than 1 after divergence
     best: Best
 
 
 class EpochSums(NamedTuple):
-    """Sums over the steps of an epoch under way."""
+    """Sums over the steps of an epoch under way; those that were skipped are only counted."""
 
     targets: readout.Sums
     gradient_norm: Float[Array, ""]
     steps: Int[Array, ""]
+    skipped: Int[Array, ""]
+    trouble: Trouble
 
 
 def no_sums() -> EpochSums:
     """The sums before the first step of an epoch."""
-    return EpochSums(readout.Sums.zero(), gradient_norm=jnp.zeros(()), steps=jnp.zeros((), int))
+    zero, none = jnp.zeros((), int), jnp.asarray(-1)
+    return EpochSums(readout.Sums.zero(), jnp.zeros(()), steps=zero, skipped=zero, trouble=Trouble(none, none))
 
 
 def key_for(key: Key[Array, ""], purpose: Purpose, *indices: Int[Array, ""] | int) -> Key[Array, ""]:
@@ -159,6 +176,7 @@ class Program:
         self._share = share
         self.score_name = score_name(config)
         self.forecasting = self.score_name == "mse"
+        self._spikes = NEURONS[config.model.neuron].spikes
         # What a forecast is fed depends on the length, so it keeps its own.
         self._lengths = () if self.forecasting else lengths
         factor = config.optimizer.plateau_factor
@@ -177,6 +195,7 @@ class Program:
             constants=variables.get("constants", {}),
             opt_state=self._adam(hyper).init(params),
             plateau=self.schedule.init(params) if self.schedule else None,
+            slowdown=jnp.asarray(1, float),
             best=Best(jnp.asarray(0, jnp.int32), jnp.asarray(-jnp.inf, float), params),
         )
 
@@ -222,10 +241,23 @@ class Program:
             # The devices may trim to different lengths: they meet only here, not within the gradient.
             gradients, targets = self._share.total(at_own_length(gradient, batch, self._lengths))
             gradients = jax.tree.map(lambda total: total / jnp.maximum(targets.loss_terms, 1), gradients)
-            updates, opt_state = adam.update(gradients, opt_state, params)
-            params = optimizer.project_to_boxes(optax.apply_updates(params, updates), boxes)
-            step_sums = EpochSums(targets, gradient_norm=optax.tree.norm(gradients), steps=jnp.ones((), int))
-            return params, opt_state, jax.tree.map(jnp.add, sums, step_sums)
+            updates, new_opt_state = adam.update(gradients, opt_state, params)
+            new_params = optimizer.project_to_boxes(optax.apply_updates(params, updates), boxes)
+            norm = optax.tree.norm(gradients)
+            well = jnp.isfinite(targets.loss) & jnp.isfinite(norm)
+            new_sums = sums._replace(
+                targets=jax.tree.map(jnp.add, sums.targets, targets),
+                gradient_norm=sums.gradient_norm + norm,
+                steps=sums.steps + 1,
+            )
+            new = (new_params, new_opt_state, new_sums)
+            if self.config.divergence.action == "skip":
+                skipped = (params, opt_state, sums._replace(skipped=sums.skipped + 1))
+                new = jax.tree.map(functools.partial(jnp.where, well), new, skipped)
+            trouble = jax.tree.map(
+                functools.partial(jnp.where, well | (sums.trouble.step >= 0)), sums.trouble, _trouble(step, gradients)
+            )
+            return *new[:2], new[2]._replace(trouble=trouble)
 
         opt_state = optimizer.set_learning_rate(state.opt_state, self._learning_rate(state, hyper))
         carry = (state.params, opt_state, sums)
@@ -244,6 +276,8 @@ class Program:
             "gradient_norm": sums.gradient_norm / sums.steps,
             "largest_weight": jnp.max(weights),
         }
+        if self.config.divergence.action == "skip":
+            metrics["skipped_steps"] = sums.skipped.astype(float)
         plateau = state.plateau
         if self.schedule:
             plateau = optimizer.update_plateau(self.schedule, plateau, metrics["validation_loss"])
@@ -262,6 +296,11 @@ class Program:
         for name in MUST_BE_FINITE:
             well &= jnp.isfinite(metrics[name])
         return jax.tree.map(lambda new, old: jnp.where(well, new, old), after, before)
+
+    def slower(self, state: TrainState, which: Bool[Array, ""]) -> TrainState:
+        """The state with a smaller learning rate from now on, for those members that `which` says."""
+        factor = jnp.where(which, self.config.divergence.factor, 1)
+        return state._replace(slowdown=state.slowdown * factor)
 
     def evaluate(
         self,
@@ -286,14 +325,17 @@ class Program:
                 targets=jnp.where(_like(repeated, batch.targets), readout.IGNORED, batch.targets),
                 block_index=jnp.where(repeated[:, None], 0, batch.block_index),
             )
-            sums = self._forward(hyper, params, constants, batch, None)
-            return jax.tree.map(jnp.add, total, sums), None
+            return jax.tree.map(jnp.add, total, self._evaluate_batch(hyper, params, constants, batch)), None
 
-        total, _ = jax.lax.scan(add_batch, readout.Sums.zero(), jnp.arange(num_batches))
-        return self._metrics(prefix, self._share.total(total))
+        no_rates = readout.Rates.zero(len(self.config.model.hidden) if self._spikes else 0)
+        total, _ = jax.lax.scan(add_batch, (readout.Sums.zero(), no_rates), jnp.arange(num_batches))
+        sums, rates = self._share.total(total)
+        of_layers = {f"{prefix}spike_rate_{layer}": rate for layer, rate in enumerate(rates.mean(), 1)}
+        return self._metrics(prefix, sums) | of_layers
 
     def _learning_rate(self, state: TrainState, hyper: Hyperparameters) -> Float[Array, ""]:
-        return hyper.learning_rate * state.plateau.scale if self.schedule else hyper.learning_rate
+        scale = state.slowdown * state.plateau.scale if self.schedule else state.slowdown
+        return hyper.learning_rate * scale
 
     def _adam(self, hyper: Hyperparameters) -> optax.GradientTransformationExtraArgs:
         return optimizer.clipped_adam(hyper.learning_rate, self.config.optimizer.clip_norm)
@@ -306,16 +348,31 @@ class Program:
         batch: Samples,
         dropout_keys: Key[Array, " sample"] | None,
     ) -> readout.Sums:
-        network = build_network(self.config, hyper)
         variables = {"params": params, "constants": constants}
-        inputs, targets, block_index = batch
+        network, start = build_network(self.config, hyper), readout.feedback_start(batch.inputs.shape[1])
         outputs: Any
         if self.forecasting:
-            start = readout.feedback_start(inputs.shape[1])
-            outputs = network.apply(variables, inputs, start, dropout_keys, method="forecast")
-            return readout.forecast(outputs, block_index, targets)
-        outputs = network.apply(variables, inputs, dropout_keys)
-        return readout.classification(outputs, block_index, targets, self.config.model.aggregation)
+            outputs = network.apply(variables, batch.inputs, start, dropout_keys, method="forecast")
+        else:
+            outputs = network.apply(variables, batch.inputs, dropout_keys)
+        return self._compare(outputs, batch)
+
+    def _evaluate_batch(
+        self, hyper: Hyperparameters, params: PyTree[Array], constants: PyTree[Array], batch: Samples
+    ) -> tuple[readout.Sums, readout.Rates]:
+        """Without dropout, and with the spikes of the hidden layers counted."""
+        feedback_from = readout.feedback_start(batch.inputs.shape[1]) if self.forecasting else None
+        variables = {"params": params, "constants": constants}
+        found: Any = build_network(self.config, hyper).apply(
+            variables, batch.inputs, feedback_from, method="with_activity"
+        )
+        outputs, activity = found
+        return self._compare(outputs, batch), readout.rates(activity, batch.block_index)
+
+    def _compare(self, outputs: Float[Array, "sample time output"], batch: Samples) -> readout.Sums:
+        if self.forecasting:
+            return readout.forecast(outputs, batch.block_index, batch.targets)
+        return readout.classification(outputs, batch.block_index, batch.targets, self.config.model.aggregation)
 
     def _metrics(self, prefix: str, sums: readout.Sums) -> Metrics:
         return {f"{prefix}loss": sums.mean_loss(), f"{prefix}{self.score_name}": sums.mean_score()}
@@ -324,6 +381,11 @@ class Program:
         score = -metrics["validation_loss"] if self.forecasting else metrics["validation_accuracy"]
         improved = score > best.score
         return jax.tree.map(lambda new, old: jnp.where(improved, new, old), Best(epoch, score, params), best)
+
+
+def _trouble(step: Int[Array, ""], gradients: PyTree[Array]) -> Trouble:
+    affected = jnp.stack([~jnp.all(jnp.isfinite(gradient)) for gradient in jax.tree.leaves(gradients)])
+    return Trouble(jnp.asarray(step, int), jnp.where(affected.any(), jnp.argmax(affected), -1))
 
 
 def _like(mask: Array, array: Array) -> Array:

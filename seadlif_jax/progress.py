@@ -42,8 +42,9 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def start_epoch(self, epoch: int) -> None:
+    def start_epoch(self, epoch: int, step: int) -> None:
         self._bar.reset(self._num_steps)
+        self._bar.update(step)
         self._bar.set_description(f"epoch {epoch}/{self._num_epochs}")
 
     def steps_done(self, count: int) -> None:

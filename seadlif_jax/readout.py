@@ -5,7 +5,7 @@ gathered and compared with `targets[:, i]`, where -1 stands for "no target". Cla
 per-step labelling one block a step, and anything between works too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -82,6 +82,29 @@ class Sums(NamedTuple):
 
     def mean_score(self) -> Float[Array, ""]:
         return self.score / jnp.maximum(self.score_terms, 1)
+
+
+class Rates(NamedTuple):
+    """Sums over the steps of samples, of the part of each hidden layer's neurons that spike in it."""
+
+    spikes: Float[Array, " layer"]
+    steps: Int[Array, ""]
+
+    @classmethod
+    def zero(cls, layers: int) -> "Rates":
+        """The sums over no step."""
+        return cls(jnp.zeros(layers), jnp.zeros((), int))
+
+    def mean(self) -> Float[Array, " layer"]:
+        """The spikes of a neuron in a step."""
+        return self.spikes / jnp.maximum(self.steps, 1)
+
+
+def rates(activity: Sequence[Float[Array, "batch time"]], block_index: Int[Array, "batch time"]) -> Rates:
+    """Sums up over the steps whose block is not 0, from the `activity` of each layer (see `Network.with_activity`)."""
+    counted = block_index != 0
+    spikes = [jnp.sum(jnp.where(counted, of_layer, 0)) for of_layer in activity]
+    return Rates(jnp.stack(spikes) if spikes else jnp.zeros(0), jnp.sum(counted))
 
 
 def classification(

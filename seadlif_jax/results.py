@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 
 from seadlif_jax import devices, forecast, plots, sweep
-from seadlif_jax.checkpoint import Checkpoints, Variables
+from seadlif_jax.checkpoint import Checkpoints, Position, Variables
 from seadlif_jax.config import flatten, is_sweep
 from seadlif_jax.dataset import Dataset, Samples, Split
 from seadlif_jax.program import Hyperparameters, TrainState, build_network, score_name
@@ -49,10 +49,12 @@ def finish(run: Run, members: Sequence[sweep.Member], dataset: Dataset, task: Ta
             own = jax.tree.map(lambda array, number=number: array[number : number + 1], on_host)
             with member_run.held():
                 member_run.check_data(run.data())
-                with Checkpoints(member_run.folder / "checkpoints", member_run.config) as checkpoints:
-                    checkpoints.save(devices.pick(states, number))
                 if devices.is_first_process():
                     member_run.metrics.write(run.metrics.read(number))
+                with Checkpoints(member_run.folder / "checkpoints", member_run.config, writing=True) as checkpoints:
+                    picked = devices.pick(states, number)
+                    checkpoints.save(Position(picked, picked, task.no_sums, metrics=member_run.metrics.checksum))
+                if devices.is_first_process():
                     _finish_run(member_run, config, dataset, task, own, _of_member(measured, number))
     if devices.is_first_process():
         results = [
@@ -79,7 +81,7 @@ def describe(result: Mapping[str, Any]) -> list[str]:
             f"{split} {name} {score(statistics)}"
             for split in ("validation", "test")
             for name, statistics in setting[split].items()
-            if name != "loss"
+            if name in ("accuracy", "mse")
         )
         count = f"{setting['seeds']} seed{'s' if setting['seeds'] > 1 else ''}"
         count += f", {setting['diverged']} diverged" if setting["diverged"] else ""
@@ -88,7 +90,7 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     if "summary" in result:
         lines = [line(setting) for setting in result["summary"]]
         return [*lines, f"(mean +- standard deviation over seeds; {result['protocol']})"]
-    metrics = "  ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
+    metrics = "  ".join(f"{name} {value:.4f}" for name, value in result["test"].items() if "rate" not in name)
     return [f"test {metrics}  ({result['protocol']}: epoch {result['best_epoch']})"]
 
 

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from seadlif_jax.checkpoint import Variables
 from seadlif_jax.config import is_sweep, validate
 from seadlif_jax.dataset import Samples, load_dataset, to_device
-from seadlif_jax.interrupt import deferred_interrupt
+from seadlif_jax.interrupt import deferred_signals
 from seadlif_jax.program import ChangeInputs, Hyperparameters, Inputs, Metrics, Program, Purpose, key_for
 from seadlif_jax.progress import bar
 from seadlif_jax.run import Run, RunError, read_config
@@ -118,7 +118,7 @@ def measure_robustness(
     program, hyper, key = Program(config), Hyperparameters.from_config(config), jax.random.key(config.seed)
     rows = []
     with (
-        deferred_interrupt() as check_interrupt,
+        deferred_signals() as interrupted,
         bar(total=len(SHIFTS) * len(levels), unit="level") as progress,
     ):
         for name, shift in SHIFTS.items():
@@ -130,7 +130,8 @@ def measure_robustness(
                     draw_key = key_for(key, Purpose.SHIFT, draw)
                     metrics = evaluate(variables, hyper, test, jnp.asarray(level, float), draw_key)
                     results.append({metric: float(value) for metric, value in metrics.items()})
-                    check_interrupt()
+                    if interrupted():
+                        raise KeyboardInterrupt
                 rows.append(_row(name, level, results, result["protocol"]))
                 if level == 0:
                     _refuse_other_data(rows[-1], result["test"], config)

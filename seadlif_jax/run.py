@@ -22,6 +22,7 @@ import io
 import json
 import os
 import platform
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import MAY_MOVE, differences, is_sweep, to_json
+from seadlif_jax.config import differences, is_sweep, to_json
 from seadlif_jax.devices import is_first_process
 
 LOCK = ".lock"
@@ -59,7 +60,7 @@ class Run:
     def __init__(self, workdir: str | Path, config: ConfigDict):
         self.folder = Path(workdir).expanduser().resolve()
         self.config = config
-        self.metrics = MetricsLog(self.folder / "metrics.csv", numbered=is_sweep(config))
+        self.metrics = MetricsLog(self.folder / "metrics.csv", is_sweep(config), config.checkpoint.every_epochs)
         self._check_folder()
 
     def result(self) -> dict[str, Any] | None:
@@ -137,8 +138,6 @@ class Run:
                 raise RunError(f"{self.folder} holds {others[0]} but no config.json; choose another --workdir")
             return
         changes = differences(_read_json(path), json.loads(to_json(self.config)))
-        moved = tuple(f"config.{name}:" for name in MAY_MOVE)
-        changes = [change for change in changes if not change.startswith(moved)]
         if changes:
             raise RunError(
                 f"{self.folder} holds a run with another config ({'; '.join(changes)}); choose another --workdir"
@@ -148,13 +147,16 @@ class Run:
 class MetricsLog:
     """A CSV file with one row an epoch; of a sweep, one for each member, which are told apart by a column `member`."""
 
-    def __init__(self, path: Path, numbered: bool = False):
+    def __init__(self, path: Path, numbered: bool = False, every_epochs: int = 1):
         self.path = path
+        self.checksum = 0  # of the rows written
+        self._every_epochs = every_epochs  # a save
         self._numbered = numbered
 
     def write(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Makes these the rows of the file."""
         self.path.unlink(missing_ok=True)
+        self.checksum = 0
         self.append(rows)
 
     @_first_process_only
@@ -169,6 +171,7 @@ class MetricsLog:
         writer.writerows(rows)
         with self.path.open("a", newline="") as file:
             file.write(text.getvalue())
+        self.checksum = zlib.crc32(text.getvalue().encode(), self.checksum)
 
     def read(self, member: int = 0) -> list[dict[str, float]]:
         """The rows of a member; none, if it has diverged in the first epoch."""
@@ -176,39 +179,36 @@ class MetricsLog:
         return [row for row in rows if row.get("member", 0) == member]
 
     @_first_process_only
-    def keep(self, epochs: Sequence[int]) -> None:
+    def keep(self, epochs: Sequence[int], checksum: int | None) -> None:
         """Goes back to the last checkpoint, with `epochs[i]` finished by member i: drops the rows after it.
 
-        A run that is cut off can leave the rows of two epochs more (the save under way, and the epoch after it), the
-        last of them incomplete.
+        A run that is cut off can leave the rows of epochs more, the last of them incomplete.
+
+        Args:
+          epochs: of every member.
+          checksum: that of the rows then; None, if there is no checkpoint at all.
 
         Raises:
-          RunError: rows are missing or damaged, or there are so many that it must be the checkpoint that is missing.
+          RunError: rows are missing or damaged, or there are so many that there must have been a checkpoint.
         """
-        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-        last = max(epochs)
-        expected = [
-            (member, epoch) for epoch in range(1, last + 1) for member, own in enumerate(epochs) if epoch <= own
-        ]
-        if len(lines) - 1 > len(expected) + 2 * len(epochs):
+        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
+        if checksum is None and len(lines) - 1 > 2 * self._every_epochs * len(epochs):
             raise RunError(
-                f"{self.path} has {len(lines) - 1} rows, but the last checkpoint is of epoch {last}. Put the "
-                "checkpoints back, or start anew in another --workdir"
+                f"{self.path} has {len(lines) - 1} rows, but there is no checkpoint. Put the checkpoints back, or "
+                "start anew in another --workdir"
             )
-        if last == 0:
-            self.path.unlink(missing_ok=True)
-            return
-        kept = lines[: len(expected) + 1]
-        try:
-            found = [(row.get("member", 0), row["epoch"]) for row in _parse_rows(kept)]
-        except (KeyError, TypeError, ValueError):
-            found = []
-        if found != expected:
+        num_rows = sum(epochs)
+        kept = b"".join(lines[: num_rows + 1]) if num_rows else b""
+        self.checksum = zlib.crc32(kept)
+        if self.checksum != (checksum or 0):
             raise RunError(
-                f"{self.path} is damaged: it must have a row for every epoch up to {last}, the checkpoint's. "
+                f"{self.path} is damaged: its first {num_rows} rows are not those of the checkpoint. "
                 "Put the file back, or start anew in another --workdir"
             )
-        write_atomically(self.path, "".join(kept))
+        if kept:
+            write_atomically(self.path, kept.decode())
+        else:
+            self.path.unlink(missing_ok=True)
 
 
 def _parse_rows(lines: list[str]) -> list[dict[str, float]]:

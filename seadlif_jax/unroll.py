@@ -65,10 +65,16 @@ class Layer:
         return self.neuron.step(self.params, state, current, self.spike)
 
 
+# From the number of a layer, what it sends on in some steps, and their numbers, to the inputs of the next layer.
+Between = Callable[[int, Float[Array, "step batch neuron"], Int[Array, " step"]], Array]
+
+
+def _as_it_is(index: int, x: Array, steps: Array) -> Array:
+    return x
+
+
 def outputs(
-    layers: Sequence[Layer],
-    inputs: Num[Array, "time batch channel"],
-    between: Callable[[int, Float[Array, "step batch neuron"], Int[Array, " step"]], Array] = lambda index, x, steps: x,
+    layers: Sequence[Layer], inputs: Num[Array, "time batch channel"], between: Between = _as_it_is
 ) -> Float[Array, "time batch output"]:
     """Runs layers, each fed with the outputs of the one before, from the zero state; returns what the last sends on.
 
@@ -80,18 +86,47 @@ def outputs(
       inputs: of the first layer.
       between: `(index, outputs, numbers of the steps)` -> inputs of the next layer, such as dropout.
     """
+    return _outputs(layers, inputs, between, lambda sent: ())[0]
+
+
+def outputs_with_activity(
+    layers: Sequence[Layer], inputs: Num[Array, "time batch channel"]
+) -> tuple[Float[Array, "time batch output"], tuple[Float[Array, "time batch"], ...]]:
+    """As `outputs`, and the `activity` of the layers. Not to be differentiated: that takes longer."""
+    return _outputs(layers, inputs, _as_it_is, lambda sent: activity(layers, sent))
+
+
+def activity(
+    layers: Sequence[Layer], sent: Sequence[Float[Array, "*steps batch _"]]
+) -> tuple[Float[Array, "*steps batch"], ...]:
+    """The part of their neurons that spike, of those layers that spike, from what the layers sent on."""
+    return tuple(
+        jnp.mean(x, axis=-1, dtype=float) for layer, x in zip(layers, sent, strict=True) if layer.neuron.spikes
+    )
+
+
+def _outputs(
+    layers: Sequence[Layer],
+    inputs: Num[Array, "time batch channel"],
+    between: Between,
+    watch: Callable[[Sequence[Array]], Any],
+) -> tuple[Float[Array, "time batch output"], Any]:
+    """What the last layer sends on, and what `watch` makes of what all of them send on in some steps."""
     each = [_some_steps(layer) for layer in layers]
 
     def run(states, x, steps):
-        new_states = []
+        new_states, sent = [], []
         for index, (some_steps, state) in enumerate(zip(each, states, strict=True)):
             state, x = some_steps(state, between(index - 1, x, steps) if index else x)
             new_states.append(state)
-        return tuple(new_states), x
+            sent.append(x)
+        return tuple(new_states), (x, watch(sent))
 
     num_steps, batch = inputs.shape[:2]
     if not num_steps or not batch:
-        return jnp.zeros((num_steps, batch, layers[-1].width))
+        return jnp.zeros((num_steps, batch, layers[-1].width)), watch(
+            [jnp.zeros((num_steps, batch, layer.width)) for layer in layers]
+        )
     compute = layers[0].compute
     states = tuple(_first_state(layer, batch) for layer in layers)
     if compute.plain_scan:
@@ -106,7 +141,7 @@ def outputs(
     steps = jnp.arange(len(inputs)).reshape(-1, chunk_steps)
     run_chunk = recompute_the_rest(run)
     _, out = jax.lax.scan(lambda states, chunk: run_chunk(states, *chunk), states, (chunks, steps))
-    return out.reshape(-1, *out.shape[2:])[:num_steps]
+    return jax.tree.map(lambda of_chunks: of_chunks.reshape(-1, *of_chunks.shape[2:])[:num_steps], out)
 
 
 def _first_state(layer: Layer, batch: int) -> Any:
@@ -159,10 +194,11 @@ def unroll_steps(
     state: Any,
     inputs: Float[Array, "time batch channel"],
     feedback_from: int,
-) -> Float[Array, "time batch channel"]:
+    watch: Callable[[Any], Any] = lambda state: (),
+) -> tuple[Float[Array, "time batch channel"], Any]:
     """Runs a network step by step; from step `feedback_from` on, its input is its own, detached output.
 
-    `step` is `(state, x_t, t) -> (state, y_t)`.
+    `step` is `(state, x_t, t) -> (state, y_t)`. Returns all `y_t`, and what `watch` makes of all states.
     """
 
     def body(carry, step_input):
@@ -170,7 +206,7 @@ def unroll_steps(
         x, t = step_input
         x = jnp.where(t < feedback_from, x, jax.lax.stop_gradient(y))
         state, y = step(state, x, t)
-        return (state, y), y
+        return (state, y), (y, watch(state))
 
     first = (state, jnp.zeros_like(inputs[0]))
     return jax.lax.scan(body, first, (inputs, jnp.arange(len(inputs))))[1]

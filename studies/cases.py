@@ -60,7 +60,7 @@ def train_all(cases: Mapping[Case, ConfigDict], name: Callable[[Case], str]) -> 
         with config.unlocked():
             config.sweep.seed = tuple(map(int, SEEDS.value))
             config.num_epochs = EPOCHS.value or config.num_epochs
-        with errors_in_one_line(f"interrupted; the same command goes on with {name(case)}"):
+        with errors_in_one_line(f"the same command goes on with {name(case)}"):
             results[case] = train_and_evaluate(config, folder / name(case))["members"]
     return results
 

@@ -37,8 +37,8 @@ def study() -> None:
             ax.plot([position] * len(accuracy), accuracy, "o", color=COLOURS[neuron], alpha=0.6)
             if len(accuracy):
                 ax.hlines(accuracy.mean(), position - 0.25, position + 0.25, color=COLOURS[neuron], linewidth=2)
-            if PUBLISHED[neuron]:
-                ax.hlines(PUBLISHED[neuron], position - 0.25, position + 0.25, color=BLACK, linestyle=":")
+            if published := PUBLISHED[neuron]:
+                ax.hlines(published, position - 0.25, position + 0.25, color=BLACK, linestyle=":")
         ax.plot([], [], ":", color=BLACK, label="published")
         ax.set_xticks(range(len(found)), [NEURONS[neuron] for neuron in found])
         ax.set_ylabel("ECG test accuracy (%)")

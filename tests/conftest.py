@@ -6,6 +6,7 @@ import tempfile
 import jax
 import pytest
 
+from seadlif_jax import plots, results
 from seadlif_jax.config import base_config
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -52,3 +53,11 @@ def tiny_config():
     config.data.num_samples = 100
     config.model.hidden = (8,)
     return config.lock()
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Of the runs: they take longer than the training here."""
+    for name in ("save_curves", "save_raster"):
+        monkeypatch.setattr(plots, name, lambda *_: None)
+    monkeypatch.setattr(results, "_save_raster", lambda *_: None)

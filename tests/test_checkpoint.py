@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.checkpoint import CheckpointError, Checkpoints
+from seadlif_jax import checkpoint
+from seadlif_jax.checkpoint import CheckpointError, Checkpoints, Position
 from seadlif_jax.dataset import Samples
-from seadlif_jax.program import Hyperparameters, Program
+from seadlif_jax.program import Hyperparameters, Program, no_sums
 from seadlif_jax.task import repeat
 
 # Orbax drops coroutines of its own when a restore fails.
@@ -25,88 +26,164 @@ def _collect_within_the_test():
     gc.collect()
 
 
-def initial(config, seed=0):
-    """The states of a sweep of one, as a run is."""
-    return repeat(jax.jit(Program(config).init)(seed, Hyperparameters.from_config(config), SAMPLES), 1)
+def at(epoch, config, seed=0):
+    """The position after an epoch of a sweep of one, as a run is."""
+    state = jax.jit(Program(config).init)(seed, Hyperparameters.from_config(config), SAMPLES)
+    states = repeat(state._replace(epoch=jnp.asarray(epoch, jnp.int32)), 1)
+    return Position(states, states, repeat(no_sums(), 1))
 
 
 def assert_same(found, expected):
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        if jnp.issubdtype(ours.dtype, jax.dtypes.prng_key):
+        if isinstance(ours, jax.Array) and jnp.issubdtype(ours.dtype, jax.dtypes.prng_key):
             ours, theirs = jax.random.key_data(ours), jax.random.key_data(theirs)
         np.testing.assert_array_equal(ours, theirs)
-        assert ours.dtype == theirs.dtype
+        assert type(ours) is type(theirs)
+        assert not isinstance(ours, jax.Array) or ours.dtype == theirs.dtype
 
 
 @pytest.fixture
 def saved(tmp_path, tiny_config):
-    """A folder with the checkpoint of epoch 7, and the state in it."""
-    state = initial(tiny_config)._replace(epoch=jnp.asarray([7], jnp.int32))
-    folder = tmp_path / "checkpoints"
-    with Checkpoints(folder, tiny_config) as checkpoints:
-        checkpoints.save(state)
-    return folder, state
+    """A folder with two checkpoints, of the epochs 6 and 7, and these positions."""
+    folder, positions = tmp_path / "checkpoints", [at(6, tiny_config), at(7, tiny_config, seed=2)]
+    with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
+        for position in positions:
+            checkpoints.save(position)
+    return folder, positions
 
 
-def test_a_state_is_restored_to_the_last_bit(saved, tiny_config):
-    folder, state = saved
-    with Checkpoints(folder, tiny_config) as checkpoints:
-        assert_same(checkpoints.restore_last(initial(tiny_config, seed=1)), state)
+def restored(folder, config):
+    with Checkpoints(folder, config, writing=True) as checkpoints:
+        return checkpoints.restore(at(0, config, seed=1))
 
 
-def test_an_empty_folder_gives_the_state_itself(tmp_path, tiny_config):
-    state = initial(tiny_config)
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def largest_file(folder):
+    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def test_a_position_is_restored_to_the_last_bit(saved, tiny_config):
+    folder, (_, last) = saved
+    assert_same(restored(folder, tiny_config), last)
+
+
+def test_a_position_within_an_epoch_is_restored_to_the_last_bit(tmp_path, tiny_config):
+    position = at(3, tiny_config)
+    under_way = position.states._replace(params=jax.tree.map(lambda weight: weight + 1, position.states.params))
+    position = Position(position.states, under_way, jax.tree.map(lambda total: total + 2, position.sums), 5, 0.75)
+    with Checkpoints(tmp_path, tiny_config, writing=True) as checkpoints:
+        checkpoints.save(position)
+    assert_same(restored(tmp_path, tiny_config), position)
+
+
+def test_an_empty_folder_gives_the_start_itself(tmp_path, tiny_config):
+    start = at(0, tiny_config)
     with Checkpoints(tmp_path / "checkpoints", tiny_config) as checkpoints:
-        assert checkpoints.restore_last(state) is state
+        assert checkpoints.restore(start) is start
+        assert checkpoints.restore_best(lambda _: {}) is None
+    assert not (tmp_path / "checkpoints").exists()
 
 
-def test_only_the_newest_checkpoint_is_kept(saved, tiny_config):
-    folder, state = saved
-    with Checkpoints(folder, tiny_config) as checkpoints:
+def test_the_newest_two_are_kept(saved, tiny_config):
+    folder, _ = saved
+    with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
         for epoch in (8, 9):
-            checkpoints.save(state._replace(epoch=jnp.asarray([epoch], jnp.int32)))
-    assert [path.name for path in folder.iterdir()] == ["9"]
-    assert {"last", "best", "metadata"} <= {path.name for path in (folder / "9").iterdir()}
+            checkpoints.save(at(epoch, tiny_config))
+    assert sorted(os.listdir(folder)) == ["3", "4"]
+    assert {"last", "best", "metadata"} <= set(os.listdir(folder / "4"))
 
 
 def test_a_checkpoint_says_what_it_holds(saved):
     folder, _ = saved
-    metadata = json.loads((folder / "7" / "metadata" / "metadata").read_text())
-    assert metadata["epoch"] == [7]
+    metadata = json.loads((folder / "2" / "metadata" / "metadata").read_text())
+    assert (metadata["epochs"], metadata["step"]) == ([7], 0)
     assert (metadata["members"], metadata["channels"]) == (1, 4)
     assert metadata["config"]["model"]["hidden"] == [8]
 
 
-def test_a_checkpoint_of_another_architecture_is_refused(saved, tiny_config):
+def test_a_checkpoint_of_another_config_is_refused_and_left_alone(saved, tiny_config):
     folder, _ = saved
-    tiny_config.model.hidden = (9,)
-    with (
-        Checkpoints(folder, tiny_config) as checkpoints,
-        pytest.raises(CheckpointError, match=r"checkpoints/7 is damaged or of another architecture \("),
-    ):
-        checkpoints.restore_last(initial(tiny_config))
-
-
-def test_a_checkpoint_of_another_depth_is_refused(saved, tiny_config):
-    folder, _ = saved
+    before = files(folder)
     tiny_config.model.hidden = (8, 8)
-    with Checkpoints(folder, tiny_config) as checkpoints, pytest.raises(CheckpointError, match="another architecture"):
-        checkpoints.restore_last(initial(tiny_config))
+    with pytest.raises(
+        CheckpointError, match=r"checkpoints/2 is of another .*\(config.model.hidden: \[8\] -> \[8, 8\]"
+    ):
+        restored(folder, tiny_config)
+    assert files(folder) == before
 
 
-def test_a_damaged_checkpoint_is_refused_and_left_alone(saved, tiny_config):
+def test_a_checkpoint_of_another_version_is_refused_and_left_alone(saved, tiny_config, monkeypatch):
     folder, _ = saved
-    arrays = max((folder / "7" / "last").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
-    arrays.write_bytes(arrays.read_bytes()[:100])
-    with Checkpoints(folder, tiny_config) as checkpoints, pytest.raises(CheckpointError, match="is damaged"):
-        checkpoints.restore_last(initial(tiny_config))
-    assert arrays.stat().st_size == 100
+    before = files(folder)
+    monkeypatch.setattr(checkpoint, "LAYOUT", 2)
+    with pytest.raises(CheckpointError, match=r"checkpoints/2 has layout 1; this version of the library reads 2"):
+        restored(folder, tiny_config)
+    assert files(folder) == before
 
 
-def test_a_save_that_was_cut_off_is_not_seen(saved, tiny_config):
-    folder, state = saved
-    shutil.copytree(folder / "7", folder / "8.orbax-checkpoint-tmp")
-    with Checkpoints(folder, tiny_config) as checkpoints:
-        assert_same(checkpoints.restore_last(initial(tiny_config)), state)
-        checkpoints.save(state._replace(epoch=jnp.asarray([8], jnp.int32)))
-    assert "8" in os.listdir(folder)
+def test_damaged_checkpoints_are_refused_and_left_alone(saved, tiny_config):
+    folder, _ = saved
+    for number in ("1", "2"):
+        cut(largest_file(folder / number / "last"))
+    before = files(folder)
+    with pytest.raises(CheckpointError, match=r"checkpoints/2 is damaged .* Nothing was changed; choose another"):
+        restored(folder, tiny_config)
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "metadata", "missing"])
+def test_from_a_damaged_checkpoint_training_goes_back_to_the_one_before(saved, tiny_config, damage, capsys):
+    folder, (before, _) = saved
+    file = largest_file(folder / "2" / "last")
+    if damage == "cut":
+        cut(file)
+    elif damage == "changed":
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 4
+        file.write_bytes(content)
+    elif damage == "metadata":
+        file = folder / "2" / "metadata" / "metadata"
+        file.write_text(file.read_text().replace("[7]", "[6]"))
+    else:
+        shutil.rmtree(folder / "2" / "last")
+    damaged = files(folder / "2")
+    with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
+        assert_same(checkpoints.restore(at(0, tiny_config, seed=1)), before)
+        checkpoints.save(at(7, tiny_config))
+    assert "checkpoints/2 is damaged" in (said := capsys.readouterr().out)
+    assert f"using the one saved before, {folder / '1'}" in said
+    assert sorted(os.listdir(folder)) == ["1", "3", "damaged-2"]
+    assert files(folder / "damaged-2") == damaged
+
+
+def test_a_save_that_was_cut_off_is_not_seen_and_removed(saved, tiny_config):
+    folder, (_, last) = saved
+    with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
+        checkpoints.save(at(8, tiny_config))
+    (folder / "3").rename(folder / "3.orbax-checkpoint-tmp")
+    cut(largest_file(folder / "3.orbax-checkpoint-tmp"))
+    with Checkpoints(folder, tiny_config) as checkpoints:  # who only reads leaves it alone
+        assert_same(checkpoints.restore(at(0, tiny_config)), last)
+    assert "3.orbax-checkpoint-tmp" in os.listdir(folder)
+    assert_same(restored(folder, tiny_config), last)
+    assert "3.orbax-checkpoint-tmp" not in os.listdir(folder)
+
+
+def test_a_save_that_fails_is_told_and_leaves_the_others_alone(saved, tiny_config, monkeypatch):
+    folder, (_, last) = saved
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "save", full)
+        with pytest.raises(CheckpointError, match=r"cannot save to .*No space left on device"):
+            checkpoints.save(at(8, tiny_config))
+    assert_same(restored(folder, tiny_config), last)

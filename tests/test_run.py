@@ -22,42 +22,58 @@ def test_metrics_are_read_back_to_the_last_bit(log):
     assert log.path.read_text().startswith("epoch,train_loss,seconds\n")
 
 
-@pytest.mark.parametrize("kept", [2, 3, 4])
-def test_rows_after_the_last_checkpoint_are_dropped(log, kept):
-    log.keep([kept])
-    for row in ROWS[kept:]:
+@pytest.fixture
+def checksums(tmp_path):
+    """What a log of so many of the rows has as its checksum."""
+    found = {}
+    log = MetricsLog(tmp_path / "other.csv")
+    for number, row in enumerate(ROWS, 1):
         log.append([row])
-    assert log.read() == ROWS
+        found[number] = log.checksum
+    return found
 
 
-def test_a_row_cut_off_in_writing_is_dropped(log):
+@pytest.mark.parametrize("kept", [2, 3, 4])
+def test_rows_after_the_last_checkpoint_are_dropped(log, checksums, kept):
+    again = MetricsLog(log.path)
+    again.keep([kept], checksums[kept])
+    for row in ROWS[kept:]:
+        again.append([row])
+    assert again.read() == ROWS
+    assert again.checksum == checksums[4]
+
+
+def test_a_row_cut_off_in_writing_is_dropped(log, checksums):
     content = log.path.read_bytes()
     log.path.write_bytes(content[:-9])
-    log.keep([3])
+    log.keep([3], checksums[3])
     log.append([ROWS[3]])
     assert log.read() == ROWS
 
 
-def test_lost_or_damaged_rows_are_noticed_and_left_alone(log):
-    with pytest.raises(RunError, match=r"metrics.csv is damaged: it must have a row for every epoch up to 5"):
-        log.keep([5])
+def test_lost_or_damaged_rows_are_noticed_and_left_alone(log, checksums):
+    with pytest.raises(RunError, match=r"metrics.csv is damaged: its first 5 rows are not those of the checkpoint"):
+        log.keep([5], 1)
     content = log.path.read_text()
-    damaged = content.replace("\n2,", "\n7,"), content.replace("0.1\n", "x\n"), content.replace("epoch,", "epcoh,")
+    damaged = content.replace("\n2,", "\n7,"), content.replace("0.1\n", "0.2\n"), content.replace("epoch,", "epcoh,")
     for text in damaged:
         assert text != content
         log.path.write_text(text)
         with pytest.raises(RunError, match="damaged"):
-            log.keep([4])
+            log.keep([4], checksums[4])
         assert log.path.read_text() == text
     log.path.unlink()
     with pytest.raises(RunError, match="damaged"):
-        log.keep([1])
+        log.keep([1], checksums[1])
 
 
 def test_rows_without_their_checkpoint_are_not_thrown_away(log):
-    with pytest.raises(RunError, match="has 4 rows, but the last checkpoint is of epoch 1"):
-        log.keep([1])
+    with pytest.raises(RunError, match="has 4 rows, but there is no checkpoint"):
+        log.keep([0], None)
     assert log.read() == ROWS
+    seldom_saved = MetricsLog(log.path, every_epochs=2)
+    seldom_saved.keep([0], None)
+    assert not log.path.exists()
 
 
 def test_a_run_is_found_again_with_the_same_config(tmp_path, tiny_config):

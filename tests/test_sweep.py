@@ -92,14 +92,6 @@ def test_values_that_cannot_be_swept_are_refused_by_name(tiny_config, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Of the runs: they take longer than the training here."""
-    for name in ("save_curves", "save_raster"):
-        monkeypatch.setattr(plots, name, lambda *_: None)
-    monkeypatch.setattr(results, "_save_raster", lambda *_: None)
-
-
 def rows_of(folder, member=0):
     return [{**row, "member": 0, "seconds": 0} for row in MetricsLog(folder / "metrics.csv").read(member)]
 
@@ -242,13 +234,13 @@ def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(
     whole = train_and_evaluate(sweep_config, tmp_path / "whole")
     save = Checkpoints.save
 
-    def killed_save(self, states):
+    def killed_save(self, position):
         if moment == "after":
-            save(self, states)
-        if int(states.epoch.max()) == 3:
+            save(self, position)
+        if int(position.states.epoch.max()) == 3:
             raise Killed
         if moment == "before":
-            save(self, states)
+            save(self, position)
 
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", killed_save)

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import scipy.io
 
+from command_line import SAVED
 from configs.bsd import get_config
-from seadlif_jax.checkpoint import Checkpoints
+from seadlif_jax.checkpoint import Checkpoints, Position
 from seadlif_jax.dataset import Samples
-from seadlif_jax.program import Hyperparameters, Program
+from seadlif_jax.program import Hyperparameters, Program, no_sums
 from seadlif_jax.task import repeat
 
 ROOT = Path(__file__).parent.parent
@@ -62,12 +63,13 @@ def interrupt(how, after_epoch, *arguments):
 def final_arrays(workdir):
     """Every array of the last checkpoint, by name."""
     config = get_config("quick")
+    config.num_epochs, config.batch_size, config.data.num_samples = EPOCHS, 32, 100
     config.model.hidden = (8,)
     config.model.dropout = 0.1
     samples = Samples(jnp.ones((1, 1, 10)), jnp.ones((1, 2), int), jnp.ones((1, 1), int))
     template = repeat(jax.jit(Program(config).init)(0, Hyperparameters.from_config(config), samples), 1)
     with Checkpoints(workdir / "checkpoints", config) as checkpoints:
-        state = checkpoints.restore_last(template)
+        state = checkpoints.restore(Position(template, template, repeat(no_sums(), 1))).states
     assert state.epoch.tolist() == [EPOCHS]
     state = state._replace(key=jax.random.key_data(state.key))
     return {jax.tree_util.keystr(name): np.asarray(leaf) for name, leaf in jax.tree_util.tree_leaves_with_path(state)}
@@ -85,7 +87,8 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path):
 
     interrupted = f"--workdir={tmp_path / 'interrupted'}"
     assert interrupt(signal.SIGKILL, 3, *tiny, interrupted) == -signal.SIGKILL
-    assert interrupt(signal.SIGINT, 7, *tiny, interrupted) == 130
+    assert interrupt(signal.SIGINT, 6, *tiny, interrupted) == SAVED
+    assert interrupt(signal.SIGTERM, 8, *tiny, interrupted) == SAVED
     finished = run(*tiny, interrupted, env=own_compiler())
     assert finished.returncode == 0
     assert "continuing after epoch" in finished.stdout

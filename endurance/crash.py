@@ -1,0 +1,202 @@
+"""Kills runs at random moments, again and again: what is resumed must end with the same bits.
+
+    python -m endurance.crash [--kills=30] [--terminations=10] [--seed=0] [--output=endurance/results/crash.json]
+
+A run on event recordings, whose cache is made anew every time, and a sweep with a member that diverges are trained once
+without an interruption. Then they are started, killed with SIGKILL or stopped with SIGTERM, and started again until
+they end; and all over again, until there were so many of both signals, half of them to each. The moment of a signal is
+drawn from the time the whole takes; or, every third time each, it is that at which a save, or the writing of the cache,
+is under way. Every end is compared with the uninterrupted one: metrics but for the time they took, results, and the
+checksums of all parameters and of the optimizer. About ten minutes on two cores.
+"""
+
+import dataclasses
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from absl import app, flags
+
+from benchmarks import machine
+from seadlif_jax.progress import bar
+
+KILLS = flags.DEFINE_integer("kills", 30, "How often to kill.", lower_bound=1)
+TERMINATIONS = flags.DEFINE_integer("terminations", 10, "How often to stop by SIGTERM.", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
+OUTPUT = flags.DEFINE_string("output", "endurance/results/crash.json", "File for the figures.")
+
+ROOT = Path(__file__).parent.parent
+ENDED, SAVED = 0, 75  # exit statuses
+# The moment of a signal: when there is such a file or folder; None: at random.
+MOMENTS = {
+    "at random": None,
+    "during a save": "run/checkpoints/*orbax-checkpoint-tmp*",
+    "while the cache is written": "cache/*.partial-*",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is trained, from the command line, and the moments of its signals, in turn."""
+
+    name: str
+    arguments: Sequence[str]
+    moments: Sequence[str]
+    has_cache: bool = False
+
+    def start(self, folder: Path) -> subprocess.Popen:
+        """Starts, or goes on, in a folder."""
+        own = [
+            f"--workdir={folder / 'run'}",
+            *([f"--config.data.cache_dir={folder / 'cache'}"] if self.has_cache else []),
+        ]
+        command = [sys.executable, "train.py", *self.arguments, *own]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def cases(data: Path) -> list[Case]:
+    """A run on recordings in `data`, and a sweep with a member that diverges."""
+    training = ("--config.model.hidden=(16,)", "--config.model.dropout=0.1", "--config.optimizer.plateau_factor=0.5")
+    return [
+        Case(
+            "run",
+            (
+                "--config=configs/shd.py:small", f"--config.data.dir={data}", "--config.data.num_classes=3",
+                "--config.batch_size=32", "--config.num_epochs=40", *training,
+            ),
+            tuple(MOMENTS),
+            has_cache=True,
+        ),
+        Case(
+            "sweep",
+            (
+                "--config=configs/bsd.py:quick", "--config.data.num_samples=300", "--config.batch_size=32",
+                "--config.num_epochs=20", "--config.sweep.seed=(0,1)", "--config.sweep.learning_rate=(0.01,1e6)",
+                *training,
+            ),
+            ("at random", "during a save"),
+        ),
+    ]  # fmt: skip
+
+
+def write_recordings(folder: Path) -> None:
+    """Files in SHD's format, of random events: enough for a cache that takes a moment to write."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 400), ("test", 100)):
+        with h5py.File(folder / f"shd_{split}.h5", "w") as file:
+            for name, dtype in (("times", np.float16), ("units", np.uint16)):
+                events = file.create_dataset(f"spikes/{name}", (count,), dtype=h5py.vlen_dtype(dtype))
+                for recording in range(count):
+                    values = np.sort(rng.uniform(0.01, 0.9, 2000)) if name == "times" else rng.integers(0, 700, 2000)
+                    events[recording] = values.astype(dtype)
+            file["labels"] = (np.arange(count) % 3).astype(np.uint16)
+            file["extra/speaker"] = (np.arange(count) % 4).astype(np.uint16)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """All numbers of a finished run that must not depend on interruptions."""
+    result = json.loads((folder / "run" / "result.json").read_text())
+    timeless = [line.rpartition(",")[0] for line in (folder / "run" / "metrics.csv").read_text().splitlines()]
+    checksums = {}
+    for path in sorted((folder / "run").rglob("checkpoints/*/metadata/metadata")):
+        metadata = json.loads(path.read_text())
+        if max(metadata["epochs"]) == result["config"]["num_epochs"]:
+            checksums[str(path.relative_to(folder).parents[3])] = metadata["checksums"]
+    found = {name: result[name] for name in ("test", "validation", "best_epoch", "summary") if name in result}
+    return {"result": found, "metrics": timeless, "checksums": checksums}
+
+
+class Trial:
+    """A case that is interrupted again and again."""
+
+    def __init__(self, case: Case, folder: Path, signals: Sequence[signal.Signals], rng: random.Random):
+        self.case, self.folder, self.signals, self.rng = case, folder, list(signals), rng
+        self.counts: Counter[str] = Counter()
+
+    def run(self) -> dict[str, int]:
+        """Raises an `AssertionError` if a start fails, or an end is not that of the uninterrupted run."""
+        whole, again = self.folder / "whole", self.folder / "again"
+        started = time.monotonic()
+        self._ended(self.case.start(whole))
+        seconds, expected = time.monotonic() - started, outcome(whole)
+        progress = bar(total=len(self.signals), unit="signal", desc=self.case.name)
+        while self.signals:
+            while self.signals and self._interrupted(again, seconds):
+                progress.update()
+            if not self.signals:
+                self._ended(self.case.start(again))
+            assert outcome(again) == expected, f"{self.case.name}: the end is another one; see {again} and {whole}"
+            self.counts["compared ends"] += 1
+            shutil.rmtree(again)
+        return dict(self.counts)
+
+    def _interrupted(self, folder: Path, seconds: float) -> bool:
+        """Starts once, and sends a signal if the run does not end before its moment."""
+        number = self.signals[-1]
+        moment = self.case.moments[len(self.signals) % len(self.case.moments)]
+        wait = self.rng.uniform(0, seconds)
+        if moment == "while the cache is written":
+            shutil.rmtree(folder / "cache", ignore_errors=True)
+            wait = 0
+        process = self.case.start(folder)
+        due = time.monotonic() + wait
+        # After a random time, the next moment of that kind.
+        while process.poll() is None and not (time.monotonic() >= due and self._is_now(folder, moment)):
+            time.sleep(0.0005)
+        process.send_signal(number)
+        _, error = process.communicate()
+        if process.returncode == ENDED:
+            return False
+        expected = (-number,) if number == signal.SIGKILL else (-number, SAVED)  # the first: before the training
+        assert process.returncode in expected, f"status {process.returncode}: {error}"
+        self.signals.pop()
+        self.counts[number.name] += 1
+        if process.returncode == SAVED:
+            self.counts["SIGTERM that saved"] += 1
+        for name, pattern in MOMENTS.items():
+            if pattern and list(folder.glob(pattern)):
+                self.counts[f"left half-written {name}"] += 1
+        return True
+
+    def _is_now(self, folder: Path, moment: str) -> bool:
+        pattern = MOMENTS[moment]
+        return pattern is None or any(folder.glob(pattern))
+
+    def _ended(self, process: subprocess.Popen) -> None:
+        _, error = process.communicate()
+        assert process.returncode == ENDED, f"status {process.returncode}: {error}"
+
+
+def main(_: Sequence[str]) -> None:
+    rng = random.Random(SEED.value)
+    started, figures = time.monotonic(), {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_recordings(folder)
+        for number, case in enumerate(cases(folder)):
+            # The first case gets the odd ones.
+            kills, terminations = ((total + 1 - number) // 2 for total in (KILLS.value, TERMINATIONS.value))
+            signals = [signal.SIGKILL] * kills + [signal.SIGTERM] * terminations
+            rng.shuffle(signals)
+            figures[case.name] = Trial(case, folder / case.name, signals, rng).run()
+            print(f"{case.name}: {figures[case.name]}", flush=True)
+    content = {"machine": machine.describe(), "seconds": round(time.monotonic() - started), "cases": figures}
+    output = Path(OUTPUT.value)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(content, indent=2) + "\n")
+    print(f"every end is that of the uninterrupted run; figures: {output}")
+
+
+if __name__ == "__main__":
+    app.run(main)

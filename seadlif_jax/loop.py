@@ -1,0 +1,175 @@
+"""The loop of training around the compiled functions of `program`: what to report, when to save, when to go back."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from seadlif_jax import devices
+from seadlif_jax.checkpoint import Checkpoints, Position
+from seadlif_jax.config import is_sweep
+from seadlif_jax.health import DivergenceError, LayerWatch, divergence
+from seadlif_jax.interrupt import Interrupted
+from seadlif_jax.pace import Pace
+from seadlif_jax.program import TrainState
+from seadlif_jax.progress import Progress, say
+from seadlif_jax.run import Run
+from seadlif_jax.sweep import Member
+from seadlif_jax.task import Task
+
+MOST_RETRIES = 5  # of a member, with the action "back"
+
+
+class Loop:
+    """Runs the epochs that are left, each with its rows of metrics and a line of output; see `train`."""
+
+    def __init__(
+        self,
+        task: Task,
+        members: Sequence[Member],
+        run: Run,
+        checkpoints: Checkpoints,
+        interrupted: Callable[[], bool],
+    ):
+        self._task, self._run, self._checkpoints = task, run, checkpoints
+        self._config = run.config
+        self._names = [str(member) for member in members] if is_sweep(run.config) else []
+        self._num_steps = task.program.steps_per_epoch(task.train)
+        self._pace = Pace(run.config.checkpoint.every_minutes, interrupted)
+        self._watch = LayerWatch()
+        self._train_steps = task.spread(task.program.train_steps)
+        self._end_epoch = task.spread(task.program.end_epoch)
+        self._unless_diverged = task.spread(task.program.unless_diverged)
+        self._slower = task.spread(task.program.slower, mapped=2)
+
+    def train(self) -> TrainState:
+        """The states after the last epoch, or when all members have diverged.
+
+        Raises:
+          Interrupted: a process was asked to stop, and the position in training is saved.
+          DivergenceError, CheckpointError: see `training.train_and_evaluate`.
+        """
+        num_epochs = self._config.num_epochs
+        position, epoch = self._resume()
+        with Progress(num_epochs, self._num_steps, self._task.program.score_name, self._names) as progress:
+            while epoch < num_epochs:
+                progress.start_epoch(epoch + 1, position.step)
+                position = self._finish_steps(position, progress)
+                started = time.perf_counter()
+                after, metrics = self._end_epoch(
+                    position.under_way, position.sums, self._task.hyper, self._task.validation
+                )
+                states = self._unless_diverged(position.states, after, metrics, epoch)
+                values, before, epochs = devices.to_host((metrics, position.states.epoch, states.epoch))
+                again = self._look_at_diverged(np.flatnonzero((before == epoch) & (epochs == epoch)), position, values)
+                if again:
+                    position = self._start(self._make_slower(position.states, again))
+                    continue
+                well = epochs == epoch + 1
+                if not well.any():
+                    break
+                epoch += 1
+                rows = _rows(values, well, epoch, position.seconds + time.perf_counter() - started)
+                # The rows first: one without its checkpoint is dropped on resuming, the reverse could not be mended.
+                self._run.metrics.append(rows)
+                position = self._start(states)
+                now = self._pace.now()
+                if now.save or epoch % self._config.checkpoint.every_epochs == 0 or epoch == num_epochs:
+                    self._save(position)
+                self._warn(rows)
+                progress.epoch_done(rows, *devices.to_host((states.best.epoch, states.best.score)))
+                if now.stop and epoch < num_epochs:
+                    raise Interrupted
+        return position.states
+
+    def _start(self, states: TrainState) -> Position:
+        """The position before the first step of an epoch."""
+        return Position(states, states, self._task.no_sums, metrics=self._run.metrics.checksum)
+
+    def _resume(self) -> tuple[Position, int]:
+        """Where training goes on, and the number of the epochs before."""
+        start = Position(self._task.initial, self._task.initial, self._task.no_sums)
+        position = self._checkpoints.restore(start)
+        epochs = devices.to_host(position.states.epoch)
+        epoch = int(epochs.max())
+        self._run.metrics.keep(epochs.tolist(), position.metrics)
+        if position is not start and epoch < self._config.num_epochs:
+            steps = f", step {position.step}/{self._num_steps} of the next" if position.step else ""
+            say(f"continuing after epoch {epoch}{steps}")
+        return position, epoch
+
+    def _finish_steps(self, position: Position, progress: Progress) -> Position:
+        """Makes the steps that are left of an epoch, and saves in between where that is due."""
+        while position.step < self._num_steps:
+            started = time.perf_counter()
+            stop = min(position.step + self._pace.steps, self._num_steps)
+            under_way, sums = self._train_steps(
+                position.under_way, position.sums, self._task.hyper, self._task.train, position.step, stop
+            )
+            seconds = time.perf_counter() - started
+            progress.steps_done(stop - position.step)
+            self._pace.called(stop - position.step, seconds)
+            position = position._replace(under_way=under_way, sums=sums, step=stop, seconds=position.seconds + seconds)
+            now = self._pace.now()
+            if now.save:
+                self._save(position)
+            if now.stop:
+                raise Interrupted
+            if self._is_hopeless(position):
+                break
+        return position
+
+    def _is_hopeless(self, position: Position) -> bool:
+        """Whether the rest of the epoch is a waste of time, since all members have diverged."""
+        steps = devices.to_host(position.sums.trouble.step)
+        return self._config.divergence.action != "skip" and bool((steps >= 0).all())
+
+    def _look_at_diverged(
+        self, members: np.ndarray, position: Position, metrics: Mapping[str, np.ndarray]
+    ) -> list[int]:
+        """Tells what has happened to members that have diverged in this epoch; returns those that try it again."""
+        slowdown, trouble = devices.to_host((position.states.slowdown, position.sums.trouble))
+        least = 1.01 * self._config.divergence.factor**MOST_RETRIES
+        again = []
+        for member in members.tolist():
+            epoch = int(devices.to_host(position.states.epoch)[member]) + 1
+            what = divergence(metrics, trouble, member, epoch, position.states.params)
+            who = f"member {member} ({self._names[member]}): " if self._names else ""
+            if self._config.divergence.action == "back" and slowdown[member] > least:
+                again.append(member)
+                say(f"{who}{what}. Back to the end of epoch {epoch - 1}, with a smaller learning rate")
+            elif self._names:
+                say(f"member {member} ({self._names[member]}) has diverged, and is left as it was: {what}")
+            else:
+                raise DivergenceError(
+                    f"{what}. The run's folder keeps what was saved before. Try a smaller "
+                    "config.optimizer.learning_rate, or another config.divergence.action, in another --workdir"
+                )
+        return again
+
+    def _make_slower(self, states: TrainState, members: Sequence[int]) -> TrainState:
+        which = np.isin(np.arange(len(states.epoch)), members)
+        return self._slower(states, devices.put(which, devices.by_member(self._task.mesh)))
+
+    def _warn(self, rows: Sequence[Mapping[str, float]]) -> None:
+        for row in rows:
+            for warning in self._watch.warnings(row):
+                who = f" of member {row['member']} ({self._names[int(row['member'])]})" if self._names else ""
+                say(f"warning: {warning}{who}")
+
+    def _save(self, position: Position) -> None:
+        self._checkpoints.save(position)
+        self._pace.saved()
+
+
+def _rows(metrics: Mapping[str, np.ndarray], well: np.ndarray, epoch: int, seconds: float) -> list[dict[str, float]]:
+    """The metrics of an epoch, a row for each member that is well."""
+    return [
+        {
+            "member": number,
+            "epoch": epoch,
+            **{name: float(of_members[number]) for name, of_members in metrics.items()},
+            "seconds": seconds,
+        }
+        for number in np.flatnonzero(well).tolist()
+    ]
