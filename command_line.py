@@ -21,6 +21,16 @@ from seadlif_jax.interrupt import Interrupted
 from seadlif_jax.robustness import ShiftError
 from seadlif_jax.run import RunError
 
+OF_THE_USER = (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DatasetError,
+    DivergenceError,
+    OSError,
+    RunError,
+    ShiftError,
+)
 SAVED = 75  # exit status: interrupted, and the same command goes on from there (EX_TEMPFAIL of sysexits.h)
 
 
@@ -49,16 +59,7 @@ def errors_in_one_line(interrupted: str) -> Iterator[None]:
         # Saves are complete by now, but a computation may still be under way, and the interpreter cannot be taken down
         # under it.
         os._exit(SAVED if saved else 130)
-    except (
-        CheckpointError,
-        ConfigError,
-        DataError,
-        DatasetError,
-        DivergenceError,
-        OSError,
-        RunError,
-        ShiftError,
-    ) as error:
+    except OF_THE_USER as error:
         if jax.process_count() > 1:
             # An orderly end would wait for the other processes, and these for this one.
             print(f"error: {error}", file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ About 8 % of the training steps and 10 % of the test steps carry no label in the
 them (an argmax over six zeros), these steps count as class 0.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import scipy.io
 
 from data.dataset import DataError, Dataset, Split, draw_samples
+from data.probe import probe
 
 FOLDER = "QTDB"
 NUM_CHANNELS = 4
@@ -63,11 +65,12 @@ def find_files(folder: str) -> tuple[Path, Path]:
 
 def read(path: Path) -> Split:
     """Reads one file: spikes as int8, one target a step."""
+    probe(path, "data.ecg:parse")
     try:
-        arrays = scipy.io.loadmat(path, variable_names=["x", "y"])
-        x, y = arrays["x"], arrays["y"]
+        ((x, y),) = parse(path)
     except Exception as error:  # scipy raises whatever its parser runs into
-        raise DataError(f"{path} is damaged or not the ECG file ({type(error).__name__}: {error}). {REMEDY}") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{path} is damaged or not the ECG file ({reason}). {REMEDY}") from error
 
     def refuse(what: str) -> DataError:
         return DataError(f"{path}: {what}. {REMEDY}")
@@ -91,3 +94,9 @@ def read(path: Path) -> Split:
         targets=np.concatenate([no_target, y.argmax(axis=2).astype(np.int8)], axis=1),
         block_index=np.broadcast_to(block_index, (recordings, steps)),
     )
+
+
+def parse(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields the arrays x and y of a file, once."""
+    arrays = scipy.io.loadmat(path, variable_names=["x", "y"])
+    yield arrays["x"], arrays["y"]

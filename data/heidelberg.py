@@ -37,7 +37,10 @@ def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
     data = config.data
     _check_fields(data, official="valid" in files)
     needed = ("train", "valid", "test") if data.validation == "official" else ("train", "test")
-    files_read = {split: recordings.read(find(data.dir, name, split, files[split])) for split in needed}
+    paths = {split: find(data.dir, name, split, files[split]) for split in needed}
+    for path in paths.values():
+        recordings.check(path, Path(data.cache_dir).expanduser())
+    files_read = {split: recordings.read(path) for split, path in paths.items()}
     # Drawn before the events are binned: what is wrong with the protocol shows at once.
     kept, held_out, protocol = _protocol(data, files_read["train"])
     splits = {split: _bin(file, data) for split, file in files_read.items()}

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from data.cache import cached
 from data.dataset import DataError
 from data.events import Binning, EventError, bin_events, count_bins
+from data.probe import probe
 
 TIMES, UNITS, LABELS, SPEAKERS = "spikes/times", "spikes/units", "labels", "extra/speaker"
 NUM_UNITS = 700
@@ -61,6 +62,22 @@ def read(path: Path) -> Recordings:
     return Recordings(path, labels, speakers)
 
 
+def check(path: Path, cache: Path) -> None:
+    """Reads a whole file, in a process of its own, unless the cache says that it has been done.
+
+    Raises:
+      DataError: that crashed the process, or did not come to an end.
+    """
+    cached(cache, f"{path.stem}-checked", _identity(path), lambda folder: probe(path, "data.recordings:read_all"))
+
+
+def read_all(path: Path) -> Iterator[None]:
+    """Reads all that there is, a little at a time."""
+    read(path)
+    for _ in _chunks(path, TIMES, UNITS):
+        yield
+
+
 def frames(path: Path, binning: Binning, pad_to: int, cache: Path) -> Frames:
     """Bins a file's events, and pads every recording with empty steps to at least `pad_to`, which are then its own.
 
@@ -69,17 +86,15 @@ def frames(path: Path, binning: Binning, pad_to: int, cache: Path) -> Frames:
     Raises:
       DataError: the file is damaged, has events that cannot be binned, or the cache cannot be written.
     """
-    status = path.stat()
-    key = {
-        "version": CACHE_VERSION,
-        "file": str(path.resolve()),
-        "size": status.st_size,
-        "modified": status.st_mtime_ns,
-        "pad_to": pad_to,
-        **binning._asdict(),
-    }
+    key = {"version": CACHE_VERSION, **_identity(path), "pad_to": pad_to, **binning._asdict()}
     entry = cached(cache, path.stem, key, lambda folder: _bin_file(path, binning, pad_to, folder))
     return Frames(np.load(entry / COUNTS, mmap_mode="r"), np.load(entry / NUM_STEPS))
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """What changes whenever the file does."""
+    status = path.stat()
+    return {"file": str(path.resolve()), "size": status.st_size, "modified": status.st_mtime_ns}
 
 
 def _bin_file(path: Path, binning: Binning, pad_to: int, folder: Path) -> None:

@@ -151,7 +151,7 @@ def fingerprint(dataset: Dataset) -> dict[str, int]:
 
 def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
     """Raises a `DatasetError` unless every split can be trained on or evaluated with this config."""
-    channels = np.shape(dataset.train.inputs)[-1]
+    channels = np.shape(dataset.train.inputs)[-1:]  # which of a number has none
     for name in ("train", "validation", "test"):
         split = getattr(dataset, name)
         problem = _problem(split, channels, config)
@@ -164,15 +164,15 @@ def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
         )
 
 
-def _problem(split: Split, channels: int, config: ConfigDict) -> str | None:
+def _problem(split: Split, channels: tuple[int, ...], config: ConfigDict) -> str | None:
     inputs, targets, block_index = split.inputs, split.targets, split.block_index
     for name, array in (("inputs", inputs), ("targets", targets), ("block_index", block_index)):
         if not isinstance(array, np.ndarray):
             return f"{name} are of type {type(array).__name__}; they must be one NumPy array"
     if inputs.ndim != 3 or 0 in inputs.shape:
         return f"inputs have shape {inputs.shape}; they must be [sample, time, channel], none of them empty"
-    if inputs.shape[2] != channels:
-        return f"inputs have {inputs.shape[2]} channels, those of the train split {channels}"
+    if inputs.shape[2:] != channels:
+        return f"inputs have {inputs.shape[2]} channels, those of the train split {channels[0]}"
     if np.issubdtype(inputs.dtype, np.floating) and not np.isfinite(inputs).all():
         sample = np.argwhere(~np.isfinite(inputs))[0][0]
         return f"inputs are NaN or infinite, first in sample {sample}"

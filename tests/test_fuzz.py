@@ -1,0 +1,294 @@
+"""Damaged and senseless input of every kind: refused with one of our errors, or without effect.
+
+The errors are those that `train.py` tells in one line. There are some 400 examples; with SEADLIF_FUZZ=4 in the
+environment, four times as many.
+"""
+
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ml_collections import ConfigDict
+
+from command_line import OF_THE_USER
+from configs import shd
+from data import ecg, probe
+from data import shd as shd_data
+from data.cache import cached
+from data.dataset import Dataset, Split
+from seadlif_jax import sweep
+from seadlif_jax.checkpoint import Checkpoints
+from seadlif_jax.config import CHECKS, ConfigError, base_config, to_json, validate
+from seadlif_jax.dataset import DatasetError, check_dataset
+from seadlif_jax.program import Hyperparameters
+from seadlif_jax.run import Run, RunError
+from tests import recordings_file
+from tests.test_checkpoint import assert_same, at, files
+
+# Orbax drops coroutines of its own when a restore fails.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+FACTOR = int(os.getenv("SEADLIF_FUZZ", "1"))
+
+
+@pytest.fixture(autouse=True)
+def _impatience(monkeypatch):
+    monkeypatch.setattr(probe, "PATIENCE", 10)
+
+
+def examples(count):
+    return settings(
+        max_examples=FACTOR * count,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def damaged(content, rng):
+    """Bytes that are cut off, overwritten in part, or have some bits changed."""
+    changed = bytearray(content)
+    while bytes(changed) == content:
+        at, other = rng.integers(0, len(content), 2).tolist()
+        how = rng.choice(("cut", "bits", "zeros", "moved"))
+        if how == "cut":
+            return content[:at]
+        if how == "bits":
+            for position in rng.integers(0, len(content), rng.integers(1, 9)).tolist():
+                changed[position] ^= 1 << int(rng.integers(0, 8))
+        else:
+            block = bytes(64) if how == "zeros" else content[other : other + 64]
+            changed[at : at + len(block)] = block[: len(content) - at]
+    return bytes(changed)
+
+
+def told(refusal, what):
+    """The error names what is wrong, in one line."""
+    assert what in str(refusal)
+    assert "\n" not in str(refusal)
+
+
+def plausible(found):
+    """Whether a loader's data has the contract's shapes and numbers."""
+    for split in (found.train, found.validation, found.test):
+        assert split.inputs.ndim == 3
+        assert len(split.inputs) == len(split.targets) == len(split.block_index)
+        assert np.isfinite(split.inputs).all()
+
+
+NUMBERS = st.one_of(st.integers(-(10**12), 10**12), st.floats(), st.booleans())
+VALUES = st.one_of(
+    NUMBERS,
+    st.none(),
+    st.text(max_size=8),
+    st.sampled_from(("se_adlif", "softmax", "uniform", "log_uniform", "nan", "../x")),
+    st.lists(st.one_of(NUMBERS, st.text(max_size=3), st.lists(NUMBERS, max_size=3)), max_size=4).map(tuple),
+    st.tuples(st.sampled_from(("uniform", "log_uniform")), NUMBERS, NUMBERS),
+)
+
+
+@examples(200)
+@given(st.dictionaries(st.sampled_from([*CHECKS, "model.neurons", "data.extra"]), VALUES, min_size=1, max_size=3))
+def test_configs(changes):
+    fields = base_config().to_dict() | {"seed": 3}
+    fields["data"]["loader"] = "data.bsd:load"
+    for name, value in changes.items():
+        *section, field = name.split(".")
+        (fields[section[0]] if len(section) == 1 else fields["model"]["surrogate"] if section else fields)[field] = (
+            value
+        )
+    config = ConfigDict(fields)
+    try:
+        validate(config)
+        members = sweep.members(config)
+    except ConfigError as refusal:
+        told(refusal, "config.")
+        return
+    hypers = sweep.stack([member.config for member in members])[1]
+    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(hypers))
+    assert json.loads(to_json(config))["model"]["tau_u"][0] > 0
+    assert all(math.isfinite(leaf) for leaf in jax.tree.leaves(Hyperparameters.from_config(members[-1].config)))
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """A folder with recordings in SHD's format."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for number, split in enumerate(("train", "test")):
+        recordings_file.write(folder / f"shd_{split}.h5", recordings=8, seed=number)
+    return folder
+
+
+@examples(20)
+@given(SEEDS)
+def test_event_recordings(recordings, tmp_path_factory, seed):
+    rng, work = np.random.default_rng(seed), tmp_path_factory.mktemp("damaged")
+    shutil.copytree(recordings, work, dirs_exist_ok=True)
+    file = work / f"shd_{rng.choice(('train', 'test'))}.h5"
+    file.write_bytes(damaged(file.read_bytes(), rng))
+    config = shd.get_config().unlock()
+    config.data.num_classes, config.batch_size = 3, 4
+    config.data.dir, config.data.cache_dir = str(work), str(work / "cache")
+    try:
+        dataset = shd_data.load(config)
+        check_dataset(dataset, config)
+    except OF_THE_USER:
+        return
+    plausible(dataset)
+
+
+@pytest.fixture(scope="module")
+def heart(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("QTDB")
+    rng = np.random.default_rng(0)
+    arrays = {"x": rng.integers(-1, 2, (12, 20, 4)), "y": np.eye(6)[rng.integers(0, 6, (12, 20))]}
+    for compressed in (False, True):
+        scipy.io.savemat(folder / f"{compressed}.mat", arrays, do_compression=compressed)
+    return folder
+
+
+@examples(20)
+@given(SEEDS)
+def test_heart_recordings(heart, seed):
+    rng = np.random.default_rng(seed)
+    content = (heart / f"{rng.choice((False, True))}.mat").read_bytes()
+    (heart / "damaged.mat").write_bytes(damaged(content, rng))
+    try:
+        split = ecg.read(heart / "damaged.mat")
+    except OF_THE_USER as refusal:
+        told(refusal, "damaged.mat")
+        return
+    plausible(Dataset(split, split, split, ""))
+
+
+@examples(40)
+@given(SEEDS)
+def test_caches(tmp_path_factory, seed):
+    """What is damaged is made anew."""
+    rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("cache")
+
+    def make(partial: Path) -> None:
+        np.save(partial / "counts.npy", np.arange(50))
+        (partial / "notes.txt").write_text("as they were")
+
+    entry = cached(folder, "entry", {"key": 1}, make)
+    before = files(entry)
+    file = entry / rng.choice(sorted(before))
+    file.write_bytes(damaged(file.read_bytes(), rng))
+    found = files(cached(folder, "entry", {"key": 1}, make))
+    kept = {path: content for path, content in found.items() if path.name != "manifest.json"}
+    assert kept == {path: content for path, content in before.items() if path.name != "manifest.json"}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Two checkpoints, their positions and config."""
+    folder, config = tmp_path_factory.mktemp("checkpoints"), base_config().unlock()
+    config.model.hidden = (4,)
+    positions = [at(6, config), at(7, config, seed=2)]
+    with Checkpoints(folder, config, writing=True) as saving:
+        for position in positions:
+            saving.save(position)
+    return folder, positions, config
+
+
+@examples(20)
+@given(SEEDS)
+def test_checkpoints(checkpoints, tmp_path_factory, seed):
+    """What is restored is one of the two, to the bit; of the one before only if the last is damaged."""
+    folder, (before, last), config = checkpoints
+    rng, work = np.random.default_rng(seed), tmp_path_factory.mktemp("damaged")
+    shutil.copytree(folder, work, dirs_exist_ok=True)
+    file = work / rng.choice(sorted(path for path in files(folder) if path.parts[0] == "2"))
+    content = file.read_bytes()
+    if content and rng.integers(0, 9):
+        file.write_bytes(damaged(content, rng))
+    else:
+        file.unlink()
+    with Checkpoints(work, config, writing=True) as reading:
+        found = reading.restore(at(0, config, seed=1))
+    epoch = int(found.states.epoch[0])
+    assert epoch in (6, 7)
+    assert_same(found, last if epoch == 7 else before)
+    assert (work / "damaged-2").exists() == (epoch == 6)
+
+
+@examples(60)
+@given(SEEDS)
+def test_files_of_a_run(tmp_path_factory, seed):
+    """What is read is what was written, or refused."""
+    rng = np.random.default_rng(seed)
+    config = base_config().unlock()
+    config.data.loader = "data.bsd:load"
+    run = Run(tmp_path_factory.mktemp("run"), config)
+    rows = [{"epoch": epoch, "train_loss": 1 / epoch, "seconds": 0.5} for epoch in (1, 2, 3)]
+    with run.held():
+        run.check_data({"train": 1, "validation": 2, "test": 3})
+        for row in rows:
+            run.metrics.append([row])
+    checksum = run.metrics.checksum
+    file = run.folder / rng.choice(("config.json", "data.json", "metrics.csv"))
+    file.write_bytes(damaged(file.read_bytes(), rng))
+    try:
+        again = Run(run.folder, config)
+        again.check_data({"train": 1, "validation": 2, "test": 3})
+        again.metrics.keep([3], checksum)
+    except RunError as refusal:
+        told(refusal, str(run.folder))
+        return
+    assert again.metrics.read() == rows
+
+
+SHAPES = st.lists(st.integers(0, 4), min_size=0, max_size=4).map(tuple)
+DTYPES = st.sampled_from((np.int8, np.int32, np.uint8, np.float32, np.float64, bool, object, "U3"))
+
+
+@st.composite
+def arrays(draw, shape, dtype):
+    """An array that is often as it must be."""
+    if draw(st.integers(0, 3)) == 0:
+        shape, dtype = draw(SHAPES), draw(DTYPES)
+    fill = draw(st.sampled_from((0, 1, -1, 2, 100, -2, float("nan"), float("inf"))))
+    with np.errstate(invalid="ignore"):
+        return np.full(shape, fill).astype(dtype)
+
+
+@examples(60)
+@given(st.data())
+def test_arrays_of_a_loader(data):
+    config = base_config().unlock()
+    config.batch_size, config.data.num_classes = 2, 2
+    config.model.aggregation = data.draw(st.sampled_from(("softmax", "forecast")))
+
+    def split():
+        targets = ((3, 6, 2), np.float32) if config.model.aggregation == "forecast" else ((3, 2), np.int8)
+        split = Split(
+            data.draw(arrays((3, 5, 2), np.uint8)), data.draw(arrays(*targets)), data.draw(arrays((3, 5), np.int8))
+        )
+        if (
+            split.targets.ndim == 2
+            and split.targets.size
+            and split.targets.dtype == np.int8
+            and data.draw(st.booleans())
+        ):
+            split.targets[:, 0] = -1
+        return split
+
+    dataset = Dataset(split(), split(), split(), "as drawn")
+    try:
+        check_dataset(dataset, config)
+    except (DatasetError, ConfigError) as refusal:
+        told(refusal, "split")
+        return
+    plausible(dataset)
