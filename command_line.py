@@ -50,7 +50,7 @@ def parse_flags(argv: Sequence[str], check: Callable[[], None]) -> list[str]:
 def errors_in_one_line(interrupted: str) -> Iterator[None]:
     """Ends the program with one line about an error of the user's, or an interruption; `interrupted` says what then."""
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # orbax tells every step of a save
+        logging.set_verbosity(logging.FATAL)  # orbax tells every step of a save, and raises what goes wrong
     try:
         yield
     except KeyboardInterrupt as interrupt:

@@ -14,6 +14,7 @@ JAX does not find out by itself which machines there are, --coordinator, --num_p
 """
 
 import functools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def check_flags() -> None:
 def default_workdir(config_file: str, config: ConfigDict) -> Path:
     """`configs/bsd.py:quick,lif` with seed 3 -> `runs/bsd-lif-quick-seed3`."""
     path, _, variant = config_file.partition(":")
-    words = sorted(filter(None, variant.split(",")))
+    words = sorted(word.replace(os.sep, "_") for word in variant.split(",") if word)
     own = [f"seed{config.seed}"]
     if is_sweep(config):
         own = ["sweep", *(name for name in SWEPT if len(config.sweep[name]))]

@@ -88,7 +88,10 @@ def frames(path: Path, binning: Binning, pad_to: int, cache: Path) -> Frames:
     """
     key = {"version": CACHE_VERSION, **_identity(path), "pad_to": pad_to, **binning._asdict()}
     entry = cached(cache, path.stem, key, lambda folder: _bin_file(path, binning, pad_to, folder))
-    return Frames(np.load(entry / COUNTS, mmap_mode="r"), np.load(entry / NUM_STEPS))
+    try:
+        return Frames(np.load(entry / COUNTS, mmap_mode="r"), np.load(entry / NUM_STEPS))
+    except ValueError as error:  # objects, for example, which are not loaded
+        raise DataError(f"the cache {entry} is not what this program writes; delete it ({error})") from error
 
 
 def _identity(path: Path) -> dict[str, Any]:

@@ -199,8 +199,9 @@ class Checkpoints:
     def _read(self, number: int, item: str, like: Any, metadata: dict[str, Any]) -> Any:
         shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         found = self._get(number, item, ocp.args.StandardRestore(shapes))
-        if _checksum(found) != metadata["checksums"][item]:
-            raise self._problem(number, f"is damaged ({item!r} has another checksum than was written down)")
+        types = jax.tree.map(lambda one, other: (one.shape, one.dtype) == (other.shape, other.dtype), found, like)
+        if not jax.tree.all(types) or _checksum(found) != metadata["checksums"][item]:
+            raise self._problem(number, f"is damaged ({item!r} is not what was written, by type or checksum)")
         return found
 
     def _get(self, number: int, item: str, how: ocp.args.CheckpointArgs) -> Any:
@@ -231,7 +232,8 @@ class Checkpoints:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """The first line of an error's message, without the storage's settings."""
+    return str(error).partition("\n")[0].partition(" [tensorstore_spec")[0] or type(error).__name__
 
 
 def _checksum(tree: PyTree[Any]) -> int:

@@ -4,6 +4,7 @@ The errors are those that `train.py` tells in one line. There are some 400 examp
 environment, four times as many.
 """
 
+import gc
 import json
 import math
 import os
@@ -41,6 +42,8 @@ FACTOR = int(os.getenv("SEADLIF_FUZZ", "1"))
 @pytest.fixture(autouse=True)
 def _impatience(monkeypatch):
     monkeypatch.setattr(probe, "PATIENCE", 10)
+    yield
+    gc.collect()  # what orbax drops, before the warnings about it count
 
 
 def examples(count):
