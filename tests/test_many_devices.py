@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from command_line import SAVED
 from seadlif_jax.run import MetricsLog
 from seadlif_jax.training import load_network
 from tests.test_train_script import ROOT
@@ -93,13 +94,16 @@ class Processes:
             for number in range(2)
         ]  # fmt: skip
 
-    def kill_after(self, epoch):
+    def signal_after(self, epoch, number, processes=(0, 1)):
+        """Sends a signal once an epoch is reported; returns the exit statuses."""
         for line in self._all[0].stdout:
             if line.startswith(f"epoch {epoch}/"):
                 break
+        for process in processes:
+            self._all[process].send_signal(number)
         for process in self._all:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
+            process.communicate(timeout=300)
+        return [process.returncode for process in self._all]
 
     def finish(self, status=0):
         """What each has said, and what of it as an error."""
@@ -108,14 +112,16 @@ class Processes:
         return said
 
 
-@pytest.mark.parametrize(("mesh", "killed"), [((2, 1), False), ((1, 2), True)])
-def test_two_processes_are_one_and_so_they_are_when_they_continue(tmp_path, x64, on_one_device, mesh, killed):
-    """Sharing the members, or every batch."""
+@pytest.mark.parametrize(("mesh", "stopped"), [((2, 1), "terminated"), ((1, 2), "killed")])
+def test_two_processes_are_one_and_so_they_are_when_they_continue(tmp_path, x64, on_one_device, mesh, stopped):
+    """Sharing the members, or every batch; of two, one that is told to stop stops the other."""
     two = (*EIGHT, f"--config.devices.mesh={mesh}", f"--workdir={tmp_path}")
-    if killed:
-        Processes(*two).kill_after(2)
+    if stopped == "killed":
+        assert Processes(*two).signal_after(2, signal.SIGKILL) == [-signal.SIGKILL] * 2
+    else:
+        assert Processes(*two).signal_after(2, signal.SIGTERM, processes=(1,)) == [SAVED, SAVED]
     (first, _), (second, _) = Processes(*two).finish()
-    assert ("continuing after epoch" in first) == killed
+    assert "continuing after epoch" in first
     assert "epoch" not in second  # the first speaks for both
     assert_same(tmp_path, on_one_device, members=8)
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in on_one_device.iterdir()}
