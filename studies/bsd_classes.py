@@ -43,6 +43,7 @@ def study() -> None:
             ax.plot(list(curve), [error.mean() for error in curve.values()], "-", color=COLOURS[neuron], label=name)
             for count, error in curve.items():
                 ax.plot([count] * len(error), error, "o", color=COLOURS[neuron], markersize=4, alpha=0.6)
+        ax.set_xticks(list(map(int, CLASSES.value)))
         ax.set_xlabel("classes")
         ax.set_ylabel("BSD test error (%)")
         ax.set_ylim(bottom=0)
