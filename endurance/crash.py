@@ -27,9 +27,9 @@ from typing import Any
 import h5py
 import numpy as np
 from absl import app, flags
+from tqdm import tqdm
 
 from benchmarks import machine
-from seadlif_jax.progress import bar
 
 KILLS = flags.DEFINE_integer("kills", 30, "How often to kill.", lower_bound=1)
 TERMINATIONS = flags.DEFINE_integer("terminations", 10, "How often to stop by SIGTERM.", lower_bound=0)
@@ -130,7 +130,7 @@ class Trial:
         started = time.monotonic()
         self._ended(self.case.start(whole))
         seconds, expected = time.monotonic() - started, outcome(whole)
-        progress = bar(total=len(self.signals), unit="signal", desc=self.case.name)
+        progress = tqdm(total=len(self.signals), unit="signal", desc=self.case.name, disable=None)
         while self.signals:
             while self.signals and self._interrupted(again, seconds):
                 progress.update()

@@ -15,9 +15,9 @@ from pathlib import Path
 from absl import app, flags
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
 from seadlif_jax.plots import BLUE, GREEN, ORANGE, STYLE
-from seadlif_jax.progress import bar
 from seadlif_jax.run import write_table
 
 EPOCHS = flags.DEFINE_integer("num_epochs", 1000, "How long.", lower_bound=10)
@@ -59,7 +59,7 @@ def soak(num_epochs: int) -> list[dict[str, float]]:
         found: list[dict[str, float]] = []
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            progress = bar(total=num_epochs, unit="epoch")
+            progress = tqdm(total=num_epochs, unit="epoch", disable=None)
             for line in process.stdout:
                 if line.startswith("epoch"):
                     found.append({"epoch": len(found) + 1, **look_at(process.pid, Path(name))})

@@ -158,7 +158,7 @@ def _sweep_curves(
         shown = rank < len(CLASS_COLOURS) - 1
         colour = CLASS_COLOURS[rank] if shown else "0.8"
         epochs = np.arange(1, values.shape[1] + 1)
-        label = (name or f"mean of {len(values)} seeds") if shown else None
+        label = (name or f"mean of {len(values)} seeds, and their range") if shown else None
         ax.plot(epochs, values.mean(axis=0), color=colour, linewidth=1.5, label=label, zorder=-rank)
         ax.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
     ax.set_xlabel("epoch")
