@@ -61,8 +61,8 @@ class Loop:
                 )
                 states = self._unless_diverged(position.states, after, metrics, epoch)
                 values, before, epochs = devices.to_host((metrics, position.states.epoch, states.epoch))
-                again = self._look_at_diverged(np.flatnonzero((before == epoch) & (epochs == epoch)), position, values)
-                if again:
+                diverged = np.flatnonzero((before == epoch) & (epochs == epoch)).tolist()
+                if again := [member for member in diverged if self._goes_back(position, values, member, epoch)]:
                     position = self._start(self._make_slower(position.states, again))
                     continue
                 well = epochs == epoch + 1
@@ -124,28 +124,22 @@ class Loop:
         steps = devices.to_host(position.sums.trouble.step)
         return self._config.divergence.action != "skip" and bool((steps >= 0).all())
 
-    def _look_at_diverged(
-        self, members: np.ndarray, position: Position, metrics: Mapping[str, np.ndarray]
-    ) -> list[int]:
-        """Tells what has happened to members that have diverged in this epoch; returns those that try it again."""
+    def _goes_back(self, position: Position, metrics: Mapping[str, np.ndarray], member: int, epoch: int) -> bool:
+        """Tells what has happened to a member that has diverged, and whether it tries the epoch again."""
         slowdown, trouble = devices.to_host((position.states.slowdown, position.sums.trouble))
+        what = divergence(metrics, trouble, member, epoch + 1, position.states.params)
         least = 1.01 * self._config.divergence.factor**MOST_RETRIES
-        again = []
-        for member in members.tolist():
-            epoch = int(devices.to_host(position.states.epoch)[member]) + 1
-            what = divergence(metrics, trouble, member, epoch, position.states.params)
-            who = f"member {member} ({self._names[member]}): " if self._names else ""
-            if self._config.divergence.action == "back" and slowdown[member] > least:
-                again.append(member)
-                say(f"{who}{what}. Back to the end of epoch {epoch - 1}, with a smaller learning rate")
-            elif self._names:
-                say(f"member {member} ({self._names[member]}) has diverged, and is left as it was: {what}")
-            else:
-                raise DivergenceError(
-                    f"{what}. The run's folder keeps what was saved before. Try a smaller "
-                    "config.optimizer.learning_rate, or another config.divergence.action, in another --workdir"
-                )
-        return again
+        who = f"member {member} ({self._names[member]})" if self._names else "the run"
+        if self._config.divergence.action == "back" and slowdown[member] > least:
+            say(f"{who} goes back to the end of epoch {epoch}, and on with a smaller learning rate: {what}")
+            return True
+        if not self._names:
+            raise DivergenceError(
+                f"{what}. The run's folder keeps what was saved before. Try a smaller config.optimizer.learning_rate, "
+                "or another config.divergence.action, in another --workdir"
+            )
+        say(f"{who} has diverged, and is left as it was: {what}")
+        return False
 
     def _make_slower(self, states: TrainState, members: Sequence[int]) -> TrainState:
         which = np.isin(np.arange(len(states.epoch)), members)
