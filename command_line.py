@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import re
+import signal
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,7 @@ def parse_flags(argv: Sequence[str], check: Callable[[], None]) -> list[str]:
 @contextlib.contextmanager
 def errors_in_one_line(interrupted: str) -> Iterator[None]:
     """Ends the program with one line about an error of the user's, or an interruption; `interrupted` says what then."""
+    signal.signal(signal.SIGTERM, _stop)
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.FATAL)  # orbax tells every step of a save, and raises what goes wrong
     try:
@@ -56,8 +58,8 @@ def errors_in_one_line(interrupted: str) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         saved = isinstance(interrupt, Interrupted)
         print(f"interrupted{', and saved' if saved else ''}; {interrupted}", file=sys.stderr, flush=True)
-        # Saves are complete by now, but a computation may still be under way, and the interpreter cannot be taken down
-        # under it.
+        # Saves are complete by now, unless there was a second signal, but a computation may still be under way, and the
+        # interpreter cannot be taken down under it.
         os._exit(SAVED if saved else 130)
     except OF_THE_USER as error:
         if jax.process_count() > 1:
@@ -65,6 +67,11 @@ def errors_in_one_line(interrupted: str) -> Iterator[None]:
             print(f"error: {error}", file=sys.stderr, flush=True)
             os._exit(1)
         sys.exit(f"error: {error}")
+
+
+def _stop(*_: object) -> None:
+    """SIGTERM outside of training, when there is nothing to save: training has a way of its own."""
+    raise Interrupted
 
 
 def keep_compiled_programs() -> None:

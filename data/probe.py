@@ -4,7 +4,6 @@ The libraries that read HDF5 and MATLAB files can crash on a damaged one, or nev
 and told. What merely raises an exception is left to the reader itself, later, in the process that needs the data.
 """
 
-import contextlib
 import importlib
 import os
 import queue
@@ -16,11 +15,12 @@ from pathlib import Path
 from data.dataset import DataError
 
 PATIENCE = 120.0  # seconds without a sign of life
+THROUGH, RAISED = 0, 3  # exit statuses
 ROOT = Path(__file__).parent.parent
 
 
-def probe(path: Path, reader: str) -> None:
-    """Calls a reader for a file, and waits until it is through.
+def probe(path: Path, reader: str) -> bool:
+    """Calls a reader for a file, and waits until it is through; returns whether it was without an exception.
 
     Args:
       path: the file.
@@ -50,15 +50,19 @@ def probe(path: Path, reader: str) -> None:
         except BaseException:
             process.kill()
             raise
-    if process.returncode:
+    if process.returncode not in (THROUGH, RAISED):
         raise DataError(f"{path} is damaged: reading it crashes a process (status {process.returncode})")
+    return process.returncode == THROUGH
 
 
 def _main(reader: str, path: str) -> None:
     module, _, function = reader.partition(":")
-    with contextlib.suppress(Exception):
-        for _ in getattr(importlib.import_module(module), function)(Path(path)):
+    read = getattr(importlib.import_module(module), function)
+    try:
+        for _ in read(Path(path)):
             print(end=".", flush=True)
+    except Exception:  # whatever the library runs into
+        sys.exit(RAISED)
 
 
 if __name__ == "__main__":

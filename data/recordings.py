@@ -5,6 +5,7 @@ class in `labels`, and the number of its speaker in `extra/speaker`.
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,10 @@ READ = 256  # recordings read at a time: many enough that the file's own bookkee
 CHUNK = 16  # recordings binned in one pass: few enough that their counts stay in the processor's cache
 CACHE_VERSION = 1  # another one makes all caches anew
 COUNTS, NUM_STEPS = "counts.npy", "num_steps.npy"
+
+
+class _NotThroughError(Exception):
+    """Reading has raised an exception: nothing to be remembered."""
 
 
 class Recordings(NamedTuple):
@@ -65,10 +70,21 @@ def read(path: Path) -> Recordings:
 def check(path: Path, cache: Path) -> None:
     """Reads a whole file, in a process of its own, unless the cache says that it has been done.
 
+    A file that merely raises an exception is left to `read` and `frames`, which tell it.
+
     Raises:
-      DataError: that crashed the process, or did not come to an end.
+      DataError: that crashed the process, or did not come to an end; or the cache cannot be written.
     """
-    cached(cache, f"{path.stem}-checked", _identity(path), lambda folder: probe(path, "data.recordings:read_all"))
+
+    def read_through(folder: Path) -> None:
+        if not probe(path, "data.recordings:read_all"):
+            raise _NotThroughError
+
+    if cache.is_dir() and not os.access(cache, os.W_OK):  # others have filled it
+        probe(path, "data.recordings:read_all")
+        return
+    with contextlib.suppress(_NotThroughError):
+        cached(cache, f"{path.stem}-checked", _identity(path), read_through)
 
 
 def read_all(path: Path) -> Iterator[None]:

@@ -31,12 +31,18 @@ from seadlif_jax.progress import say
 
 LAYOUT = 1  # of the files; another number can be another version's
 KEPT = 2
+DAMAGED = "damaged-"  # before the number of a checkpoint that is
+NOT_NOW = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED")  # of the storage's errors, those that say nothing of the files
 Variables = dict[str, Any]
 T = TypeVar("T")
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be restored or saved: the message names it and what to do."""
+
+
+class _DamagedError(CheckpointError):
+    """One that is not what was written: that before may be."""
 
 
 class Position(NamedTuple):
@@ -48,7 +54,7 @@ class Position(NamedTuple):
       sums: over these steps.
       step: their number.
       seconds: the time they took.
-      metrics: the checksum of the rows of metrics so far; None before the first save.
+      metrics: the checksum of the rows of metrics so far; None if nothing has been saved.
     """
 
     states: TrainState
@@ -74,7 +80,8 @@ class Checkpoints:
         self._config = json.loads(to_json(config))
         self._writing = writing
         self._manager = self._open()
-        self._last = max(self._numbers(), default=0)
+        aside = [int(path.name.removeprefix(DAMAGED)) for path in folder.glob(f"{DAMAGED}*")]
+        self._last = max(self._numbers() + aside, default=0)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -103,7 +110,7 @@ class Checkpoints:
             "epochs": epochs.tolist(),
             "step": position.step,
             "seconds": position.seconds,
-            "metrics": position.metrics,
+            "metrics": position.metrics or 0,
             "best_epochs": best_epochs.tolist(),
             "best_scores": best_scores.tolist(),
             "members": members,
@@ -143,7 +150,7 @@ class Checkpoints:
             return start
         number, position = found
         damaged = [other for other in self._numbers() if other > number]
-        if damaged:
+        if damaged and self._writing:
             self._put_aside(damaged)
         return position
 
@@ -171,16 +178,19 @@ class Checkpoints:
 
     def _newest(self, read: Callable[[int, dict[str, Any]], T]) -> tuple[int, T] | None:
         """The number of the newest checkpoint that can be read, and what was read."""
-        problems: list[CheckpointError] = []
-        for number in self._numbers():
+        numbers, problems = self._numbers(), []
+        for number in numbers:
             try:
                 found = read(number, self._metadata(number))
-            except CheckpointError as error:
+            except _DamagedError as error:
                 problems.append(error)
                 continue
             for problem in problems:
                 say(f"{problem}; using the one saved before, {self.folder / str(number)}")
             return number, found
+        self._manager.reload()
+        if not self._writing and self._numbers() != numbers:  # another process is training, and has replaced them
+            return self._newest(read)
         if problems:
             raise CheckpointError(f"{problems[0]}. Nothing was changed; choose another --workdir to start anew")
         return None
@@ -188,12 +198,12 @@ class Checkpoints:
     def _metadata(self, number: int) -> dict[str, Any]:
         found = dict(self._get(number, "metadata", ocp.args.JsonRestore()))
         if found.pop("checksum", None) != _text_checksum(found):
-            raise self._problem(number, "is damaged (its metadata has another checksum than was written down)")
+            raise self._damaged(number, "its metadata has another checksum than was written down")
         if found["layout"] != LAYOUT:
-            raise self._problem(number, f"has layout {found['layout']}; this version of the library reads {LAYOUT}")
+            raise self._foreign(number, f"has layout {found['layout']}; this version of the library reads {LAYOUT}")
         changes = differences(found["config"], self._config)
         if changes:
-            raise self._problem(number, f"is of another architecture or config ({'; '.join(changes)})")
+            raise self._foreign(number, f"is of another architecture or config ({'; '.join(changes)})")
         return found
 
     def _read(self, number: int, item: str, like: Any, metadata: dict[str, Any]) -> Any:
@@ -201,22 +211,31 @@ class Checkpoints:
         found = self._get(number, item, ocp.args.StandardRestore(shapes))
         types = jax.tree.map(lambda one, other: (one.shape, one.dtype) == (other.shape, other.dtype), found, like)
         if not jax.tree.all(types) or _checksum(found) != metadata["checksums"][item]:
-            raise self._problem(number, f"is damaged ({item!r} is not what was written, by type or checksum)")
+            raise self._damaged(number, f"{item!r} is not what was written, by type or checksum")
         return found
 
     def _get(self, number: int, item: str, how: ocp.args.CheckpointArgs) -> Any:
         try:
             return self._manager.restore(number, args=ocp.args.Composite(**{item: how}))[item]
         except Exception as error:  # orbax and the storage below it raise many kinds
-            raise self._problem(number, f"is damaged or of another architecture ({_reason(error)})") from error
+            reason = _reason(error)
+            if isinstance(error, MemoryError | PermissionError) or any(name in reason for name in NOT_NOW):
+                raise CheckpointError(
+                    f"the checkpoint {self.folder / str(number)} cannot be read ({reason})"
+                ) from error
+            raise self._damaged(number, reason) from error
 
-    def _problem(self, number: int, what: str) -> CheckpointError:
-        return CheckpointError(f"the checkpoint {self.folder / str(number)} {what}")
+    def _foreign(self, number: int, what: str) -> CheckpointError:
+        where = self.folder / str(number)
+        return CheckpointError(f"the checkpoint {where} {what}. Nothing was changed; choose another --workdir")
+
+    def _damaged(self, number: int, how: str) -> CheckpointError:
+        return _DamagedError(f"the checkpoint {self.folder / str(number)} is damaged ({how})")
 
     def _put_aside(self, numbers: Sequence[int]) -> None:
         self._manager.close()
         for number in numbers if devices.is_first_process() else ():
-            (self.folder / str(number)).rename(self.folder / f"damaged-{number}")
+            (self.folder / str(number)).rename(self.folder / f"{DAMAGED}{number}")
         devices.wait_for_all("damaged checkpoints")
         self._manager = self._open()
 

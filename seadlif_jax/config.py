@@ -278,8 +278,9 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True)
 
 
-# What does not change the numbers: data may move between machines.
-MAY_CHANGE = ("data.dir", "data.cache_dir", "checkpoint.every_epochs", "checkpoint.every_minutes")
+# What does not change the numbers. Data may move between machines, and be elsewhere for another process.
+MAY_MOVE = ("data.dir", "data.cache_dir")
+MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ class DivergenceError(RuntimeError):
 
 
 def divergence(metrics: Mapping[str, np.ndarray], trouble: Trouble, member: int, epoch: int, params: PyTree) -> str:
-    """What has happened to a member: `train_loss is nan in epoch 3, from step 17, first in layers_0/kernel`.
+    """What has happened to a member, with the first step and the first parameter, in the network's order, affected.
 
     Args:
       metrics: of the epoch, of all members, like all that follows.
@@ -28,8 +28,9 @@ def divergence(metrics: Mapping[str, np.ndarray], trouble: Trouble, member: int,
     step, parameter = int(trouble.step[member]), int(trouble.parameter[member])
     for name in MUST_BE_FINITE:
         if not np.isfinite(metrics[name][member]):
-            where = f", from step {step + 1} on" if step >= 0 else ""
-            if parameter >= 0:
+            of_training = step >= 0 and name != "validation_loss"
+            where = f", from step {step + 1} on" if of_training else ""
+            if of_training and parameter >= 0:
                 path, _ = jax.tree.leaves_with_path(params)[parameter]
                 where += (
                     f"; the first gradient affected is that of {jax.tree_util.keystr(path, simple=True, separator='/')}"

@@ -37,6 +37,7 @@ class Loop:
         self._num_steps = task.program.steps_per_epoch(task.train)
         self._pace = Pace(run.config.checkpoint.every_minutes, interrupted)
         self._watch = LayerWatch()
+        self._told: set[int] = set()  # members that have diverged
         self._train_steps = task.spread(task.program.train_steps)
         self._end_epoch = task.spread(task.program.end_epoch)
         self._unless_diverged = task.spread(task.program.unless_diverged)
@@ -128,17 +129,21 @@ class Loop:
         """Tells what has happened to a member that has diverged, and whether it tries the epoch again."""
         slowdown, trouble = devices.to_host((position.states.slowdown, position.sums.trouble))
         what = divergence(metrics, trouble, member, epoch + 1, position.states.params)
-        least = 1.01 * self._config.divergence.factor**MOST_RETRIES
+        with np.errstate(divide="ignore"):  # of a factor so small that nothing is left
+            retries = np.log(slowdown[member]) / np.log(self._config.divergence.factor)
         who = f"member {member} ({self._names[member]})" if self._names else "the run"
-        if self._config.divergence.action == "back" and slowdown[member] > least:
+        if self._config.divergence.action == "back" and retries < MOST_RETRIES - 0.5:
             say(f"{who} goes back to the end of epoch {epoch}, and on with a smaller learning rate: {what}")
             return True
         if not self._names:
+            self._save(position._replace(under_way=position.states, step=0, seconds=0.0))
             raise DivergenceError(
-                f"{what}. The run's folder keeps what was saved before. Try a smaller config.optimizer.learning_rate, "
+                f"{what}. The run's folder keeps the state before. Try a smaller config.optimizer.learning_rate, "
                 "or another config.divergence.action, in another --workdir"
             )
-        say(f"{who} has diverged, and is left as it was: {what}")
+        if member not in self._told:
+            say(f"{who} has diverged, and is left as it was: {what}")
+            self._told.add(member)
         return False
 
     def _make_slower(self, states: TrainState, members: Sequence[int]) -> TrainState:

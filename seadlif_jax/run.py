@@ -25,12 +25,12 @@ import platform
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import differences, is_sweep, to_json
+from seadlif_jax.config import differences, flatten, is_sweep, to_json
 from seadlif_jax.devices import is_first_process
 
 LOCK = ".lock"
@@ -60,8 +60,9 @@ class Run:
     def __init__(self, workdir: str | Path, config: ConfigDict):
         self.folder = Path(workdir).expanduser().resolve()
         self.config = config
-        self.metrics = MetricsLog(self.folder / "metrics.csv", is_sweep(config), config.checkpoint.every_epochs)
-        self._check_folder()
+        saved_before = self._check_folder()
+        every_epochs = max(saved_before, config.checkpoint.every_epochs)
+        self.metrics = MetricsLog(self.folder / "metrics.csv", is_sweep(config), every_epochs)
 
     def result(self) -> dict[str, Any] | None:
         """What a finished run found, or None."""
@@ -89,6 +90,7 @@ class Run:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise RunError(f"{self.folder} is in use by another process; choose another --workdir") from error
+            self._check_folder()  # once more: another process may have been here in between
             if not (self.folder / "config.json").exists():
                 write_atomically(self.folder / "config.json", to_json(self.config))
             yield
@@ -126,9 +128,10 @@ class Run:
         write_atomically(self.folder / "result.json", json.dumps(result, indent=2))
         return result
 
-    def _check_folder(self) -> None:
+    def _check_folder(self) -> int:
+        """Returns how many epochs there were between saves before: 1, if it is a new run."""
         if not self.folder.exists():
-            return
+            return 1
         if not self.folder.is_dir():
             raise RunError(f"--workdir {self.folder} is a file; choose a folder")
         path = self.folder / "config.json"
@@ -136,12 +139,14 @@ class Run:
             others = sorted(file.name for file in self.folder.iterdir() if not file.name.startswith("."))
             if others:
                 raise RunError(f"{self.folder} holds {others[0]} but no config.json; choose another --workdir")
-            return
-        changes = differences(_read_json(path), json.loads(to_json(self.config)))
+            return 1
+        before = _read_json(path)
+        changes = differences(before, json.loads(to_json(self.config)))
         if changes:
             raise RunError(
                 f"{self.folder} holds a run with another config ({'; '.join(changes)}); choose another --workdir"
             )
+        return int(flatten(before)["checkpoint.every_epochs"])
 
 
 class MetricsLog:
@@ -171,6 +176,7 @@ class MetricsLog:
         writer.writerows(rows)
         with self.path.open("a", newline="") as file:
             file.write(text.getvalue())
+            _to_disk(file)
         self.checksum = zlib.crc32(text.getvalue().encode(), self.checksum)
 
     def read(self, member: int = 0) -> list[dict[str, float]]:
@@ -237,8 +243,19 @@ def versions() -> dict[str, str]:
 def write_atomically(path: Path, text: str) -> None:
     """Writes a text file so that a reader sees the old or the new content, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            _to_disk(file)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _to_disk(file: TextIO) -> None:
+    """Returns when a file's content would survive the end of the machine."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def write_table(path: Path, columns: Mapping[str, Iterable[Any]]) -> None:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from seadlif_jax import devices, sweep
 from seadlif_jax.checkpoint import Checkpoints, Variables
-from seadlif_jax.config import MAY_CHANGE, flatten, validate
+from seadlif_jax.config import MAY_MOVE, flatten, validate
 from seadlif_jax.dataset import fingerprint, load_dataset
 from seadlif_jax.interrupt import deferred_signals
 from seadlif_jax.loop import Loop
@@ -60,7 +60,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
 
 def _refuse_differences(config: ConfigDict, checksums: Mapping[str, int]) -> None:
     """Raises a `RunError`, in all processes, unless they have the same config and data."""
-    own = {name: value for name, value in flatten(config).items() if name not in MAY_CHANGE}
+    own = {name: value for name, value in flatten(config).items() if name not in MAY_MOVE}
     found = {"config": zlib.crc32(repr(sorted(own.items())).encode()), **checksums}
     of_all = devices.of_all_processes(np.array(list(found.values()), np.uint32))
     for name, of_processes in zip(found, of_all.T, strict=True):
@@ -89,6 +89,8 @@ def load_network(workdir: str | Path, member: int = 0) -> tuple[Network, Variabl
     network = build_network(own, Hyperparameters.from_config(own))
 
     def like(metadata: Mapping[str, Any]) -> Variables:
+        if metadata["best_epochs"][member] == 0:
+            raise RunError(f"{folder} has no finished epoch yet; let it run on")
         variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 1, metadata["channels"])))
         return repeat({"constants": {}, **variables}, len(members))
 

@@ -30,7 +30,7 @@ def at(epoch, config, seed=0):
     """The position after an epoch of a sweep of one, as a run is."""
     state = jax.jit(Program(config).init)(seed, Hyperparameters.from_config(config), SAMPLES)
     states = repeat(state._replace(epoch=jnp.asarray(epoch, jnp.int32)), 1)
-    return Position(states, states, repeat(no_sums(), 1))
+    return Position(states, states, repeat(no_sums(), 1), metrics=0)
 
 
 def assert_same(found, expected):
@@ -62,7 +62,8 @@ def files(folder):
 
 
 def largest_file(folder):
-    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    """With arrays in it, of a saved item."""
+    return max((path for path in folder.glob("d/*")), key=lambda path: path.stat().st_size)
 
 
 def cut(path):
@@ -77,7 +78,7 @@ def test_a_position_is_restored_to_the_last_bit(saved, tiny_config):
 def test_a_position_within_an_epoch_is_restored_to_the_last_bit(tmp_path, tiny_config):
     position = at(3, tiny_config)
     under_way = position.states._replace(params=jax.tree.map(lambda weight: weight + 1, position.states.params))
-    position = Position(position.states, under_way, jax.tree.map(lambda total: total + 2, position.sums), 5, 0.75)
+    position = Position(position.states, under_way, jax.tree.map(lambda total: total + 2, position.sums), 5, 0.75, 3)
     with Checkpoints(tmp_path, tiny_config, writing=True) as checkpoints:
         checkpoints.save(position)
     assert_same(restored(tmp_path, tiny_config), position)
@@ -138,6 +139,46 @@ def test_damaged_checkpoints_are_refused_and_left_alone(saved, tiny_config):
     assert files(folder) == before
 
 
+def test_arrays_that_can_be_read_but_are_not_those_that_were_written_are_damaged(saved, tiny_config, monkeypatch):
+    folder, (_, last) = saved
+    checksum = checkpoint._checksum
+    with monkeypatch.context() as patch, Checkpoints(folder, tiny_config, writing=True) as checkpoints:
+        patch.setattr(checkpoint, "_checksum", lambda tree: checksum(tree) ^ 1)
+        checkpoints.save(at(8, tiny_config))
+    assert_same(restored(folder, tiny_config), last)
+    assert (folder / "damaged-3").exists()
+
+
+def test_a_number_is_not_used_again_for_one_that_was_damaged(saved, tiny_config):
+    folder, (first, _) = saved
+    for number in ("2", "3"):
+        cut(largest_file(folder / number / "last"))
+        with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
+            assert_same(checkpoints.restore(at(0, tiny_config)), first)
+        with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
+            checkpoints.save(at(7, tiny_config))
+    assert sorted(os.listdir(folder)) == ["1", "4", "damaged-2", "damaged-3"]
+
+
+def test_who_only_reads_renames_nothing(saved, tiny_config):
+    folder, (before, _) = saved
+    cut(largest_file(folder / "2" / "last"))
+    with Checkpoints(folder, tiny_config) as checkpoints:
+        assert_same(checkpoints.restore(at(0, tiny_config)), before)
+    assert sorted(os.listdir(folder)) == ["1", "2"]
+
+
+def test_a_newer_version_s_checkpoint_is_not_put_aside(saved, tiny_config, monkeypatch):
+    folder, _ = saved
+    with monkeypatch.context() as patch, Checkpoints(folder, tiny_config, writing=True) as checkpoints:
+        patch.setattr(checkpoint, "LAYOUT", 2)
+        checkpoints.save(at(8, tiny_config))
+    before = files(folder)
+    with pytest.raises(CheckpointError, match="checkpoints/3 has layout 2"):
+        restored(folder, tiny_config)
+    assert files(folder) == before
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "metadata", "missing"])
 def test_from_a_damaged_checkpoint_training_goes_back_to_the_one_before(saved, tiny_config, damage, capsys):
     folder, (before, _) = saved
@@ -168,7 +209,7 @@ def test_a_save_that_was_cut_off_is_not_seen_and_removed(saved, tiny_config):
     with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
         checkpoints.save(at(8, tiny_config))
     (folder / "3").rename(folder / "3.orbax-checkpoint-tmp")
-    cut(largest_file(folder / "3.orbax-checkpoint-tmp"))
+    cut(largest_file(folder / "3.orbax-checkpoint-tmp" / "last"))
     with Checkpoints(folder, tiny_config) as checkpoints:  # who only reads leaves it alone
         assert_same(checkpoints.restore(at(0, tiny_config)), last)
     assert "3.orbax-checkpoint-tmp" in os.listdir(folder)

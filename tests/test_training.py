@@ -155,7 +155,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(tmp_pa
 
     tiny_config.num_epochs = 5
     monkeypatch.setattr(Program, "end_epoch", diverging)
-    with pytest.raises(DivergenceError, match=r"train_loss is inf in epoch 3. .* keeps what was saved before"):
+    with pytest.raises(DivergenceError, match=r"train_loss is inf in epoch 3. .* keeps the state before"):
         train_and_evaluate(tiny_config, tmp_path)
     assert (load_metadata(tmp_path)["epochs"], load_metadata(tmp_path)["step"]) == ([2], 0)
     assert len(MetricsLog(tmp_path / "metrics.csv").read()) == 2

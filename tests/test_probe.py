@@ -1,0 +1,49 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from data import probe
+from data.dataset import DataError
+
+FILE = Path("a file")
+
+
+def reading(path):
+    yield
+    yield
+
+
+def raising(path):
+    yield
+    raise OSError("not such a file")
+
+
+def crashing(path):
+    yield
+    os.abort()
+
+
+def hanging(path):
+    yield
+    time.sleep(1000)
+
+
+def test_a_reader_that_comes_to_an_end_is_through():
+    assert probe.probe(FILE, "tests.test_probe:reading")
+
+
+def test_an_exception_is_left_to_the_caller():
+    assert not probe.probe(FILE, "tests.test_probe:raising")
+
+
+def test_a_crash_is_told():
+    with pytest.raises(DataError, match="a file is damaged: reading it crashes a process"):
+        probe.probe(FILE, "tests.test_probe:crashing")
+
+
+def test_a_reader_without_an_end_is_told(monkeypatch):
+    monkeypatch.setattr(probe, "PATIENCE", 3)
+    with pytest.raises(DataError, match="a file is damaged: reading it does not come to an end"):
+        probe.probe(FILE, "tests.test_probe:hanging")
