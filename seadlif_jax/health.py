@@ -1,11 +1,13 @@
-"""What can be wrong with a network in training: divergence, and layers that are silent or spike all the time."""
+"""What can be wrong with a network: unstable neurons, divergence, layers that are silent or spike all the time."""
 
 from collections.abc import Mapping
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
+from ml_collections import ConfigDict
 
+from seadlif_jax.dynamics import largest_stable_a
 from seadlif_jax.program import LARGEST_WEIGHT, MUST_BE_FINITE, Trouble
 
 SATURATED = 0.9  # spikes of a neuron in a step; 1 is the most there can be
@@ -38,6 +40,20 @@ def divergence(metrics: Mapping[str, np.ndarray], trouble: Trouble, member: int,
             return f"{name} is {metrics[name][member]} in epoch {epoch}{where}"
     largest = metrics["largest_weight"][member]
     return f"a weight is {largest:.4g}, more than {LARGEST_WEIGHT:.0f}, in epoch {epoch}"
+
+
+def instability(model: ConfigDict) -> str | None:
+    """What there is to tell about the ranges of a config's `model`, if neurons in them can be unstable."""
+    if model.neuron not in ("ef_adlif", "se_adlif"):
+        return None
+    # The bound is least for the shortest time constants.
+    bound, reached = largest_stable_a(model.neuron, model.tau_u[0], model.tau_w[0]), model.q * model.a[1]
+    if reached < bound:
+        return None
+    return (
+        f"config.model allows neurons that are unstable: with tau_u {model.tau_u[0]:g} and tau_w {model.tau_w[0]:g}, "
+        f"{model.neuron} is stable only below q a = {bound:.4g}, and q a may become {reached:.4g}"
+    )
 
 
 class LayerWatch:

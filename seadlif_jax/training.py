@@ -14,10 +14,12 @@ from seadlif_jax import devices, sweep
 from seadlif_jax.checkpoint import Checkpoints, Variables
 from seadlif_jax.config import MAY_MOVE, flatten, validate
 from seadlif_jax.dataset import fingerprint, load_dataset
+from seadlif_jax.health import instability
 from seadlif_jax.interrupt import deferred_signals
 from seadlif_jax.loop import Loop
 from seadlif_jax.network import Network
 from seadlif_jax.program import Hyperparameters, build_network
+from seadlif_jax.progress import say
 from seadlif_jax.results import finish
 from seadlif_jax.run import Run, RunError, read_config
 from seadlif_jax.task import Task, repeat
@@ -50,6 +52,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
     _refuse_differences(config, checksums)
     with run.held(), deferred_signals() as interrupted:
         run.check_data(checksums)
+        for warning in dict.fromkeys(filter(None, (instability(member.config.model) for member in members))):
+            say(f"warning: {warning}")
         task = Task.prepare(config, members, dataset)
         with Checkpoints(run.folder / "checkpoints", config, writing=True) as checkpoints:
             states = Loop(task, members, run, checkpoints, interrupted).train()
