@@ -93,7 +93,10 @@ def test_every_config_trains_from_the_command_line(tmp_path, data_dir, task, var
     assert len(MetricsLog(tmp_path / "metrics.csv").read()) == 2
     written = json.loads((tmp_path / "result.json").read_text())
     score = "mse" if task == "oscillation" else "accuracy"
-    assert set(written["test"]) == set(written["validation"]) == {"loss", score}
+    config = written["config"]["model"]
+    layers = 0 if config["neuron"] == "lstm" else len(config["hidden"])
+    rates = {f"spike_rate_{layer}" for layer in range(1, layers + 1)}
+    assert set(written["test"]) == set(written["validation"]) == {"loss", score} | rates
     selected_on_test = "best epoch on the test set itself, as the authors select it"
     assert written["protocol"] == (selected_on_test if "select_on_test" in variant else PROTOCOLS[task])
     left = {path.name for path in tmp_path.iterdir()}

@@ -214,7 +214,7 @@ def test_a_sweep_leaves_its_tables_and_its_picture(tmp_path, sweep_config, capsy
     assert float(rows[3]["test_accuracy"]) == result["members"][3]["test"]["accuracy"]
     assert np.asarray(Image.open(tmp_path / "sweep.png").convert("L")).std() > 10  # something is drawn
 
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("warning: ")]
     assert lines[1] == "4 members on 2 x 1 devices (by member and by sample)"
     assert lines[2].startswith("epoch 1/3  4 of 4 members  validation accuracy ")
 
