@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 from seadlif_jax.compute import PRECISIONS
@@ -108,6 +109,7 @@ SWEPT: Mapping[str, str] = MappingProxyType(
 )
 UNUSED = {"lif": ("q", "a", "b", "tau_w"), "lstm": ("q", "a", "b", "tau_u", "tau_w", "slope", "c")}  # by neuron
 MOST_MEMBERS = 10_000
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 RANGES = ("uniform", "log_uniform")  # what values can be drawn from
 
 
@@ -124,7 +126,10 @@ def _integer(low: int, high: float = math.inf) -> Check:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    """Of those that float32 can hold: others would become infinite, or 0."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    return value == 0 or SMALLEST <= abs(float(value)) <= LARGEST
 
 
 def _number(requirement: str, accepts: Callable[[float], bool]) -> Check:
