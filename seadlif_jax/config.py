@@ -129,7 +129,7 @@ def _is_number(value: Any) -> bool:
     """Of those that float32 can hold: others would become infinite, or 0."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         return False
-    return value == 0 or SMALLEST <= abs(float(value)) <= LARGEST
+    return value == 0 or SMALLEST <= abs(value) <= LARGEST  # type: ignore[operator]
 
 
 def _number(requirement: str, accepts: Callable[[float], bool]) -> Check:
