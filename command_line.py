@@ -56,11 +56,10 @@ def errors_in_one_line(interrupted: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        saved = isinstance(interrupt, Interrupted)
-        print(f"interrupted{', and saved' if saved else ''}; {interrupted}", file=sys.stderr, flush=True)
+        print(f"interrupted; {interrupted}", file=sys.stderr, flush=True)
         # Saves are complete by now, unless there was a second signal, but a computation may still be under way, and the
         # interpreter cannot be taken down under it.
-        os._exit(SAVED if saved else 130)
+        os._exit(SAVED if isinstance(interrupt, Interrupted) else 130)
     except OF_THE_USER as error:
         if jax.process_count() > 1:
             # An orderly end would wait for the other processes, and these for this one.

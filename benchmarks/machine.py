@@ -26,9 +26,9 @@ def load() -> float:
     return os.getloadavg()[0]
 
 
-def resident_mib() -> float:
-    """The memory that this process holds now."""
-    return _status("VmRSS")
+def resident_mib(process: int | str = "self") -> float:
+    """The memory that a process holds now: this one, or that of a number."""
+    return _status("VmRSS", process)
 
 
 def peak_mib() -> float:
@@ -45,6 +45,7 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _status(field: str) -> float:
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+def _status(field: str, process: int | str = "self") -> float:
+    status = Path(f"/proc/{process}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024

@@ -24,12 +24,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from absl import app, flags
 from tqdm import tqdm
 
 from benchmarks import machine
+from benchmarks.report import save
+from command_line import SAVED
+from tests import recordings_file
+from tests.recordings_file import random_events
 
 KILLS = flags.DEFINE_integer("kills", 30, "How often to kill.", lower_bound=1)
 TERMINATIONS = flags.DEFINE_integer("terminations", 10, "How often to stop by SIGTERM.", lower_bound=0)
@@ -37,7 +40,7 @@ SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
 OUTPUT = flags.DEFINE_string("output", "endurance/results/crash.json", "File for the figures.")
 
 ROOT = Path(__file__).parent.parent
-ENDED, SAVED = 0, 75  # exit statuses
+ENDED = 0  # exit status
 # The moment of a signal: when there is such a file or folder; None: at random.
 MOMENTS = {
     "at random": None,
@@ -92,16 +95,9 @@ def cases(data: Path) -> list[Case]:
 
 def write_recordings(folder: Path) -> None:
     """Files in SHD's format, of random events: enough for a cache that takes a moment to write."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 400), ("test", 100)):
-        with h5py.File(folder / f"shd_{split}.h5", "w") as file:
-            for name, dtype in (("times", np.float16), ("units", np.uint16)):
-                events = file.create_dataset(f"spikes/{name}", (count,), dtype=h5py.vlen_dtype(dtype))
-                for recording in range(count):
-                    values = np.sort(rng.uniform(0.01, 0.9, 2000)) if name == "times" else rng.integers(0, 700, 2000)
-                    events[recording] = values.astype(dtype)
-            file["labels"] = (np.arange(count) % 3).astype(np.uint16)
-            file["extra/speaker"] = (np.arange(count) % 4).astype(np.uint16)
+    for seed, (split, count) in enumerate((("train", 400), ("test", 100))):
+        times, units = random_events(np.random.default_rng(seed), count, num_events=2000)
+        recordings_file.write(folder / f"shd_{split}.h5", count, **{"spikes/times": times, "spikes/units": units})
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -192,10 +188,8 @@ def main(_: Sequence[str]) -> None:
             figures[case.name] = Trial(case, folder / case.name, signals, rng).run()
             print(f"{case.name}: {figures[case.name]}", flush=True)
     content = {"machine": machine.describe(), "seconds": round(time.monotonic() - started), "cases": figures}
-    output = Path(OUTPUT.value)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(content, indent=2) + "\n")
-    print(f"every end is that of the uninterrupted run; figures: {output}")
+    save(content, OUTPUT.value)
+    print(f"every end is that of the uninterrupted run; figures: {OUTPUT.value}")
 
 
 if __name__ == "__main__":

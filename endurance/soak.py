@@ -6,6 +6,7 @@ Trains in a process of its own, which is looked at after every epoch. Leaves soa
 """
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from benchmarks import machine
 from seadlif_jax.plots import BLUE, GREEN, ORANGE, STYLE
 from seadlif_jax.run import write_table
 
@@ -33,8 +35,6 @@ PANELS = {
 
 def look_at(pid: int, workdir: Path) -> dict[str, float]:
     """What a process holds now."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    (resident,) = (line for line in status.splitlines() if line.startswith("VmRSS"))
     sizes = []
     for path in (workdir / "checkpoints").rglob("*"):
         try:
@@ -42,7 +42,7 @@ def look_at(pid: int, workdir: Path) -> dict[str, float]:
         except FileNotFoundError:  # an old one is being deleted
             continue
     return {
-        "memory_mib": int(resident.split()[1]) / 1024,
+        "memory_mib": machine.resident_mib(pid),
         "files": len(os.listdir(f"/proc/{pid}/fd")),
         "checkpoints_mib": sum(sizes) / 2**20,
     }
@@ -84,7 +84,7 @@ def main(_: Sequence[str]) -> None:
     tenth = len(found) // 10
     for name in PANELS:
         early, late = (
-            sorted(row[name] for row in part)[tenth // 2] for part in (found[tenth : 2 * tenth], found[-tenth:])
+            statistics.median(row[name] for row in part) for part in (found[tenth : 2 * tenth], found[-tenth:])
         )
         print(f"{name}: {early:.4g} in the second tenth of the epochs, {late:.4g} in the last (medians)")
 

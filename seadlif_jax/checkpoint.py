@@ -97,12 +97,12 @@ class Checkpoints:
           CheckpointError: this, or the save before, has failed; what had been saved before is intact.
         """
         states = position.states
-        under_way = (position.under_way.params, position.under_way.opt_state, position.sums) if position.step else {}
-        content = {
+        content: dict[str, Any] = {
             "last": states,
             "best": {"params": states.best.params, "constants": states.constants},
-            **({"under_way": under_way} if position.step else {}),
         }
+        if position.step:
+            content["under_way"] = (position.under_way.params, position.under_way.opt_state, position.sums)
         epochs, best_epochs, best_scores = devices.to_host((states.epoch, states.best.epoch, states.best.score))
         members, channels, _ = states.params["layers_0"]["kernel"].shape
         metadata = {
@@ -141,8 +141,12 @@ class Checkpoints:
             if metadata["step"]:
                 like = (states.params, states.opt_state, start.sums)
                 params, opt_state, sums = self._read(number, "under_way", like, metadata)
-                under_way = states._replace(params=params, opt_state=opt_state)
-                position = Position(states, under_way, sums, metadata["step"], metadata["seconds"], metadata["metrics"])
+                position = position._replace(
+                    under_way=states._replace(params=params, opt_state=opt_state),
+                    sums=sums,
+                    step=metadata["step"],
+                    seconds=metadata["seconds"],
+                )
             return position
 
         found = self._newest(read)
@@ -188,9 +192,10 @@ class Checkpoints:
             for problem in problems:
                 say(f"{problem}; using the one saved before, {self.folder / str(number)}")
             return number, found
-        self._manager.reload()
-        if not self._writing and self._numbers() != numbers:  # another process is training, and has replaced them
-            return self._newest(read)
+        if not self._writing:
+            self._manager.reload()
+            if self._numbers() != numbers:  # another process is training, and has replaced them
+                return self._newest(read)
         if problems:
             raise CheckpointError(f"{problems[0]}. Nothing was changed; choose another --workdir to start anew")
         return None

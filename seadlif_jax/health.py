@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from seadlif_jax.dynamics import largest_stable_a
+from seadlif_jax.dynamics import SPECTRA, largest_stable_a
 from seadlif_jax.program import LARGEST_WEIGHT, MUST_BE_FINITE, Trouble
 
 SATURATED = 0.9  # spikes of a neuron in a step; 1 is the most there can be
@@ -44,7 +44,7 @@ def divergence(metrics: Mapping[str, np.ndarray], trouble: Trouble, member: int,
 
 def instability(model: ConfigDict) -> str | None:
     """What there is to tell about the ranges of a config's `model`, if neurons in them can be unstable."""
-    if model.neuron not in ("ef_adlif", "se_adlif"):
+    if model.neuron not in SPECTRA:
         return None
     # The bound is least for the shortest time constants.
     bound, reached = largest_stable_a(model.neuron, model.tau_u[0], model.tau_w[0]), model.q * model.a[1]

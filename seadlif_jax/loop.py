@@ -63,7 +63,7 @@ class Loop:
                 states = self._unless_diverged(position.states, after, metrics, epoch)
                 values, before, epochs = devices.to_host((metrics, position.states.epoch, states.epoch))
                 diverged = np.flatnonzero((before == epoch) & (epochs == epoch)).tolist()
-                if again := [member for member in diverged if self._goes_back(position, values, member, epoch)]:
+                if diverged and (again := self._tell_diverged(diverged, position, values, epoch)):
                     position = self._start(self._make_slower(position.states, again))
                     continue
                 well = epochs == epoch + 1
@@ -94,7 +94,7 @@ class Loop:
         epochs = devices.to_host(position.states.epoch)
         epoch = int(epochs.max())
         self._run.metrics.keep(epochs.tolist(), position.metrics)
-        if position is not start and epoch < self._config.num_epochs:
+        if position.metrics is not None and epoch < self._config.num_epochs:
             steps = f", step {position.step}/{self._num_steps} of the next" if position.step else ""
             say(f"continuing after epoch {epoch}{steps}")
         return position, epoch
@@ -122,29 +122,42 @@ class Loop:
 
     def _is_hopeless(self, position: Position) -> bool:
         """Whether the rest of the epoch is a waste of time, since all members have diverged."""
-        steps = devices.to_host(position.sums.trouble.step)
-        return self._config.divergence.action != "skip" and bool((steps >= 0).all())
+        if self._config.divergence.action == "skip":
+            return False
+        return bool((devices.to_host(position.sums.trouble.step) >= 0).all())
 
-    def _goes_back(self, position: Position, metrics: Mapping[str, np.ndarray], member: int, epoch: int) -> bool:
-        """Tells what has happened to a member that has diverged, and whether it tries the epoch again."""
+    def _tell_diverged(
+        self, members: Sequence[int], position: Position, metrics: Mapping[str, np.ndarray], epoch: int
+    ) -> list[int]:
+        """Tells what has happened to members that have diverged; returns those that try the epoch again.
+
+        Raises:
+          DivergenceError: it is a run of its own, and does not try again; the state before the epoch is saved.
+        """
         slowdown, trouble = devices.to_host((position.states.slowdown, position.sums.trouble))
-        what = divergence(metrics, trouble, member, epoch + 1, position.states.params)
         with np.errstate(divide="ignore"):  # of a factor so small that nothing is left
-            retries = np.log(slowdown[member]) / np.log(self._config.divergence.factor)
-        who = f"member {member} ({self._names[member]})" if self._names else "the run"
-        if self._config.divergence.action == "back" and retries < MOST_RETRIES - 0.5:
-            say(f"{who} goes back to the end of epoch {epoch}, and on with a smaller learning rate: {what}")
-            return True
-        if not self._names:
-            self._save(position._replace(under_way=position.states, step=0, seconds=0.0))
-            raise DivergenceError(
-                f"{what}. The run's folder keeps the state before. Try a smaller config.optimizer.learning_rate, "
-                "or another config.divergence.action, in another --workdir"
-            )
-        if member not in self._told:
-            say(f"{who} has diverged, and is left as it was: {what}")
-            self._told.add(member)
-        return False
+            retries = np.log(slowdown) / np.log(self._config.divergence.factor)
+        again = []
+        for member in members:
+            what = divergence(metrics, trouble, member, epoch + 1, position.states.params)
+            if self._config.divergence.action == "back" and retries[member] < MOST_RETRIES - 0.5:
+                again.append(member)
+                who = self._name(member) or "the run"
+                say(f"{who} goes back to the end of epoch {epoch}, and on with a smaller learning rate: {what}")
+            elif not self._names:
+                self._save(self._start(position.states))
+                raise DivergenceError(
+                    f"{what}. The run's folder keeps the state before. Try a smaller config.optimizer.learning_rate, "
+                    "or another config.divergence.action, in another --workdir"
+                )
+            elif member not in self._told:
+                self._told.add(member)
+                say(f"{self._name(member)} has diverged, and is left as it was: {what}")
+        return again
+
+    def _name(self, member: int) -> str:
+        """That of a member of a sweep; empty for a run."""
+        return f"member {member} ({self._names[member]})" if self._names else ""
 
     def _make_slower(self, states: TrainState, members: Sequence[int]) -> TrainState:
         which = np.isin(np.arange(len(states.epoch)), members)
@@ -153,8 +166,8 @@ class Loop:
     def _warn(self, rows: Sequence[Mapping[str, float]]) -> None:
         for row in rows:
             for warning in self._watch.warnings(row):
-                who = f" of member {row['member']} ({self._names[int(row['member'])]})" if self._names else ""
-                say(f"warning: {warning}{who}")
+                who = self._name(int(row["member"]))
+                say(f"warning: {warning}" + (f" of {who}" if who else ""))
 
     def _save(self, position: Position) -> None:
         self._checkpoints.save(position)

@@ -174,7 +174,7 @@ def _against(ax: Axes, name: str, results: Sequence[Mapping[str, Any]], score_na
     scores = np.array([scale * result["validation"][score_name] for result in results])
     ax.plot(values, scores, "o", color=BLUE, markersize=4, alpha=0.6, label="members")
     different = np.unique(values)
-    if different.size < values.size:
+    if len(different) < len(values):
         means = [scores[values == value].mean() for value in different]
         ax.plot(different, means, "-", color=ORANGE, label="mean")
         ax.legend(fontsize=9)

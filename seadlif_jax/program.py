@@ -245,19 +245,20 @@ class Program:
             new_params = optimizer.project_to_boxes(optax.apply_updates(params, updates), boxes)
             norm = optax.tree.norm(gradients)
             well = jnp.isfinite(targets.loss) & jnp.isfinite(norm)
+            trouble = jax.tree.map(
+                functools.partial(jnp.where, well | (sums.trouble.step >= 0)), sums.trouble, _trouble(step, gradients)
+            )
             new_sums = sums._replace(
                 targets=jax.tree.map(jnp.add, sums.targets, targets),
                 gradient_norm=sums.gradient_norm + norm,
                 steps=sums.steps + 1,
+                trouble=trouble,
             )
             new = (new_params, new_opt_state, new_sums)
             if self.config.divergence.action == "skip":
-                skipped = (params, opt_state, sums._replace(skipped=sums.skipped + 1))
+                skipped = (params, opt_state, sums._replace(skipped=sums.skipped + 1, trouble=trouble))
                 new = jax.tree.map(functools.partial(jnp.where, well), new, skipped)
-            trouble = jax.tree.map(
-                functools.partial(jnp.where, well | (sums.trouble.step >= 0)), sums.trouble, _trouble(step, gradients)
-            )
-            return *new[:2], new[2]._replace(trouble=trouble)
+            return new
 
         opt_state = optimizer.set_learning_rate(state.opt_state, self._learning_rate(state, hyper))
         carry = (state.params, opt_state, sums)

@@ -105,7 +105,8 @@ class Run:
         path = self.folder / "data.json"
         if not path.exists():
             write_atomically(path, json.dumps(fingerprint, indent=2))
-        others = [name for name, checksum in fingerprint.items() if self.data().get(name) != checksum]
+        written = self.data()
+        others = [name for name, checksum in fingerprint.items() if written.get(name) != checksum]
         if others:
             raise RunError(
                 f"{self.folder} holds a run on other data: the {others[0]} split has changed since it was started. "

@@ -15,19 +15,14 @@ from seadlif_jax.health import DivergenceError
 from seadlif_jax.interrupt import Interrupted
 from seadlif_jax.pace import Now, Pace
 from seadlif_jax.program import Program
-from seadlif_jax.run import MetricsLog, RunError
+from seadlif_jax.run import RunError
 from seadlif_jax.training import load_network, train_and_evaluate
-from tests.test_sweep import assert_same_network
+from tests.test_sweep import assert_same_network, rows_of
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(no_pictures):
     pass
-
-
-def rows_of(workdir, member=0):
-    rows = MetricsLog(workdir / "metrics.csv").read(member)
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
 class AtCall:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from command_line import SAVED
 from seadlif_jax.run import MetricsLog
 from tests.test_train_script import QUICK, ROOT, TINY, command, metrics_without_time, run
 
@@ -90,5 +91,5 @@ def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path):
     with third:
         assert any(line.startswith("continuing after epoch") for line in third.stdout)
         third.send_signal(signal.SIGTERM)
-    assert third.returncode == 75
+    assert third.returncode == SAVED
     assert len(MetricsLog(tmp_path / "metrics.csv").read()) >= finished - 2
