@@ -53,6 +53,7 @@ def errors_in_one_line(interrupted: str) -> Iterator[None]:
     signal.signal(signal.SIGTERM, _stop)
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.FATAL)  # orbax tells every step of a save, and raises what goes wrong
+        sys.unraisablehook = _unraisable
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -66,6 +67,12 @@ def errors_in_one_line(interrupted: str) -> Iterator[None]:
             print(f"error: {error}", file=sys.stderr, flush=True)
             os._exit(1)
         sys.exit(f"error: {error}")
+
+
+def _unraisable(problem: "sys.UnraisableHookArgs") -> None:
+    """Shows an error that has no caller, unless it is a write of a save that has failed by then and was told."""
+    if str(problem.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(problem)
 
 
 def _stop(*_: object) -> None:

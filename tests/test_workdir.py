@@ -53,7 +53,7 @@ def test_on_a_full_disk_training_stops_and_goes_on_when_there_is_room(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     error, *more = result.stderr.splitlines()
-    assert not more
+    assert not more, result.stderr
     assert error.startswith(f"error: cannot save to {tmp_path}/disk/run/checkpoints (")
     assert "No space left on device" in error
     assert "What was saved before is intact" in error
