@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict
 
-from command_line import errors_in_one_line, keep_compiled_programs
-from seadlif_jax import devices
+from command_line import errors_in_one_line
 from seadlif_jax.plots import BLUE, GREEN, ORANGE
 from seadlif_jax.run import write_table
 from seadlif_jax.training import train_and_evaluate
+from studies.command import FOLDER
 
 NEURONS = {"se_adlif": "SE-adLIF", "ef_adlif": "EF-adLIF", "lif": "LIF"}
 COLOURS = {"se_adlif": BLUE, "ef_adlif": GREEN, "lif": ORANGE}
 
-FOLDER = flags.DEFINE_string("output_dir", None, "Folder for the runs, the table and the figure.", required=True)
 CHOSEN = flags.DEFINE_list("neurons", None, "Neurons, if not all that the study compares.")
 
 
@@ -91,16 +90,3 @@ def save_table(columns: Mapping[str, Sequence[Any]], found: Sequence[np.ndarray]
     print("\n".join("  ".join(f"{value:<14}" for value in row) for row in (columns, *rows)))
     print(f"table and figure: {folder / 'results.csv'}, {folder / 'figure.png'}")
     return folder / "figure.png"
-
-
-def run(study: Callable[[], None]) -> None:
-    """The command line of a study."""
-    devices.one_per_core()
-
-    def main(arguments: Sequence[str]) -> None:
-        if arguments[1:]:
-            sys.exit(f"error: {arguments[1]!r}: not understood; every argument has the form --name=value")
-        keep_compiled_programs()
-        study()
-
-    app.run(main)

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from configs import oscillation
 from seadlif_jax.plots import PURPLE, STYLE
 from studies import cases as shared
-from studies.cases import chosen, define_numbers, run, save_table, scores, train_all
+from studies.cases import chosen, define_numbers, save_table, scores, train_all
+from studies.command import run
 
 SYSTEMS = define_numbers("systems", "0,1,2,3", "The seeds that the springs are drawn by.")
 QUICK = flags.DEFINE_bool("quick", False, "A fifth of the epochs.")
