@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(RUN) train.py --config=configs/bsd.py:quick
 
 test: $(STAMP)
-	$(RUN) -m pytest -n auto
+	$(RUN) -m pytest -n auto --dist worksteal
 
 lint: $(STAMP)
 	$(RUN) -m ruff format --check .

@@ -7,24 +7,29 @@ import re
 import signal
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 from absl import flags, logging
 
 from data.dataset import DataError
 from seadlif_jax.checkpoint import CheckpointError
-from seadlif_jax.config import ConfigError
-from seadlif_jax.dataset import DatasetError
+from seadlif_jax.config import ConfigError, is_sweep
+from seadlif_jax.costs import CostError
+from seadlif_jax.dataset import Dataset, DatasetError, fingerprint
 from seadlif_jax.health import DivergenceError
 from seadlif_jax.interrupt import Interrupted
 from seadlif_jax.robustness import ShiftError
-from seadlif_jax.run import RunError
+from seadlif_jax.run import Run, RunError, read_config
+from seadlif_jax.trained import TrainedNetwork, load_run
 
 OF_THE_USER = (
     CheckpointError,
     ConfigError,
+    CostError,
     DataError,
     DatasetError,
     DivergenceError,
@@ -35,16 +40,60 @@ OF_THE_USER = (
 SAVED = 75  # exit status: interrupted, and the same command goes on from there (EX_TEMPFAIL of sysexits.h)
 
 
-def parse_flags(argv: Sequence[str], check: Callable[[], None]) -> list[str]:
-    """Parses the command line and calls `check`; what is wrong with it, or with a config file, is said in one line."""
+def define_moved() -> Callable[[], dict[str, str]]:
+    """Flags for data that are elsewhere than when a run was trained: what the user gave, by field of `config.data`."""
+    # Named as in train.py, as in the errors of loaders.
+    flags_of = {
+        field: flags.DEFINE_string(f"config.data.{field}", None, f"{meaning}, if another than the run's.")
+        for field, meaning in (("dir", "Folder of the data files"), ("cache_dir", "Folder of the binned events"))
+    }
+    return lambda: {field: flag.value for field, flag in flags_of.items() if flag.value is not None}
+
+
+def open_run(folder: Path, moved: Mapping[str, str]) -> tuple[TrainedNetwork, Dataset]:
+    """The network of a run, and its data.
+
+    Raises:
+      RunError: the folder holds no run, or a sweep; or the data are not those of the run.
+    """
+    config = read_config(folder)
+    if is_sweep(config):
+        raise RunError(f"{folder} holds a sweep; choose one of its members, such as {folder / 'members' / '0'}")
+    trained = load_run(folder)
+    dataset = trained.dataset(**moved)
+    Run(folder, config).check_data(fingerprint(dataset))
+    return trained, dataset
+
+
+def parse_flags(argv: Sequence[str], check: Callable[[], None], takes_arguments: bool = False) -> list[str]:
+    """Parses the command line and calls `check`; what is wrong with it, or with a config file, is said in one line.
+
+    Returns the name of the program, and its arguments that are no flags, if it takes any.
+    """
     try:
         rest = flags.FLAGS(argv)
         check()
     except Exception as error:  # a config file is code of the user's
         sys.exit(f"error: {_reason(error)}")
-    if rest[1:]:
+    if rest[1:] and not takes_arguments:
         sys.exit(f"error: {rest[1]!r}: not understood; every argument has the form --name=value")
     return rest
+
+
+def lines(table: Mapping[str, Sequence[Any]]) -> list[str]:
+    """A table in lines of text, with its columns below each other; numbers with four digits."""
+
+    def text(value: Any) -> str:
+        if value is None:
+            return "-"
+        return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+
+    columns = [[name, *map(text, values)] for name, values in table.items()]
+    widths = [max(map(len, column)) for column in columns]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*columns, strict=True)
+    ]
 
 
 @contextlib.contextmanager

@@ -1,9 +1,17 @@
-"""Tests the network of a finished run under shifts of its input: events that were not there in training.
+"""Tests the network of a finished run: class by class, what it costs to run, and under shifts of its input.
 
-    python evaluate.py --workdir=DIR [--shifts=0,0.02,0.05,0.1,0.2,0.4] [--draws=3] [--config.data.dir=DIR]
+    python evaluate.py --workdir=DIR [--split=test] [--config.data.dir=DIR]
 
-Prints a table and leaves it in the run's folder as robustness.csv, with a picture, robustness.png. A shift is given as
-the mean number of events it adds to every channel at every step; 0, the run's own test, is always there.
+Leaves in the run's folder, named after the split,
+
+    test_classes.csv                          targets, recall, precision and F1 of every class
+    test_confusion.csv, test_confusion.png    what is taken for what
+    test_costs.csv                            footprint, sparsity and synaptic operations of every layer
+
+    python evaluate.py --workdir=DIR --shifts=0.02,0.05,0.1,0.2,0.4 [--draws=3]
+
+also tests it with events that were not there in training, and leaves robustness.csv and robustness.png. A shift is
+given as the mean number of events it adds to every channel at every step; 0, the run's own test, is always there.
 """
 
 import functools
@@ -11,22 +19,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from absl import app, flags
 
-from command_line import errors_in_one_line, keep_compiled_programs, parse_flags
-from seadlif_jax import plots
-from seadlif_jax.robustness import Row, columns, measure_robustness
+from command_line import define_moved, errors_in_one_line, keep_compiled_programs, lines, open_run, parse_flags
+from seadlif_jax import costs, forecast, plots, readout, robustness
+from seadlif_jax.dataset import SPLITS, Split, to_device
+from seadlif_jax.evaluation import evaluate
+from seadlif_jax.progress import bar
 from seadlif_jax.run import write_table
+from seadlif_jax.trained import TrainedNetwork
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the finished run.")
-SHIFTS = flags.DEFINE_list(
-    "shifts", ["0", "0.02", "0.05", "0.1", "0.2", "0.4"], "Mean added events per channel and step."
-)
+SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "What to evaluate on.")
+SHIFTS = flags.DEFINE_list("shifts", None, "Mean added events per channel and step, such as 0.02,0.1,0.4.")
 DRAWS = flags.DEFINE_integer("draws", 3, "How often random shifts are drawn.")
-MOVED = {  # named as in train.py, as in the errors of loaders
-    field: flags.DEFINE_string(f"config.data.{field}", None, f"{meaning}, if another than the run's.")
-    for field, meaning in (("dir", "Folder of the data files"), ("cache_dir", "Folder of the binned events"))
-}
+moved = define_moved()
 
 
 def check_flags() -> None:
@@ -36,6 +44,8 @@ def check_flags() -> None:
 
 
 def levels() -> list[float]:
+    if SHIFTS.value is None:
+        return []
     try:
         if not SHIFTS.value:
             raise ValueError
@@ -44,23 +54,69 @@ def levels() -> list[float]:
         sys.exit(f"error: --shifts={','.join(SHIFTS.value)}: it must be numbers joined by commas, such as 0,0.05,0.1")
 
 
-def line(row: Row) -> str:
+def test_classes(trained: TrainedNetwork, split: Split, stem: str) -> None:
+    """Class by class; the tables and the picture are left at paths that begin with `stem`."""
+    found = evaluate(trained, split)
+    by_class = found.by_class()
+    print("\n".join(lines(by_class)))
+    print(f"{SPLIT.value} accuracy {found.accuracy:.4f}  loss {found.loss:.4f}", flush=True)
+    write_table(Path(f"{stem}_classes.csv"), by_class)
+    predicted = {f"predicted_{number}": column for number, column in enumerate(found.confusion.T)}
+    write_table(Path(f"{stem}_confusion.csv"), {"true": np.arange(len(found.confusion)), **predicted})
+    title = f"{SPLIT.value} samples: {100 * found.accuracy:.2f} % right"
+    plots.save_confusion(found.confusion, title, Path(f"{stem}_confusion.png"))
+
+
+def test_forecast(trained: TrainedNetwork, split: Split) -> None:
+    errors = forecast.errors(trained.outputs(split.inputs), to_device(split))
+    print(f"{SPLIT.value} mse {errors.second_half:.4f} (second half, from the network's own output)", flush=True)
+
+
+def measure_costs(trained: TrainedNetwork, split: Split, stem: str) -> None:
+    size, steps = trained.config.batch_size, split.inputs.shape[1]
+    batches = [split.inputs[start : start + size] for start in range(0, len(split.inputs), size)]
+    feedback_from = readout.feedback_start(steps) if trained.forecasts else None
+    rows = costs.measure(trained.network, trained.variables, bar(batches, unit="batch"), feedback_from)
+    print(f"\ncosts of a sample of {steps} steps\n{costs.text(rows)}", flush=True)
+    write_table(Path(f"{stem}_costs.csv"), costs.columns(rows))
+
+
+def test_under_shifts(folder: Path) -> None:
+    rows = robustness.measure_robustness(folder, levels(), DRAWS.value, moved())
+    shown = {
+        "shift": [row.shift for row in rows],
+        "level": [f"{row.level:g}" for row in rows],
+        "draws": [row.draws for row in rows],
+        "accuracy (%)": [percent(row) for row in rows],
+        "loss": [f"{row.loss:.4f}" for row in rows],
+    }
+    print("\n" + "\n".join(lines(shown)))
+    print(f"({rows[0].protocol})", flush=True)
+    write_table(folder / "robustness.csv", robustness.columns(rows))
+    plots.save_robustness(rows, folder / "robustness.png")
+
+
+def percent(row: robustness.Row) -> str:
     std = "" if row.accuracy_std is None else f" +- {100 * row.accuracy_std:.2f}"
-    return f"{row.shift:10}{row.level:<9g}{row.draws:<7}{f'{100 * row.accuracy:.2f}{std}':16}{row.loss:.4f}"
+    return f"{100 * row.accuracy:.2f}{std}"
 
 
 def main(_: Sequence[str]) -> None:
     keep_compiled_programs()
     folder = Path(WORKDIR.value).expanduser()
-    with errors_in_one_line("nothing was written"):
-        moved = {field: flag.value for field, flag in MOVED.items() if flag.value is not None}
-        rows = measure_robustness(folder, levels(), DRAWS.value, moved)
-        print(f"{'shift':10}{'level':9}{'draws':7}{'accuracy (%)':16}loss")
-        print("\n".join(map(line, rows)))
-        print(f"({rows[0].protocol})", flush=True)
-        write_table(folder / "robustness.csv", columns(rows))
-        plots.save_robustness(rows, folder / "robustness.png")
-    print(f"table and picture: {folder / 'robustness.csv'}, {folder / 'robustness.png'}")
+    with errors_in_one_line("what was not finished was not written"):
+        if levels():
+            robustness.check(levels(), DRAWS.value)
+        trained, dataset = open_run(folder, moved())
+        split, stem = getattr(dataset, SPLIT.value), str(folder / SPLIT.value)
+        if trained.forecasts:
+            test_forecast(trained, split)
+        else:
+            test_classes(trained, split, stem)
+        measure_costs(trained, split, stem)
+        if levels():
+            test_under_shifts(folder)
+    print(f"tables and pictures: {stem}_*{f', {folder}/robustness.*' if levels() else ''}")
 
 
 if __name__ == "__main__":

@@ -51,6 +51,19 @@ def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
     return Dataset(splits["train"].take(kept), validation, splits["test"], f"best epoch on {protocol}")
 
 
+def read(path: Path, config: Any) -> Split:
+    """The recordings of a file, binned as `config.data` says.
+
+    Raises:
+      DataError: the file is missing, damaged or foreign.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    _check_fields(config.data, official=True)
+    recordings.check(path, Path(config.data.cache_dir).expanduser())
+    return _bin(recordings.read(path), config.data)
+
+
 def find(folder: str, name: str, split: str, file: str) -> Path:
     """The path of a file: `folder/name/file`, `folder/file`, or beside `folder` if that is a file itself.
 

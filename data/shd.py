@@ -10,6 +10,7 @@ from data import heidelberg
 from data.dataset import Dataset
 
 FIELDS = heidelberg.FIELDS
+read = heidelberg.read
 FILES = {"train": "shd_train.h5", "test": "shd_test.h5"}
 
 

@@ -10,6 +10,7 @@ from data import heidelberg
 from data.dataset import Dataset
 
 FIELDS = heidelberg.FIELDS
+read = heidelberg.read
 FILES = {"train": "ssc_train.h5", "valid": "ssc_valid.h5", "test": "ssc_test.h5"}
 
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
@@ -168,13 +169,14 @@ class Checkpoints:
         return found and found[1]
 
     def _open(self) -> ocp.CheckpointManager:
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=ocp.checkpoint_managers.LatestN(KEPT),
-            create=False,  # reading leaves nothing behind
-            cleanup_tmp_directories=self._writing,
-            read_only=not self._writing,
-        )
-        return ocp.CheckpointManager(self.folder, options=options)
+        with _quietly():
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=ocp.checkpoint_managers.LatestN(KEPT),
+                create=False,  # reading leaves nothing behind
+                cleanup_tmp_directories=self._writing,
+                read_only=not self._writing,
+            )
+            return ocp.CheckpointManager(self.folder, options=options)
 
     def _numbers(self) -> list[int]:
         """Those of all checkpoints, from the newest."""
@@ -253,6 +255,17 @@ class Checkpoints:
                 f"cannot save to {self.folder} ({_reason(error)}). What was saved before is intact; when there is room "
                 "again, the same command goes on from there"
             ) from error
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without orbax's warnings that what is to be read is opened for reading."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(min(before, logging.ERROR))
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _reason(error: Exception) -> str:

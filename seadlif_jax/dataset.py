@@ -20,6 +20,8 @@ from ml_collections import ConfigDict
 from seadlif_jax.config import ConfigError, base_config
 from seadlif_jax.readout import IGNORED
 
+SPLITS = ("train", "validation", "test")
+
 
 @runtime_checkable
 class Split(Protocol):
@@ -118,7 +120,7 @@ def load_dataset(config: ConfigDict) -> Dataset:
         for name in sorted(known ^ set(config.data)):
             raise ConfigError(f"config.data.{name}: {'missing' if name in known else 'unknown field'}")
     dataset = loader(config)
-    for name in ("train", "validation", "test", "protocol"):
+    for name in (*SPLITS, "protocol"):
         if not hasattr(dataset, name):
             raise DatasetError(f"{config.data.loader} returned a value without {name!r}; see data/dataset.py")
     check_dataset(dataset, config)
@@ -141,7 +143,7 @@ def find_loader(name: str) -> tuple[ModuleType, Callable[[ConfigDict], Any]]:
 def fingerprint(dataset: Dataset) -> dict[str, int]:
     """A checksum of each split, to tell whether a run is continued on the data it was started with."""
     checksums = {}
-    for name in ("train", "validation", "test"):
+    for name in SPLITS:
         split, checksum = getattr(dataset, name), 0
         for array in (split.inputs, split.targets, split.block_index):
             checksum = zlib.crc32(np.ascontiguousarray(array).data.cast("B"), checksum)
@@ -152,7 +154,7 @@ def fingerprint(dataset: Dataset) -> dict[str, int]:
 def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
     """Raises a `DatasetError` unless every split can be trained on or evaluated with this config."""
     channels = np.shape(dataset.train.inputs)[-1:]  # which of a number has none
-    for name in ("train", "validation", "test"):
+    for name in SPLITS:
         split = getattr(dataset, name)
         problem = _problem(split, channels, config)
         if problem:

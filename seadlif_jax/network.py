@@ -237,7 +237,7 @@ class Network(nn.Module):
     ) -> Float[Array, "batch time class"]:
         """The readout of every step, from the zero state. A dropout key makes it a training pass."""
         dropout_keys = self._dropout_keys(dropout_key, len(inputs))
-        layers = self._bind(inputs.shape[-1])
+        layers = self.bind_parameters(inputs.shape[-1])
 
         def drop(index, spikes, steps):
             return self._drop_all(spikes, dropout_keys, index, steps)
@@ -252,7 +252,7 @@ class Network(nn.Module):
         For looking inside: slower than a call, and far slower to differentiate.
         """
         dropout_keys = self._dropout_keys(dropout_key, len(inputs))
-        *hidden, readout = self._bind(inputs.shape[-1])
+        *hidden, readout = self.bind_parameters(inputs.shape[-1])
         x = time_major(inputs)
         traces = []
         for index, layer in enumerate(hidden):
@@ -268,12 +268,18 @@ class Network(nn.Module):
 
         From the zero state and without dropout; with `feedback_from`, as in `forecast`.
         """
-        layers = self._bind(inputs.shape[-1])
+        layers = self.bind_parameters(inputs.shape[-1])
         if feedback_from is None:
             readouts, found = outputs_with_activity(layers, time_major(inputs))
         else:
             readouts, found = self._forecast(layers, inputs, feedback_from, None)
         return batch_major(readouts), tuple(map(batch_major, found))
+
+    def bind_parameters(self, channels: int) -> tuple[Layer, ...]:
+        """All layers with their parameters bound, the readout last, for functions of `unroll`."""
+        widths = (channels, *(layer.features for layer in self.layers))
+        modules = (*self.layers, self.readout)
+        return tuple(module.bind_parameters(width) for module, width in zip(modules, widths, strict=True))
 
     def initial_state(self, batch: int) -> tuple[Any, ...]:
         """The state before the first step, for `step`: one entry a layer, the readout's last."""
@@ -283,7 +289,7 @@ class Network(nn.Module):
         self, state: tuple[Any, ...], x: Num[Array, "batch channel"]
     ) -> tuple[tuple[Any, ...], Float[Array, "batch class"]]:
         """One step of streaming: `(state, x_t) -> (state, y_t)`."""
-        return self._step(self._bind(x.shape[-1]), state, x, None, 0)
+        return self._step(self.bind_parameters(x.shape[-1]), state, x, None, 0)
 
     def forecast(
         self,
@@ -293,7 +299,9 @@ class Network(nn.Module):
     ) -> Float[Array, "batch time channel"]:
         """Predictions of every step; from step `feedback_from` on, the input is the network's own, detached output."""
         dropout_keys = self._dropout_keys(dropout_key, len(inputs))
-        return batch_major(self._forecast(self._bind(inputs.shape[-1]), inputs, feedback_from, dropout_keys)[0])
+        return batch_major(
+            self._forecast(self.bind_parameters(inputs.shape[-1]), inputs, feedback_from, dropout_keys)[0]
+        )
 
     def _dropout_keys(self, key: Key[Array, "*samples"] | None, batch: int) -> Key[Array, " batch"] | None:
         """A key for each sample, from the key given, or from that of Flax's `rngs={"dropout": key}`; or None."""
@@ -302,11 +310,6 @@ class Network(nn.Module):
         if key is not None and not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.wrap_key_data(key)  # of the older kind, `jax.random.PRNGKey`
         return jax.random.split(key, batch) if key is not None and key.ndim == 0 else key
-
-    def _bind(self, channels: int) -> tuple[Layer, ...]:
-        widths = (channels, *(layer.features for layer in self.layers))
-        modules = (*self.layers, self.readout)
-        return tuple(module.bind_parameters(width) for module, width in zip(modules, widths, strict=True))
 
     def _forecast(self, layers, inputs, feedback_from, dropout_keys):
         """The predictions, and the activity of the hidden layers; both time-major."""

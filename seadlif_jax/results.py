@@ -1,6 +1,5 @@
 """What a trained run leaves behind: its result, pictures and tables; a sweep, those of each member and of all."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from seadlif_jax import devices, forecast, plots, sweep
+from seadlif_jax import devices, forecast, inference, plots, sweep
 from seadlif_jax.checkpoint import Checkpoints, Position, Variables
 from seadlif_jax.config import flatten, is_sweep
 from seadlif_jax.dataset import Dataset, Samples, Split
-from seadlif_jax.program import Hyperparameters, TrainState, build_network, score_name
+from seadlif_jax.program import Hyperparameters, TrainState, score_name
 from seadlif_jax.progress import bar
 from seadlif_jax.readout import IGNORED, aggregate
 from seadlif_jax.run import Run, write_table
@@ -175,22 +174,12 @@ def _first(split: Split, count: int) -> Samples:
     return samples.take(jnp.arange(samples.size))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _trace(config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, inputs: Any) -> Any:
-    return build_network(config, hyper).apply(variables, inputs, method="trace")
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _predict(config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, inputs: Any) -> Any:
-    return forecast.predict(build_network(config, hyper), variables, inputs)
-
-
 def _save_raster(
     config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, test: Split, path: Path
 ) -> None:
     """A picture of the best network at work: on the first test sample it gets right, or else on the first of all."""
     samples = _first(test, RASTER_CANDIDATES)
-    outputs, states = _trace(config, hyper, variables, samples.inputs)
+    outputs, states = inference.trace(config, hyper, variables, samples.inputs)
     scores = aggregate(outputs, samples.block_index, samples.targets.shape[1] - 1, config.model.aggregation)
     right = (scores.argmax(axis=-1) == samples.targets) | (samples.targets == IGNORED)
     chosen = int(right.all(axis=1).argmax())
@@ -203,7 +192,7 @@ def _save_forecast(
 ) -> None:
     """The best network's forecast of the first test sample, and its error in the course of all of them."""
     samples = _first(test, len(test.inputs))
-    outputs = _predict(config, hyper, variables, samples.inputs)
+    outputs = inference.outputs(config, hyper, variables, samples.inputs)
     network, zero = (jax.jit(forecast.errors)(y, samples) for y in (outputs, jnp.zeros_like(outputs)))
     windows = forecast.cut(outputs.shape[1], config.data.step_ms)
     write_table(

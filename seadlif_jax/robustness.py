@@ -25,7 +25,7 @@ from seadlif_jax.interrupt import deferred_signals
 from seadlif_jax.program import ChangeInputs, Hyperparameters, Inputs, Metrics, Program, Purpose, key_for
 from seadlif_jax.progress import bar
 from seadlif_jax.run import Run, RunError, read_config
-from seadlif_jax.training import load_network
+from seadlif_jax.trained import load_network
 
 Shifted = Float[Array, "sample time channel"]
 
@@ -99,7 +99,7 @@ def measure_robustness(
       ConfigError: its config is not one that can be run.
       DatasetError: the data breaks the contract (and what the loader itself raises).
     """
-    _check(levels, draws)
+    check(levels, draws)
     levels = sorted({0.0, *levels})
     folder = Path(workdir).expanduser().resolve()
     config = read_config(folder)
@@ -144,7 +144,8 @@ def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
     return {name: [getattr(row, name) for row in rows] for name in Row._fields}
 
 
-def _check(levels: Sequence[float], draws: int) -> None:
+def check(levels: Sequence[float], draws: int) -> None:
+    """Raises a `ShiftError` for a level that is not a finite number of at least 0, or less than one draw."""
     for level in levels:
         if not 0 <= level <= HIGHEST_LEVEL:
             raise ShiftError(f"level {level}: it must be a number of events in 0..{HIGHEST_LEVEL}")

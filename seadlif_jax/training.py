@@ -1,28 +1,24 @@
-"""From a config to a finished run, or sweep; and from the run's folder back to its network."""
+"""From a config to a finished run, or sweep."""
 
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from seadlif_jax import devices, sweep
-from seadlif_jax.checkpoint import Checkpoints, Variables
+from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.config import MAY_MOVE, flatten, validate
 from seadlif_jax.dataset import fingerprint, load_dataset
 from seadlif_jax.health import instability
 from seadlif_jax.interrupt import deferred_signals
 from seadlif_jax.loop import Loop
-from seadlif_jax.network import Network
-from seadlif_jax.program import Hyperparameters, build_network
 from seadlif_jax.progress import say
 from seadlif_jax.results import finish
-from seadlif_jax.run import Run, RunError, read_config
-from seadlif_jax.task import Task, repeat
+from seadlif_jax.run import Run, RunError
+from seadlif_jax.task import Task
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
@@ -71,35 +67,3 @@ def _refuse_differences(config: ConfigDict, checksums: Mapping[str, int]) -> Non
         for process in np.flatnonzero(of_processes != of_processes[0]):
             what = name if name == "config" else f"{name} split"
             raise RunError(f"process {process} has another {what} than process 0; start all with the same")
-
-
-def load_network(workdir: str | Path, member: int = 0) -> tuple[Network, Variables]:
-    """The network of a run with the variables of its best epoch so far: `network.apply(variables, inputs)`.
-
-    Args:
-      workdir: the run's folder.
-      member: of a sweep, the number of the member.
-
-    Raises:
-      RunError: `workdir` holds no run, or one without a saved epoch or without such a member.
-      CheckpointError: its checkpoint is damaged.
-    """
-    folder = Path(workdir).expanduser().resolve()
-    config = read_config(folder)
-    members = sweep.members(config)
-    if not 0 <= member < len(members):
-        raise RunError(f"{folder} has no member {member}; its members are 0..{len(members) - 1}")
-    own = members[member].config
-    network = build_network(own, Hyperparameters.from_config(own))
-
-    def like(metadata: Mapping[str, Any]) -> Variables:
-        if metadata["best_epochs"][member] == 0:
-            raise RunError(f"{folder} has no finished epoch yet; let it run on")
-        variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 1, metadata["channels"])))
-        return repeat({"constants": {}, **variables}, len(members))
-
-    with Checkpoints(folder / "checkpoints", config) as checkpoints:
-        best = checkpoints.restore_best(like)
-    if best is None:
-        raise RunError(f"{folder} has no checkpoint yet; run at least one epoch")
-    return network, jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[member]), best)

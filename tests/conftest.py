@@ -8,9 +8,11 @@ import pytest
 
 from seadlif_jax import plots, results
 from seadlif_jax.config import base_config
+from seadlif_jax.training import train_and_evaluate
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
-CACHE_SETTINGS = {
+SETTINGS = {
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # of the machine code: on tiny data, compiling it is what takes time
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
 }
@@ -26,8 +28,8 @@ def share_compiled_programs():
     if CACHE not in os.environ:
         folder = tempfile.mkdtemp(prefix="seadlif-jax-tests-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        os.environ |= {CACHE: folder, **CACHE_SETTINGS}
-    for name in (CACHE, *CACHE_SETTINGS):
+        os.environ |= {CACHE: folder, **SETTINGS}
+    for name in (CACHE, *SETTINGS):
         value = os.environ[name]
         jax.config.update(name.lower(), value if name == CACHE else int(value))
 
@@ -42,9 +44,7 @@ def x64():
         yield
 
 
-@pytest.fixture
-def tiny_config():
-    """A config that trains in about a second: 100 BSD samples of 3 classes, 8 neurons."""
+def make_tiny_config():
     config = base_config().unlock()
     config.num_epochs = 3
     config.batch_size = 16
@@ -53,6 +53,33 @@ def tiny_config():
     config.data.num_samples = 100
     config.model.hidden = (8,)
     return config.lock()
+
+
+@pytest.fixture
+def tiny_config():
+    """A config that trains in about a second: 100 BSD samples of 3 classes, 8 neurons."""
+    return make_tiny_config()
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """The folder of a run of two layers, which both spike; not to be written to."""
+    config = make_tiny_config()
+    with config.unlocked():
+        config.num_epochs = 8
+        config.model.hidden = (32, 16)
+        config.model.q = 10.0
+        config.optimizer.learning_rate = 0.05
+        config.data.step_ms = 5.0
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    train_and_evaluate(config, folder)
+    return folder
+
+
+@pytest.fixture
+def own_run(finished_run, tmp_path):
+    """A copy of it, to be written to."""
+    return shutil.copytree(finished_run, tmp_path / "run")
 
 
 @pytest.fixture

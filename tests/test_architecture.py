@@ -18,7 +18,8 @@ def imports(path):
 
 def importers(folder, *packages):
     files = (ROOT / folder).glob("**/*.py")
-    return {path.name for path in files for name in imports(path) if name.split(".")[0] in packages}
+    users = {path for path in files for name in imports(path) if name.split(".")[0] in packages}
+    return {path.relative_to(ROOT / folder).parts[0] for path in users}
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def importers(folder, *packages):
         ("data", ("seadlif_jax", "jax", "flax", "configs"), set()),
         ("seadlif_jax", ("data", "configs"), set()),
         ("seadlif_jax", ("orbax",), {"checkpoint.py"}),
-        ("seadlif_jax", ("matplotlib",), {"plots.py"}),
+        ("seadlif_jax", ("matplotlib",), {"plots"}),
         ("seadlif_jax", ("flax",), {"network.py", "interop.py"}),
         (".", ("torch", "tensorflow"), set()),
     ],

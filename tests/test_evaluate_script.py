@@ -1,6 +1,7 @@
 """`evaluate.py` as a user runs it: in a process of its own, from the command line."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
-from seadlif_jax.training import train_and_evaluate
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,30 +22,60 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_finished_run_is_tested_under_shifts(tmp_path, tiny_config):
-    tiny_config.num_epochs = 1
-    result = train_and_evaluate(tiny_config, tmp_path)
-    before = contents(tmp_path)
-    evaluated = run(f"--workdir={tmp_path}", "--shifts=0.1,0.4", "--draws=2")
+def rows_of(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def is_drawn(path):
+    return np.asarray(Image.open(path).convert("L")).std() > 10
+
+
+def test_a_finished_run_is_tested(own_run):
+    """By class, for its costs, and under shifts; and nothing else in its folder changes."""
+    result = json.loads((own_run / "result.json").read_text())
+    before = contents(own_run)
+    evaluated = run(f"--workdir={own_run}", "--shifts=0.1,0.4", "--draws=2")
     assert evaluated.returncode == 0, evaluated.stderr
     assert evaluated.stderr == ""
 
-    table, picture = tmp_path / "robustness.csv", tmp_path / "robustness.png"
-    after = contents(tmp_path)
-    assert after.keys() - before.keys() == {table, picture}
+    after = contents(own_run)
+    new = {path.name for path in after.keys() - before.keys()}
+    assert new == {
+        "test_classes.csv", "test_confusion.csv", "test_confusion.png", "test_costs.csv",
+        "robustness.csv", "robustness.png",
+    }  # fmt: skip
     assert {path: after[path] for path in before} == before
-    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert all(is_drawn(own_run / name) for name in new if name.endswith(".png"))
+
+    accuracy = result["test"]["accuracy"]
+    confusion = [
+        [int(row[f"predicted_{number}"]) for number in range(3)] for row in rows_of(own_run / "test_confusion.csv")
+    ]
+    assert np.trace(confusion) / np.sum(confusion) == pytest.approx(accuracy)
+    assert [int(row["targets"]) for row in rows_of(own_run / "test_classes.csv")] == np.sum(confusion, axis=1).tolist()
+    layers = [row["layer"] for row in rows_of(own_run / "test_costs.csv")]
+    assert layers == ["hidden 1", "hidden 2", "readout", "total"]
+
+    rows = rows_of(own_run / "robustness.csv")
     assert [(row["shift"], float(row["level"])) for row in rows] == [
         (shift, level) for shift in ("constant", "events") for level in (0, 0.1, 0.4)
     ]
-    assert float(rows[0]["accuracy"]) == result["test"]["accuracy"]
-    assert np.asarray(Image.open(picture).convert("L")).std() > 10  # something is drawn
+    assert float(rows[0]["accuracy"]) == accuracy
+    printed = evaluated.stdout.splitlines()
+    assert printed[0].split() == ["class", "targets", "recall", "precision", "f1"]
+    assert printed[4].startswith(f"test accuracy {accuracy:.4f}")
+    assert printed[-2] == f"({result['protocol']})" == f"({rows[-1]['protocol']})"
+    assert printed[-3].split()[:3] == ["events", "0.4", "2"]
 
-    lines = evaluated.stdout.splitlines()
-    assert lines[0].split() == ["shift", "level", "draws", "accuracy", "(%)", "loss"]
-    assert lines[1].split()[:4] == ["constant", "0", "1", f"{100 * result['test']['accuracy']:.2f}"]
-    assert lines[-2] == f"({result['protocol']})" == f"({rows[-1]['protocol']})"
-    assert len(lines) == 1 + len(rows) + 2
+
+def test_the_data_must_be_the_run_s(own_run):
+    before = contents(own_run)
+    path = own_run / "data.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"test": 1}))
+    refused = run(f"--workdir={own_run}", "--split=train")
+    assert refused.returncode == 1
+    assert "holds a run on other data: the test split has changed" in refused.stderr
+    assert contents(own_run).keys() == before.keys()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from seadlif_jax.interrupt import Interrupted
 from seadlif_jax.pace import Now, Pace
 from seadlif_jax.program import Program
 from seadlif_jax.run import RunError
-from seadlif_jax.training import load_network, train_and_evaluate
+from seadlif_jax.trained import load_network
+from seadlif_jax.training import train_and_evaluate
 from tests.test_sweep import assert_same_network, rows_of
 
 

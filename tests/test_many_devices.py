@@ -12,7 +12,7 @@ import pytest
 
 from command_line import SAVED
 from seadlif_jax.run import MetricsLog
-from seadlif_jax.training import load_network
+from seadlif_jax.trained import load_network
 from tests.test_train_script import ROOT
 
 SMALL = (

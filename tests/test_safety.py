@@ -13,7 +13,8 @@ import pytest
 from data import recordings
 from data.dataset import DataError
 from data.events import Binning
-from seadlif_jax.training import load_network, train_and_evaluate
+from seadlif_jax.trained import load_network
+from seadlif_jax.training import train_and_evaluate
 from tests import recordings_file
 from tests.test_train_script import ROOT
 

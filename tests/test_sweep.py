@@ -10,7 +10,8 @@ from seadlif_jax import plots, results, sweep
 from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.config import ConfigError, to_json
 from seadlif_jax.run import MetricsLog, RunError
-from seadlif_jax.training import load_network, train_and_evaluate
+from seadlif_jax.trained import load_network
+from seadlif_jax.training import train_and_evaluate
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def own_compiler():
 def interrupt(how, after_epoch, *arguments):
     """Starts a run and sends it a signal once it reports an epoch; returns its exit status."""
     process = subprocess.Popen(
-        command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=own_compiler()
+        command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     with process:
         for line in process.stdout:
@@ -83,13 +83,13 @@ def metrics_without_time(workdir):
 
 def test_an_interrupted_run_continues_to_the_same_bits(tmp_path):
     tiny = (QUICK, *TINY, f"--config.num_epochs={EPOCHS}")
-    assert run(*tiny, f"--workdir={tmp_path / 'whole'}", env=own_compiler()).returncode == 0
+    assert run(*tiny, f"--workdir={tmp_path / 'whole'}").returncode == 0
 
     interrupted = f"--workdir={tmp_path / 'interrupted'}"
     assert interrupt(signal.SIGKILL, 3, *tiny, interrupted) == -signal.SIGKILL
     assert interrupt(signal.SIGINT, 6, *tiny, interrupted) == SAVED
     assert interrupt(signal.SIGTERM, 8, *tiny, interrupted) == SAVED
-    finished = run(*tiny, interrupted, env=own_compiler())
+    finished = run(*tiny, interrupted)
     assert finished.returncode == 0
     assert "continuing after epoch" in finished.stdout
 

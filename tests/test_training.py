@@ -17,7 +17,8 @@ from seadlif_jax.dataset import to_device
 from seadlif_jax.health import DivergenceError
 from seadlif_jax.program import Program
 from seadlif_jax.run import MetricsLog, Run, RunError
-from seadlif_jax.training import load_network, train_and_evaluate
+from seadlif_jax.trained import load_network
+from seadlif_jax.training import train_and_evaluate
 
 
 def test_a_run_leaves_what_it_promises(tmp_path, tiny_config, capsys):

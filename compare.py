@@ -1,0 +1,39 @@
+"""Compares runs: a table of what they found, with their settings that differ, and their learning curves in one picture.
+
+    python compare.py runs/bsd-quick-seed0 runs/bsd-lif-quick-seed0 ... [--output_dir=DIR]
+
+A sweep stands for all its members. Runs that are still under way have curves already, and no result yet. Leaves
+comparison.csv and comparison.png in DIR, by default the current folder.
+"""
+
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+from command_line import errors_in_one_line, lines, parse_flags
+from seadlif_jax import plots
+from seadlif_jax.comparison import columns, read
+from seadlif_jax.run import write_table
+
+FOLDER = flags.DEFINE_string("output_dir", ".", "Folder for comparison.csv and comparison.png.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    if not arguments[1:]:
+        sys.exit("error: give the folders of runs to compare, such as runs/bsd-quick-seed0 runs/bsd-lif-quick-seed0")
+    with errors_in_one_line("nothing was written"):
+        runs = read([Path(argument).expanduser() for argument in arguments[1:]])
+        table = columns(runs)
+        print("\n".join(lines(table)))
+        folder = Path(FOLDER.value).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        write_table(folder / "comparison.csv", table)
+        plots.save_comparison(runs, folder / "comparison.png")
+    print(f"table and picture: {folder / 'comparison.csv'}, {folder / 'comparison.png'}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=functools.partial(parse_flags, check=lambda: None, takes_arguments=True))

@@ -1,0 +1,72 @@
+"""Pictures of what is inside the network of a run, finished or not.
+
+    python look.py --workdir=DIR [--split=test] [--sample=0] [--config.data.dir=DIR]
+
+Leaves in DIR/inside
+
+    sample.png        input, spikes, membrane potential, adaptation current and readout for one sample of the split
+    parameters.png    time constants and couplings of the neurons, before and after training
+    training.png      firing rates of the layers, and the norm of the gradient, over the epochs
+    gradients.png     how much the loss depends on what reaches each layer in every step, on a batch of the split
+"""
+
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from command_line import define_moved, errors_in_one_line, keep_compiled_programs, open_run, parse_flags
+from seadlif_jax import inside, plots
+from seadlif_jax.dataset import SPLITS, Samples, Split
+from seadlif_jax.run import MetricsLog, RunError
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Where the samples are from.")
+SAMPLE = flags.DEFINE_integer("sample", 0, "The sample to look at.", lower_bound=0)
+moved = define_moved()
+
+
+def check_flags() -> None:
+    if WORKDIR.value is None:
+        sys.exit("error: --workdir is missing; give the folder of a run of train.py")
+
+
+def part(split: Split, start: int, stop: int) -> Samples:
+    return Samples(*(jnp.asarray(array) for array in (split.inputs, split.targets, split.block_index))).take(
+        jnp.arange(start, min(stop, len(split.inputs)))
+    )
+
+
+def main(_: Sequence[str]) -> None:
+    keep_compiled_programs()
+    run_folder = Path(WORKDIR.value).expanduser()
+    with errors_in_one_line("nothing more was written"):
+        trained, dataset = open_run(run_folder, moved())
+        config, split = trained.config, getattr(dataset, SPLIT.value)
+        if SAMPLE.value >= len(split.inputs):
+            raise RunError(f"--sample={SAMPLE.value}: the {SPLIT.value} split has samples 0..{len(split.inputs) - 1}")
+        folder = run_folder / "inside"
+        folder.mkdir(exist_ok=True)
+
+        rows = MetricsLog(run_folder / "metrics.csv").read()
+        plots.save_training(rows, folder / "training.png")
+        parameters = inside.neuron_parameters(trained)
+        if parameters:  # LSTMs have none
+            plots.save_parameters(parameters, folder / "parameters.png")
+        batch = part(split, 0, config.batch_size)
+        norms = inside.gradient_norms(trained, batch)
+        counted = np.asarray(batch.block_index > 0).mean(axis=0)
+        plots.save_gradients(norms, counted, config.data.step_ms, folder / "gradients.png")
+        sample = part(split, SAMPLE.value, SAMPLE.value + 1)
+        if not trained.forecasts:
+            outputs, states = trained.trace(sample.inputs)
+            plots.save_raster(sample, outputs, states, config.model.aggregation, folder / "sample.png")
+    print(f"pictures: {folder}/*.png")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=functools.partial(parse_flags, check=check_flags))

@@ -1,0 +1,93 @@
+"""How a trained network does on a split: loss and accuracy, class by class, and what it takes for what."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from ml_collections import FrozenConfigDict
+
+from seadlif_jax import inference
+from seadlif_jax.checkpoint import Variables
+from seadlif_jax.dataset import Samples, Split
+from seadlif_jax.program import Hyperparameters
+from seadlif_jax.readout import IGNORED, Sums, aggregate, classification
+from seadlif_jax.trained import TrainedNetwork, batches
+
+
+class Evaluation(NamedTuple):
+    """What a network does on a split.
+
+    Attributes:
+      loss: the mean cross-entropy of a target.
+      confusion: `[true class, predicted class]`, how many targets were taken for what.
+    """
+
+    loss: float
+    confusion: Int[np.ndarray, "true predicted"]
+
+    @property
+    def accuracy(self) -> float:
+        """The part of the targets that is predicted."""
+        return float(np.trace(self.confusion) / max(1, self.confusion.sum()))
+
+    def by_class(self) -> dict[str, np.ndarray]:
+        """Columns of a table with a row a class.
+
+        `targets` is how many there are, `recall` the part of them that is predicted, `precision` the part of the
+        predictions that is right, `f1` their harmonic mean. NaN where there is nothing to take a part of.
+        """
+        right, true, predicted = np.diag(self.confusion), self.confusion.sum(axis=1), self.confusion.sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            return {
+                "class": np.arange(len(right)),
+                "targets": true,
+                "recall": right / true,
+                "precision": right / predicted,
+                "f1": 2 * right / (true + predicted),
+            }
+
+
+def evaluate(trained: TrainedNetwork, split: Split) -> Evaluation:
+    """Compares the network's predictions with all targets of a split of its data set.
+
+    Raises:
+      ValueError: the network forecasts, and does not predict classes.
+    """
+    config = FrozenConfigDict(trained.config)
+    if trained.forecasts:
+        raise ValueError("this network forecasts its inputs: there are no classes to compare")
+    hyper = Hyperparameters.from_config(trained.config)
+    size = min(config.batch_size, len(split.inputs))
+    classes = config.data.num_classes
+    sums, confusion = Sums.zero(), np.zeros((classes, classes), np.int64)
+    # Targets counted from 1, so that the zeros that fill up the last batch are none.
+    arrays = (split.inputs, split.targets.astype(np.int32) + 1, split.block_index)
+    for inputs, targets, block_index in batches(arrays, size):
+        batch = Samples(jnp.asarray(inputs), jnp.asarray(targets - 1), jnp.asarray(block_index, jnp.int32))
+        of_batch, pairs = _compare(config, hyper, trained.variables, batch)
+        sums = jax.tree.map(jnp.add, sums, of_batch)
+        confusion += np.asarray(pairs)
+    return Evaluation(float(sums.mean_loss()), confusion)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _compare(
+    config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, batch: Samples
+) -> tuple[Sums, Int[Array, "class class"]]:
+    outputs = inference.outputs(config, hyper, variables, batch.inputs)
+    how = config.model.aggregation
+    sums = classification(outputs, batch.block_index, batch.targets, how)
+    scores = aggregate(outputs, batch.block_index, batch.targets.shape[1] - 1, how)
+    return sums, _confusion(scores, batch.targets)
+
+
+def _confusion(
+    scores: Float[Array, "sample block class"], targets: Int[Array, "sample block"]
+) -> Int[Array, "class class"]:
+    counted = targets != IGNORED
+    classes = scores.shape[-1]
+    counts = jnp.zeros((classes, classes), int)
+    return counts.at[jnp.where(counted, targets, 0), scores.argmax(axis=-1)].add(counted.astype(int))

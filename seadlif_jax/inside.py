@@ -1,0 +1,89 @@
+"""Looking inside a trained network: what training did to its neurons, and how gradients reach back in time."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from seadlif_jax import readout
+from seadlif_jax.dataset import Samples
+from seadlif_jax.network import batch_major, interpolate, time_major
+from seadlif_jax.neurons import NEURONS
+from seadlif_jax.program import Purpose, key_for
+from seadlif_jax.trained import TrainedNetwork
+from seadlif_jax.unroll import outputs
+
+
+class NeuronParameter(NamedTuple):
+    """One parameter of the neurons of a hidden layer, counted from 1, in the range that it is trained in.
+
+    `before` and `after` training, `[neuron]`; time constants in steps.
+    """
+
+    layer: int
+    name: str
+    bounds: tuple[float, float]
+    before: np.ndarray
+    after: np.ndarray
+
+
+def neuron_parameters(trained: TrainedNetwork) -> list[NeuronParameter]:
+    """Time constants `tau_u`, `tau_w` and couplings `a`, `b` of all hidden layers, as far as their neurons have them.
+
+    Those before training are drawn again, by the seed of the run.
+    """
+    key = key_for(jax.random.key(trained.config.seed), Purpose.PARAMETERS)
+    initial = jax.jit(trained.network.init)(key, jnp.zeros((1, 1, trained.num_channels)))["params"]
+    return list(_parameters(trained, initial, trained.variables["params"]))
+
+
+def _parameters(trained: TrainedNetwork, before: dict, after: dict) -> Iterator[NeuronParameter]:
+    for layer in range(len(trained.network.layers)):
+        name_of_layer = f"layers_{layer}"
+        for name, stored in (("tau_u", "k_u"), ("tau_w", "k_w"), ("a", "a"), ("b", "b")):
+            if stored not in after[name_of_layer]:
+                continue
+            low, high = map(float, trained.config.model[name])
+            values = [params[name_of_layer][stored] for params in (before, after)]
+            if stored != name:  # the position in the range
+                values = [interpolate(k, (low, high)) for k in values]
+            yield NeuronParameter(layer + 1, name, (low, high), *map(np.asarray, values))
+
+
+def gradient_norms(trained: TrainedNetwork, samples: Samples) -> list[Float[np.ndarray, " time"]]:
+    """How much the loss depends on what each layer receives in each step: `|dL / dx_t|`, over samples and channels.
+
+    `L` is the loss of these samples, a mean over their targets, and `x_t` what reaches a layer from the one before:
+    counts, or spikes. So the last, of the readout, is about the readout's memory only, while each one before it has
+    gone back through the time of one more layer. A network that forecasts is fed the true signal in all steps here.
+
+    Args:
+      trained: the network.
+      samples: a batch, with block index and targets.
+
+    Returns:
+      a curve for each hidden layer, and one for the readout.
+    """
+    layers: Any = trained.network.apply(trained.variables, trained.num_channels, method="bind_parameters")
+    how = trained.config.model.aggregation
+
+    def loss(x: Array, first: int) -> Array:
+        y = batch_major(outputs(layers[first:], x))
+        if how == "forecast":
+            return readout.forecast(y, samples.block_index, samples.targets).mean_loss()
+        return readout.classification(y, samples.block_index, samples.targets, how).mean_loss()
+
+    x, norms = time_major(jnp.asarray(samples.inputs, float)), []
+    for number, layer in enumerate(layers):
+        gradient = jax.jit(jax.grad(loss), static_argnums=1)(x, number)
+        norms.append(np.asarray(jnp.sqrt(jnp.sum(gradient**2, axis=(1, 2)))))
+        x = outputs((layer,), x)
+    return norms
+
+
+def is_spiking(trained: TrainedNetwork) -> bool:
+    """Whether the hidden layers' neurons spike."""
+    return NEURONS[trained.config.model.neuron].spikes

@@ -1,0 +1,44 @@
+"""What a network takes for what."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from seadlif_jax.plots.style import STYLE
+
+MOST_WRITTEN = 12  # classes whose cells have room for a number
+
+
+def save_confusion(confusion: np.ndarray, title: str, path: Path) -> None:
+    """The part of every true class's targets that is taken for each class.
+
+    Args:
+      confusion: counts `[true class, predicted class]`.
+      title: what they are of.
+      path: where the picture goes.
+    """
+    classes = len(confusion)
+    percent = 100 * confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    size = 3.2 + 0.32 * min(classes, 20)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(size + 1, size))
+        ax = figure.subplots()
+        image = ax.imshow(percent, cmap="cividis", vmin=0, vmax=100)
+        figure.colorbar(image, ax=ax, label="targets of a class (%)", shrink=0.8)
+        if classes <= MOST_WRITTEN:
+            for (true, predicted), value in np.ndenumerate(percent):
+                if confusion[true, predicted]:
+                    colour = "black" if value > 60 else "white"
+                    ax.text(predicted, true, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=8)
+            ax.set_xticks(range(classes))
+            ax.set_yticks(range(classes))
+        else:
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlabel("predicted class")
+        ax.set_ylabel("true class")
+        ax.set_title(title)
+        figure.savefig(path, dpi=150)

@@ -1,0 +1,135 @@
+"""A network at work on one sample."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from seadlif_jax.plots.style import BLACK, BLUE, CLASS_COLOURS, GREEN, ORANGE, STYLE, VERMILION, YELLOW
+from seadlif_jax.readout import IGNORED, aggregate
+
+
+def save_raster(sample: Any, outputs: Any, states: Sequence[Any], aggregation: str, path: Path) -> None:
+    """Input, hidden spikes, membrane and adaptation traces, and readout of the first sample of a batch.
+
+    Args:
+      sample: the batch, with `inputs [batch, time, channel]`, `targets` and `block_index`.
+      outputs: the readout `[batch, time, class]`.
+      states: the hidden layers' states, every field `[batch, time, neuron]`.
+      aggregation: how the steps of a block are aggregated, a name in `readout.AGGREGATIONS`.
+      path: where the picture goes.
+    """
+    inputs, targets, block_index = (np.asarray(array)[0] for array in sample)
+    scores = aggregate(outputs[:1], sample.block_index[:1], len(targets) - 1, aggregation)
+    predictions = np.asarray(scores[0]).argmax(axis=-1)
+    outputs = np.asarray(outputs)[0]
+    layers = [
+        {name: np.asarray(values)[0] for name, values in state._asdict().items()}
+        for state in states
+        if "z" in state._fields
+    ]
+
+    panels: list[tuple[float, Callable[[Axes], None]]] = [(1.2, lambda ax: _inputs(ax, inputs))]
+    for number, layer in enumerate(layers, 1):
+        panels.append((2.0, functools.partial(_spikes, spikes=layer["z"], title=f"spikes of hidden layer {number}")))
+        for name in ("u", "w"):
+            if name in layer:
+                panels.append((1.3, functools.partial(_traces, state=layer, name=name, number=number)))
+    if len(targets) == 2 and targets[1] != IGNORED:
+        panels.append((1.5, lambda ax: _decision(ax, outputs, block_index, int(targets[1]), int(predictions[1]))))
+    else:
+        panels.append((1.5, lambda ax: _readout(ax, outputs)))
+        panels.append((0.6, lambda ax: _labels(ax, targets, predictions, block_index)))
+
+    heights = [height for height, _ in panels]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 1.15 * sum(heights)))
+        axes = figure.subplots(len(panels), 1, sharex=True, height_ratios=heights, squeeze=False)
+        for ax, (_, draw) in zip(axes[:, 0], panels, strict=True):
+            draw(ax)
+        axes[-1, 0].set_xlabel("time (steps)")
+        axes[-1, 0].set_xlim(0, len(outputs))
+        figure.savefig(path, dpi=150)
+
+
+def _inputs(ax: Axes, inputs: np.ndarray) -> None:
+    time, channels = np.nonzero(inputs)
+    positive = inputs[time, channels] > 0
+    ax.plot(time[positive], channels[positive], "|", color=BLACK, markersize=4)
+    ax.plot(time[~positive], channels[~positive], "|", color=VERMILION, markersize=4)
+    _raster_axis(ax, "channel", inputs.shape[1])
+    ax.set_title("input" if positive.all() else "input (black: +1, orange: -1)")
+
+
+def _spikes(ax: Axes, spikes: np.ndarray, title: str) -> None:
+    time, neurons = np.nonzero(spikes)
+    size = max(1.0, min(4.0, 150 / spikes.shape[1]))
+    ax.plot(time, neurons, "|", color=BLUE, markersize=size, markeredgewidth=min(1.0, 400 / len(spikes)))
+    _raster_axis(ax, "neuron", spikes.shape[1])
+    ax.set_title(f"{title}: {100 * spikes.mean():.1f} % of neurons a step")
+
+
+def _traces(ax: Axes, state: Mapping[str, np.ndarray], name: str, number: int) -> None:
+    """Membrane potential or adaptation current of two neurons that spike about as often as their layer's mean."""
+    counts = state["z"].sum(axis=0)
+    distance = np.where(counts > 0, np.abs(counts - counts.mean()), np.inf)  # silent neurons last
+    neurons = np.argsort(distance, kind="stable")[:2]
+    for row, (neuron, colour) in enumerate(zip(neurons, (ORANGE, GREEN), strict=False)):
+        ax.plot(state[name][:, neuron], color=colour, linewidth=1, label=f"neuron {neuron}")
+        if name == "u":
+            spikes = np.flatnonzero(state["z"][:, neuron])
+            ax.plot(spikes, np.full(len(spikes), 1.3 + 0.3 * row), "|", color=colour, markersize=5)
+    if name == "u":
+        ax.axhline(1.0, color=BLACK, linewidth=0.8, linestyle=":", label="threshold")
+        ax.set_title(f"two neurons of hidden layer {number} after reset (ticks: their spikes)")
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    ax.set_ylabel({"u": "membrane\npotential u", "w": "adaptation\ncurrent w"}[name])
+
+
+def _decision(ax: Axes, outputs: np.ndarray, block_index: np.ndarray, target: int, prediction: int) -> None:
+    """The readout of a sample with one target: its class, the predicted class if another, and the rest in grey."""
+    for number, values in enumerate(outputs.T):
+        if number not in (target, prediction):
+            ax.plot(values, color="#BBBBBB", linewidth=0.8)
+    if prediction != target:
+        ax.plot(outputs[:, prediction], color=VERMILION, linewidth=1.8, label=f"predicted: class {prediction}")
+    ax.plot(outputs[:, target], color=BLUE, linewidth=1.8, label=f"target: class {target}")
+    counted = np.flatnonzero(block_index)
+    ax.axvspan(counted[0], counted[-1] + 1, color=YELLOW, alpha=0.3, linewidth=0, label="steps that count")
+    ax.set_ylabel("readout y")
+    ax.set_title(f"readout: {'correct' if prediction == target else 'wrong'}")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _readout(ax: Axes, outputs: np.ndarray) -> None:
+    for number, values in enumerate(outputs.T):
+        ax.plot(values, color=CLASS_COLOURS[number % len(CLASS_COLOURS)], linewidth=1, label=f"class {number}")
+    ax.set_ylabel("readout y")
+    ax.set_title("readout")
+    if outputs.shape[1] <= len(CLASS_COLOURS):
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1.2), fontsize=9)
+
+
+def _labels(ax: Axes, targets: np.ndarray, predictions: np.ndarray, block_index: np.ndarray) -> None:
+    """Target and prediction of every step, in the colours of the classes."""
+    for row, labels in enumerate((predictions, targets)):
+        of_step = np.where(targets[block_index] == IGNORED, IGNORED, labels[block_index])
+        starts = np.flatnonzero(np.diff(of_step, prepend=IGNORED - 1))
+        lengths = np.diff(starts, append=len(of_step))
+        for start, length in zip(starts, lengths, strict=True):
+            if of_step[start] != IGNORED:
+                colour = CLASS_COLOURS[of_step[start] % len(CLASS_COLOURS)]
+                ax.broken_barh([(float(start), float(length))], (row, 0.8), color=colour, linewidth=0)
+    ax.set_yticks([0.4, 1.4], ["predicted", "target"])
+
+
+def _raster_axis(ax: Axes, label: str, count: int) -> None:
+    ax.set_ylabel(label)
+    ax.set_ylim(-0.5, count - 0.5)
+    ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))

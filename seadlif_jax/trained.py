@@ -1,0 +1,226 @@
+"""A network that a run has trained, for use: predictions, streaming, export."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from seadlif_jax import inference, portable, sweep
+from seadlif_jax.checkpoint import Checkpoints, Variables
+from seadlif_jax.config import ConfigError
+from seadlif_jax.dataset import Dataset, Split, find_loader, load_dataset
+from seadlif_jax.network import Network
+from seadlif_jax.program import Hyperparameters, build_network
+from seadlif_jax.progress import bar
+from seadlif_jax.run import RunError, read_config
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """The network of a run, with the parameters of its best epoch.
+
+    Everything takes arrays of any number of samples, of any number of steps; in batches of the run's size, so that as
+    many fit into memory as did in training. For other uses, `network.apply(variables, inputs)` is the whole of it.
+
+    Attributes:
+      config: that of the run.
+      network: the Flax module.
+      variables: its parameters and constants.
+
+    Example:
+      >>> trained = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
+      >>> trained.predict(np.ones((3, 200, 10)))  # doctest: +SKIP
+      array([4, 4, 4])
+    """
+
+    config: ConfigDict
+    network: Network
+    variables: Variables
+
+    @property
+    def num_channels(self) -> int:
+        """How many the inputs must have."""
+        return self.variables["params"]["layers_0"]["kernel"].shape[0]
+
+    @property
+    def forecasts(self) -> bool:
+        """Whether it predicts its next input, and no classes."""
+        return self.config.model.aggregation == "forecast"
+
+    def outputs(self, inputs: Num[Any, "sample time channel"]) -> Float[np.ndarray, "sample time class"]:
+        """The readout's potential `y_t` of every step; of a run that forecasts, its predictions of the next input.
+
+        Raises:
+          ValueError: inputs of another shape, or with NaN or infinite values; all methods do.
+        """
+        return self._in_batches(inference.outputs, self._checked(inputs))
+
+    def predict(
+        self, inputs: Num[Any, "sample time channel"], counted: Any | None = None
+    ) -> Int[np.ndarray, " sample"]:
+        """The class of each sample.
+
+        Args:
+          inputs: counts of events, or any numbers.
+          counted: bool `[sample, time]`, the steps that say it; None for all. A network does best on those that it was
+            trained to answer in: `block_index == 1`, in its data set.
+        """
+        return self.probabilities(inputs, counted).argmax(axis=-1)
+
+    def probabilities(
+        self, inputs: Num[Any, "sample time channel"], counted: Any | None = None
+    ) -> Float[np.ndarray, "sample class"]:
+        """The probability of every class: the softmax of the scores that the loss is of. Arguments as in `predict`."""
+        self._refuse_forecast("a class")
+        inputs = self._checked(inputs)
+        block_index = np.ones(inputs.shape[:2], np.int32) if counted is None else np.asarray(counted, np.int32)
+        if block_index.shape != inputs.shape[:2]:
+            raise ValueError(f"counted has shape {block_index.shape}; for these inputs it must be {inputs.shape[:2]}")
+        return self._in_batches(inference.probabilities, inputs, block_index)
+
+    def predict_steps(self, inputs: Num[Any, "sample time channel"]) -> Int[np.ndarray, "sample time"]:
+        """The class of each step, for networks that label steps."""
+        self._refuse_forecast("a class")
+        return self.outputs(inputs).argmax(axis=-1)
+
+    def initial_state(self, batch: int = 1) -> tuple[Any, ...]:
+        """The state before the first step, for `step`: one entry a layer, the readout's last."""
+        return self.network.initial_state(batch)
+
+    def step(
+        self, state: tuple[Any, ...], x: Num[Any, "batch channel"]
+    ) -> tuple[tuple[Any, ...], Float[Array, "batch class"]]:
+        """One step of streaming, `(state, x_t) -> (state, y_t)`: the same `y_t` as from `outputs`."""
+        return inference.step(self._frozen, self._hyper, self.variables, state, x)
+
+    def trace(
+        self, inputs: Num[Any, "sample time channel"]
+    ) -> tuple[Float[Array, "sample time class"], tuple[Any, ...]]:
+        """The readout of every step, and the states `u`, `w`, `z` of each hidden layer, `[sample, time, neuron]`.
+
+        Of all samples at once: it is for looking at a few.
+        """
+        return inference.trace(self._frozen, self._hyper, self.variables, self._checked(inputs))
+
+    def dataset(self, **moved: str) -> Dataset:
+        """The splits that it was trained, selected and tested on.
+
+        Args:
+          moved: `dir` and `cache_dir`, if the data are elsewhere now.
+        """
+        config = ConfigDict(self.config.to_dict())
+        config.data.update(moved)
+        return load_dataset(config.lock())
+
+    def read(self, path: str | Path) -> Split:
+        """A file of recordings as the network wants them: its `inputs` and `block_index`, and what targets it has.
+
+        By the function `read(path, config)` that the module of the run's loader has, if it reads files.
+        """
+        module, _ = find_loader(self.config.data.loader)
+        if not hasattr(module, "read"):
+            raise ConfigError(f"config.data.loader = {self.config.data.loader!r} has no function read(path, config)")
+        return module.read(Path(path).expanduser(), self.config)
+
+    def export(self, path: str | Path) -> Path:
+        """Writes `outputs` to a file that runs without this library: parameters included, for any batch and time.
+
+        It takes `float32 [batch, time, channel]`. Elsewhere, it needs JAX, and flatbuffers for `jax.export`:
+
+            exported = jax.export.deserialize(open(path, "rb").read())
+            outputs = exported.call(inputs)
+
+        Raises:
+          ValueError: the network forecasts; when it is fed its own output depends on the length there.
+        """
+        self._refuse_forecast("what does not depend on their length")
+        path = Path(path).expanduser()
+        path.write_bytes(portable.serialize(self.network, self.variables, self.num_channels))
+        return path
+
+    @functools.cached_property
+    def _frozen(self) -> FrozenConfigDict:
+        return FrozenConfigDict(self.config)
+
+    @functools.cached_property
+    def _hyper(self) -> Hyperparameters:
+        return Hyperparameters.from_config(self.config)
+
+    def _refuse_forecast(self, what: str) -> None:
+        if self.forecasts:
+            raise ValueError(f"this network forecasts its inputs and does not predict {what}; use outputs")
+
+    def _checked(self, inputs: Any) -> np.ndarray:
+        inputs = np.asarray(inputs)
+        inputs = inputs.astype(np.uint8) if inputs.dtype == bool else inputs
+        if inputs.ndim != 3 or 0 in inputs.shape or inputs.shape[2] != self.num_channels:
+            raise ValueError(
+                f"inputs have shape {inputs.shape}; they must be [sample, time, {self.num_channels} channels]"
+            )
+        if not np.isfinite(inputs).all():
+            raise ValueError(f"inputs are NaN or infinite, first in sample {np.argwhere(~np.isfinite(inputs))[0][0]}")
+        return inputs
+
+    def _in_batches(self, function: Callable[..., Array], *arrays: np.ndarray) -> np.ndarray:
+        size = min(self.config.batch_size, len(arrays[0]))
+        found = [
+            np.asarray(function(self._frozen, self._hyper, self.variables, *batch)) for batch in batches(arrays, size)
+        ]
+        return np.concatenate(found)[: len(arrays[0])]
+
+
+def load_run(workdir: str | Path, member: int = 0) -> TrainedNetwork:
+    """The network of a run with the parameters of its best epoch so far.
+
+    Args:
+      workdir: the run's folder.
+      member: of a sweep, the number of the member.
+
+    Raises:
+      RunError: `workdir` holds no run, or one without a saved epoch or without such a member.
+      CheckpointError: its checkpoint is damaged.
+    """
+    folder = Path(workdir).expanduser().resolve()
+    config = read_config(folder)
+    members = sweep.members(config)
+    if not 0 <= member < len(members):
+        raise RunError(f"{folder} has no member {member}; its members are 0..{len(members) - 1}")
+    own = members[member].config
+    network = build_network(own, Hyperparameters.from_config(own))
+
+    def like(metadata: Mapping[str, Any]) -> Variables:
+        if metadata["best_epochs"][member] == 0:
+            raise RunError(f"{folder} has no finished epoch yet; let it run on")
+        variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 1, metadata["channels"])))
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # wherever they were in training
+        return jax.tree.map(
+            lambda one: jax.ShapeDtypeStruct((len(members), *one.shape), one.dtype, sharding=here),
+            {"constants": {}, **variables},
+        )
+
+    with Checkpoints(folder / "checkpoints", config) as checkpoints:
+        best = checkpoints.restore_best(like)
+    if best is None:
+        raise RunError(f"{folder} has no checkpoint yet; run at least one epoch")
+    return TrainedNetwork(own, network, jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[member]), best))
+
+
+def load_network(workdir: str | Path, member: int = 0) -> tuple[Network, Variables]:
+    """Network and variables of `load_run`: `network.apply(variables, inputs)`."""
+    trained = load_run(workdir, member)
+    return trained.network, trained.variables
+
+
+def batches(arrays: tuple[np.ndarray, ...], size: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """Batches of one size, with a progress bar; the last is filled up with zeros."""
+    for start in bar(range(0, len(arrays[0]), size), unit="batch"):
+        batch = [array[start : start + size] for array in arrays]
+        missing = size - len(batch[0])
+        yield tuple(np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)]) for array in batch)

@@ -1,0 +1,135 @@
+"""Using a trained network: predictions, streaming, files of recordings, export."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seadlif_jax
+from seadlif_jax.config import ConfigError
+from seadlif_jax.training import train_and_evaluate
+from tests.recordings_file import write
+
+
+@pytest.fixture(scope="module")
+def trained(finished_run):
+    return seadlif_jax.load_run(finished_run)
+
+
+@pytest.fixture(scope="module")
+def test_split(trained):
+    return trained.dataset().test
+
+
+def test_predictions_are_those_that_the_run_was_tested_with(finished_run, trained, test_split):
+    labels = trained.predict(test_split.inputs, test_split.block_index == 1)
+    expected = json.loads((finished_run / "result.json").read_text())["test"]["accuracy"]
+    assert (labels == test_split.targets[:, 1]).mean() == pytest.approx(expected)
+    probabilities = trained.probabilities(test_split.inputs, test_split.block_index == 1)
+    assert probabilities.shape == (20, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert (probabilities.argmax(axis=1) == labels).all()
+
+
+def test_batches_make_no_difference(trained, test_split):
+    """20 samples are more than a batch of 16."""
+    whole = trained.network.apply(trained.variables, jnp.asarray(test_split.inputs))
+    np.testing.assert_allclose(trained.outputs(test_split.inputs), whole, rtol=1e-4, atol=1e-6)
+
+
+def test_streaming_gives_the_same_outputs_for_any_length(trained, test_split):
+    inputs = test_split.inputs[:2, :23]
+    outputs = trained.outputs(inputs)
+    state = trained.initial_state(2)
+    for step in range(23):
+        state, y = trained.step(state, inputs[:, step])
+        np.testing.assert_allclose(y, outputs[:, step], rtol=1e-4, atol=1e-6)
+
+
+def test_steps_have_labels(trained, test_split):
+    np.testing.assert_array_equal(
+        trained.predict_steps(test_split.inputs[:3]), trained.outputs(test_split.inputs[:3]).argmax(axis=-1)
+    )
+
+
+def test_states_can_be_looked_at(trained, test_split):
+    outputs, states = trained.trace(test_split.inputs[:2])
+    np.testing.assert_allclose(outputs, trained.outputs(test_split.inputs[:2]), rtol=1e-4, atol=1e-6)
+    assert [state.z.shape for state in states] == [(2, 200, 32), (2, 200, 16)]
+    assert set(np.unique(states[0].z)) <= {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "counted", "message"),
+    [
+        (np.zeros((2, 10, 9)), None, r"inputs have shape \(2, 10, 9\); they must be \[sample, time, 10 channels\]"),
+        (np.zeros((0, 10, 10)), None, r"inputs have shape \(0, 10, 10\)"),
+        (np.full((2, 10, 10), [[[0.0]], [[np.nan]]]), None, "NaN or infinite, first in sample 1"),
+        (np.zeros((2, 10, 10)), np.ones(10), r"counted has shape \(10,\); for these inputs it must be \(2, 10\)"),
+    ],
+)
+def test_what_the_network_cannot_take_is_refused(trained, inputs, counted, message):
+    with pytest.raises(ValueError, match=message):
+        trained.predict(inputs, counted)
+
+
+def test_a_loader_that_reads_no_files_says_so(trained):
+    with pytest.raises(ConfigError, match=r"'data.bsd:load' has no function read\(path, config\)"):
+        trained.read("recordings.h5")
+
+
+def test_recordings_in_a_file_are_read_as_in_training(tmp_path, no_pictures):
+    from configs.shd import get_config
+
+    for split in ("train", "test"):
+        write(tmp_path / "SHD" / f"shd_{split}.h5", recordings=40, classes=20)
+    config = get_config("small")
+    config.num_epochs, config.batch_size, config.model.hidden = 1, 16, (8,)
+    config.data.dir, config.data.cache_dir = str(tmp_path), str(tmp_path / "cache")
+    train_and_evaluate(config, tmp_path / "run")
+    trained = seadlif_jax.load_run(tmp_path / "run")
+    found, expected = trained.read(tmp_path / "SHD" / "shd_test.h5"), trained.dataset().test
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert trained.predict(found.inputs, found.block_index == 1).shape == (40,)
+
+
+def test_an_exported_network_runs_without_the_library(tmp_path, trained, test_split):
+    """In a process that has no module of ours; for other numbers of samples and steps than it was trained on."""
+    path = trained.export(tmp_path / "network.bin")
+    inputs = test_split.inputs[:5, :150].astype(np.float32)
+    np.save(tmp_path / "inputs.npy", inputs)
+    code = """
+import sys
+import jax.export, numpy as np
+exported = jax.export.deserialize(open("network.bin", "rb").read())
+np.save("outputs.npy", exported.call(np.load("inputs.npy")))
+others = [name for name in sys.modules if name.partition(".")[0] in ("seadlif_jax", "flax", "optax", "orbax")]
+assert not others, others
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
+    np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), trained.outputs(inputs), rtol=1e-4, atol=1e-6)
+    exported = jax.export.deserialize(bytearray(path.read_bytes()))
+    assert {"cpu", "cuda", "tpu"} <= set(exported.platforms)
+
+
+def test_a_forecast_predicts_its_inputs_and_no_classes(tmp_path, no_pictures):
+    from configs.oscillation import get_config
+
+    config = get_config("lif")
+    config.num_epochs, config.batch_size, config.model.hidden = 1, 16, (8,)
+    config.data.num_samples, config.data.num_steps, config.data.damping = 64, 40, (0.0, 5.0)
+    result = train_and_evaluate(config, tmp_path)
+    trained = seadlif_jax.load_run(tmp_path)
+    test = trained.dataset().test
+    outputs = trained.outputs(test.inputs)
+    second_half = ((outputs - test.targets[:, 1:]) ** 2).mean(axis=2)[:, 20:]
+    assert second_half.mean() == pytest.approx(result["test"]["mse"], rel=1e-5)
+    with pytest.raises(ValueError, match="forecasts its inputs and does not predict a class"):
+        trained.predict(test.inputs)
+    with pytest.raises(ValueError, match="forecasts"):
+        trained.export(tmp_path / "network.bin")
