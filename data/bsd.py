@@ -45,8 +45,7 @@ def load(config: Any) -> Dataset:
 def generate(num_samples: int, num_classes: int, seed: int) -> Split:
     """Draws class patterns, then samples of classes drawn uniformly; inputs are uint8 spikes `[sample, 200, 10]`."""
     rng = np.random.default_rng(seed)
-    class_channels = np.stack([rng.choice(NUM_CHANNELS, CHANNELS_PER_CLASS, replace=False) for _ in range(num_classes)])
-    class_centres = rng.uniform(*CENTRE_RANGE, class_channels.shape)
+    class_channels, class_centres = _draw_patterns(num_classes, rng)
 
     labels = rng.integers(num_classes, size=num_samples)
     centres = rng.uniform(*CENTRE_RANGE, (num_samples, NUM_CHANNELS))
@@ -62,6 +61,16 @@ def generate(num_samples: int, num_classes: int, seed: int) -> Split:
         targets=np.stack([np.full(num_samples, -1), labels], axis=1).astype(np.int16),
         block_index=np.broadcast_to(block_index, (num_samples, NUM_STEPS)),
     )
+
+
+def class_patterns(num_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The bursts that `generate` makes classes of, `[class, 3]`: channels, and centres as fractions of the sample."""
+    return _draw_patterns(num_classes, np.random.default_rng(seed))
+
+
+def _draw_patterns(num_classes: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    channels = np.stack([rng.choice(NUM_CHANNELS, CHANNELS_PER_CLASS, replace=False) for _ in range(num_classes)])
+    return channels, rng.uniform(*CENTRE_RANGE, channels.shape)
 
 
 def spike_probability(centres: np.ndarray) -> np.ndarray:

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from configs import bsd
 from seadlif_jax.plots import STYLE
-from studies.cases import COLOURS, NEURONS, chosen, define_numbers, save_table, scores, train_all
+from studies.cases import chosen, define_numbers, save_table, scores, train_all
 from studies.command import run
+from studies.neurons import COLOURS, NEURONS
 
 CLASSES = define_numbers("classes", "2,5,10,15,20", "The numbers of classes.")
 QUICK = flags.DEFINE_bool("quick", False, "Smaller networks, fewer samples and epochs.")

@@ -10,13 +10,9 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from command_line import errors_in_one_line
-from seadlif_jax.plots import BLUE, GREEN, ORANGE
 from seadlif_jax.run import write_table
 from seadlif_jax.training import train_and_evaluate
 from studies.command import FOLDER
-
-NEURONS = {"se_adlif": "SE-adLIF", "ef_adlif": "EF-adLIF", "lif": "LIF"}
-COLOURS = {"se_adlif": BLUE, "ef_adlif": GREEN, "lif": ORANGE}
 
 CHOSEN = flags.DEFINE_list("neurons", None, "Neurons, if not all that the study compares.")
 

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 
 from configs import ecg
 from seadlif_jax.plots import BLACK, STYLE
-from studies.cases import COLOURS, NEURONS, chosen, save_table, scores, train_all
+from studies.cases import chosen, save_table, scores, train_all
 from studies.command import run
+from studies.neurons import COLOURS, NEURONS
 
 DATA_DIR = flags.DEFINE_string("data_dir", "datasets", "Folder that holds QTDB/QTDB_train.mat.")
 PUBLISHED = {"se_adlif": 88.18, "ef_adlif": 87.83, "lif": None}  # percent

@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 
 from configs import oscillation
 from seadlif_jax.plots import PURPLE, STYLE
-from studies import cases as shared
+from studies import neurons
 from studies.cases import chosen, define_numbers, save_table, scores, train_all
 from studies.command import run
 
 SYSTEMS = define_numbers("systems", "0,1,2,3", "The seeds that the springs are drawn by.")
 QUICK = flags.DEFINE_bool("quick", False, "A fifth of the epochs.")
-NEURONS = shared.NEURONS | {"lstm": "LSTM"}
-COLOURS = shared.COLOURS | {"lstm": PURPLE}
+NEURONS = neurons.NEURONS | {"lstm": "LSTM"}
+COLOURS = neurons.COLOURS | {"lstm": PURPLE}
 
 
 def study() -> None:

@@ -1,0 +1,162 @@
+"""What the gradients of adLIF neurons say about time: by backpropagation through the neurons (the paper's Fig. 5).
+
+    python -m studies.sensitivity --output_dir=runs/sensitivity [--tau_u=25] [--tau_w=60] [--a=120] [--seed=26]
+
+A few seconds. Leaves figure.png and the curves of its panels, of LIF, EF-adLIF and SE-adLIF neurons:
+
+    response.csv   (a, b) the membrane potential after a current of 1 in the first step, and `d u_T / d I_t`
+    wavelet.csv    (c) the gradient of an input weight for wavelets at different times before the end
+    frequency.csv  (d) the gradient of an input weight for oscillating inputs
+    spikes.csv     (e, f) with spikes, driven by noise: the states, and `d u_T / d I_t`
+
+Time constants are in steps; `a` is the product of the coupling and its scale, `q a`, and that of spikes, `q b`, is the
+same. At the published example, which is the default, EF-adLIF is unstable, and its gradients explode. Spikes have the
+surrogate gradient that networks are trained with.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from command_line import errors_in_one_line
+from seadlif_jax.dynamics import symplectic_euler
+from seadlif_jax.neurons import AdLIFParams, LIFParams
+from seadlif_jax.plots import BLACK, STYLE
+from seadlif_jax.run import write_table
+from seadlif_jax.sensitivity import respond, sensitivity
+from seadlif_jax.surrogate import spike_function
+from studies.command import FOLDER, run
+from studies.dynamics import COLOURS, NEURONS, TAU_U, TAU_W, A, Curves, check_neuron, clip, draw, neuron_params, pulse
+
+SEED = flags.DEFINE_integer("seed", 26, "Of the noise that drives the neurons with spikes.", lower_bound=0)
+
+NUM_CYCLES = 7  # of SE-adLIF, from the first step to the last
+NOISE = 8.0  # standard deviation of the current in a step: with the defaults, all neurons spike now and then
+SHOWN_WITH_SPIKES = ("lif", "se_adlif")
+GRADIENT = r"$\partial u_T\, /\, \partial I_t$"
+WEIGHT_GRADIENT = r"$\partial u_T\, /\, \partial\,$weight"
+
+
+def own_frequency() -> float:
+    """That of SE-adLIF, in cycles per step; ends the program if there is none to speak of."""
+    check_neuron()
+    frequency = float(symplectic_euler(TAU_U.value, TAU_W.value, A.value).frequency)
+    if not 0.001 <= frequency < 0.5:
+        sys.exit(f"error: --a={A.value:g}: SE-adLIF has no cycle of 2 to 1000 steps then; choose another, such as 120")
+    return frequency
+
+
+def simulate(neuron: str, params: LIFParams | AdLIFParams, current: np.ndarray) -> Curves:
+    """The states of a neuron driven by `current` `[time]`, by their names, and its `sensitivity`."""
+    arguments = (neuron, params, jnp.asarray(current)[:, None], spike_function())
+    found = {**respond(*arguments)._asdict(), "sensitivity": sensitivity(*arguments)}
+    return {name: np.asarray(values)[:, 0] for name, values in found.items()}
+
+
+def wavelets(num_steps: int, centres: np.ndarray, period: float) -> np.ndarray:
+    """About two cycles of an oscillation of amplitude 1 around each of the centres; `[time, centre]`."""
+    cycles = (np.arange(num_steps)[:, None] - centres) / period
+    return np.cos(2 * np.pi * cycles) * np.exp(-2 * cycles**2)
+
+
+def one(name: str, found: Mapping[str, Curves]) -> Curves:
+    """The curves of one name, by neuron."""
+    return {neuron: curves[name] for neuron, curves in found.items()}
+
+
+def columns(found: Mapping[str, Curves]) -> Curves:
+    return {f"{neuron}_{name}": curve for neuron, curves in found.items() for name, curve in curves.items()}
+
+
+def draw_time(ax: Axes, curves: Curves, label: str, title: str) -> None:
+    num_steps = len(curves["lif"])
+    draw(ax, np.arange(num_steps), curves)
+    ax.set_xlim(0, num_steps)
+    ax.set_xlabel("time t (steps)")
+    ax.set_ylabel(label)
+    ax.set_title(title)
+
+
+def draw_wavelets(ax: Axes, delays: np.ndarray, gradients: Curves) -> None:
+    draw(ax, delays, gradients)
+    clip(ax, gradients)
+    ax.axhline(0, color=BLACK, linewidth=0.8, linestyle=":")
+    ax.set_xlabel("time from the wavelet to T (steps)")
+    ax.set_ylabel(WEIGHT_GRADIENT)
+    ax.set_title("(c) adLIF tells when a wavelet came")
+
+
+def draw_frequencies(ax: Axes, frequencies: np.ndarray, gradients: Curves, own: float) -> None:
+    draw(ax, frequencies, gradients)
+    ax.axvline(own, color=BLACK, linewidth=0.8, linestyle=":")
+    ax.set_yscale("log")
+    ax.set_xlabel("frequency of the input (cycles per step)")
+    ax.set_ylabel(f"{WEIGHT_GRADIENT}, amplitude")
+    ax.set_title("(d) adLIF prefers its own frequency, LIF constants")
+
+
+def draw_spikes(ax: Axes, spikes: Curves) -> None:
+    """Ticks above all else, a row for each neuron."""
+    bottom, top = ax.get_ylim()
+    for row, (neuron, z) in enumerate(spikes.items(), 1):
+        steps = np.flatnonzero(z)
+        height = top + 0.08 * row * (top - bottom)
+        ax.plot(steps, np.full(len(steps), height), "|", color=COLOURS[neuron], markersize=9)
+
+
+def study() -> None:
+    with errors_in_one_line("the same command starts again"):
+        own, folder = own_frequency(), Path(FOLDER.value).expanduser()
+        num_steps = round(NUM_CYCLES / own)
+        noise = NOISE * np.random.default_rng(SEED.value).standard_normal(num_steps)
+        with jax.enable_x64(True):
+            silent = {neuron: simulate(neuron, neuron_params(neuron), pulse(num_steps)) for neuron in NEURONS}
+            spiking = {
+                neuron: simulate(neuron, neuron_params(neuron, b=A.value, threshold=1.0), noise) for neuron in NEURONS
+            }
+        response, gradient = one("u", silent), one("sensitivity", silent)
+        # With I_t = weight x_t, the gradient of the weight is the product of sensitivity and input.
+        delays = np.linspace(1, 3.5, 126) / own
+        of_wavelets = {
+            neuron: curve @ wavelets(num_steps, num_steps - 1 - delays, 1 / own) for neuron, curve in gradient.items()
+        }
+        frequencies = np.linspace(0, min(0.5, 3 * own), 151)
+        waves = np.exp(2j * np.pi * frequencies * np.arange(num_steps)[:, None])
+        of_waves = {neuron: np.abs(curve @ waves) for neuron, curve in gradient.items()}
+
+        folder.mkdir(parents=True, exist_ok=True)
+        steps = {"step": range(num_steps)}
+        write_table(folder / "response.csv", {**steps, **columns(silent)})
+        write_table(folder / "wavelet.csv", {"delay": delays, **of_wavelets})
+        write_table(folder / "frequency.csv", {"frequency": frequencies, **of_waves})
+        write_table(folder / "spikes.csv", {**steps, "current": noise, **columns(spiking)})
+        shown = {neuron: spiking[neuron] for neuron in SHOWN_WITH_SPIKES}
+        with rc_context(STYLE):
+            figure = Figure(figsize=(14, 7.6))
+            axes = figure.subplots(2, 3)
+            draw_time(axes[0, 0], response, "membrane potential u", "(a) response to a current of 1 in step 0")
+            clip(axes[0, 0], response)
+            draw_time(axes[0, 1], gradient, GRADIENT, "(b) gradient below threshold: its mirror image")
+            clip(axes[0, 1], gradient)
+            draw_wavelets(axes[0, 2], delays, of_wavelets)
+            draw_frequencies(axes[1, 0], frequencies, of_waves, own)
+            draw_time(axes[1, 1], one("u", shown), "membrane potential u", "(e) driven by noise (ticks: spikes)")
+            axes[1, 1].axhline(1, color=BLACK, linewidth=0.8, linestyle=":")
+            draw_time(axes[1, 2], one("sensitivity", shown), GRADIENT, "(f) before its last spike, LIF has no gradient")
+            for ax in axes[1, 1:]:
+                draw_spikes(ax, one("z", shown))
+            figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(NEURONS))
+            figure.savefig(folder / "figure.png", dpi=150)
+        print(f"tables and figure: {folder}")
+
+
+if __name__ == "__main__":
+    run(study)
