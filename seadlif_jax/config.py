@@ -73,6 +73,8 @@ def base_config() -> ConfigDict:
     checkpoint.every_epochs = 1  # how often to save: after so many epochs,
     checkpoint.every_minutes = 10.0  # and when so much time has passed, within an epoch too
 
+    config.tensorboard = False  # leave event files for TensorBoard, too
+
     config.compute = compute = ConfigDict()
     compute.precision = "highest"  # what matrix products round to: highest, tensorfloat32 (GPU), bfloat16
     compute.chunk_mib = config_dict.placeholder(float)  # working set of a chunk of steps (unset: the backend's default)
@@ -192,6 +194,7 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "divergence.factor": _number("in (0, 1)", lambda v: 0 < v < 1),
     "checkpoint.every_epochs": _integer(1),
     "checkpoint.every_minutes": _POSITIVE,
+    "tensorboard": _BOOL,
     "compute.precision": _one_of(PRECISIONS),
     "compute.chunk_mib": Check(lambda v: v is None or _POSITIVE.accepts(v), "a number above 0, or None"),
     "compute.unroll": _integer(1),
@@ -285,7 +288,7 @@ def to_json(config: ConfigDict) -> str:
 
 # What does not change the numbers. Data may move between machines, and be elsewhere for another process.
 MAY_MOVE = ("data.dir", "data.cache_dir")
-MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes")
+MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes", "tensorboard")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

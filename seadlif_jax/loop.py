@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from seadlif_jax import devices
+from seadlif_jax import devices, tensorboard
 from seadlif_jax.checkpoint import Checkpoints, Position
 from seadlif_jax.config import is_sweep
 from seadlif_jax.health import DivergenceError, LayerWatch, divergence
@@ -52,7 +52,10 @@ class Loop:
         """
         num_epochs = self._config.num_epochs
         position, epoch = self._resume()
-        with Progress(num_epochs, self._num_steps, self._task.program.score_name, self._names) as progress:
+        with (
+            Progress(num_epochs, self._num_steps, self._task.program.score_name, self._names) as progress,
+            tensorboard.recorder(self._run, self._names) as record,
+        ):
             while epoch < num_epochs:
                 progress.start_epoch(epoch + 1, position.step)
                 position = self._finish_steps(position, progress)
@@ -73,6 +76,7 @@ class Loop:
                 rows = _rows(values, well, epoch, position.seconds + time.perf_counter() - started)
                 # The rows first: one without its checkpoint is dropped on resuming, the reverse could not be mended.
                 self._run.metrics.append(rows)
+                record(rows)
                 position = self._start(states)
                 now = self._pace.now()
                 if now.save or epoch % self._config.checkpoint.every_epochs == 0 or epoch == num_epochs:

@@ -7,7 +7,9 @@ checkpoints/      last and best state (see `checkpoint`)
 curves.png, raster.png; for a forecast forecast.png, forecast_error.png and .csv
 members/<number>/, members.csv, summary.csv, sweep.png    of a sweep, in place of these: each member as a run of its own
 result.json       present once the run is finished
-robustness.csv, robustness.png    left by evaluate.py
+tensorboard/      if config.tensorboard says so
+inside/           left by look.py
+robustness.csv and .png, <split>_classes.csv, <split>_confusion.csv and .png, <split>_costs.csv    left by evaluate.py
 
 Of several processes, the first alone writes, and looks after what is there. They all see the folder.
 """

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from seadlif_jax import devices, sweep
+from seadlif_jax import devices, sweep, tensorboard
 from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.config import MAY_MOVE, flatten, validate
 from seadlif_jax.dataset import fingerprint, load_dataset
@@ -36,9 +36,17 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
       DivergenceError: loss or gradients are not finite, or a weight is beyond 100,000, and `config.divergence` has no
         other way out; the checkpoints before it are kept. Of a sweep, it is reported instead.
       Interrupted: on SIGINT or SIGTERM, once the position in training is saved.
+
+    Example:
+      >>> from configs.bsd import get_config
+      >>> result = train_and_evaluate(get_config("quick"), "runs/bsd-quick-seed0")  # doctest: +SKIP
+      >>> result["test"]["accuracy"]  # doctest: +SKIP
+
+      (Takes 20 seconds; docs/first-steps.ipynb has a smaller one.)
     """
     validate(config)
     members = sweep.members(config)
+    tensorboard.check(config, len(members))
     run = Run(workdir, config)
     result = run.result()
     if devices.of_first_process(result is not None):
