@@ -30,7 +30,7 @@ from seadlif_jax.config import differences, to_json
 from seadlif_jax.program import EpochSums, TrainState
 from seadlif_jax.progress import say
 
-LAYOUT = 1  # of the files; another number can be another version's
+LAYOUT = 2  # of the files; another number can be another version's
 KEPT = 2
 DAMAGED = "damaged-"  # before the number of a checkpoint that is
 NOT_NOW = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED")  # of the storage's errors, those that say nothing of the files
@@ -104,6 +104,7 @@ class Checkpoints:
         }
         if position.step:
             content["under_way"] = (position.under_way.params, position.under_way.opt_state, position.sums)
+        content = devices.to_host(content)  # NumPy's: for each save of JAX's, some memory is never given back
         epochs, best_epochs, best_scores = devices.to_host((states.epoch, states.best.epoch, states.best.score))
         members, channels, _ = states.params["layers_0"]["kernel"].shape
         metadata = {
@@ -214,12 +215,14 @@ class Checkpoints:
         return found
 
     def _read(self, number: int, item: str, like: Any, metadata: dict[str, Any]) -> Any:
-        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        shapes = jax.tree.map(lambda array: ocp.utils.to_shape_dtype_struct(devices.without_key(array)), like)
         found = self._get(number, item, ocp.args.StandardRestore(shapes))
-        types = jax.tree.map(lambda one, other: (one.shape, one.dtype) == (other.shape, other.dtype), found, like)
-        if not jax.tree.all(types) or _checksum(found) != metadata["checksums"][item]:
+        types = jax.tree.map(lambda one, other: (one.shape, one.dtype) == (other.shape, other.dtype), found, shapes)
+        if not jax.tree.all(types) or _checksum(devices.to_host(found)) != metadata["checksums"][item]:
             raise self._damaged(number, f"{item!r} is not what was written, by type or checksum")
-        return found
+        return jax.tree.map(
+            lambda array, other: jax.random.wrap_key_data(array) if devices.is_key(other) else array, found, like
+        )
 
     def _get(self, number: int, item: str, how: ocp.args.CheckpointArgs) -> Any:
         try:
@@ -273,9 +276,9 @@ def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0].partition(" [tensorstore_spec")[0] or type(error).__name__
 
 
-def _checksum(tree: PyTree[Any]) -> int:
+def _checksum(tree: PyTree[np.ndarray]) -> int:
     checksum = 0
-    for array in jax.tree.leaves(devices.to_host(tree)):
+    for array in jax.tree.leaves(tree):
         checksum = zlib.crc32(np.ascontiguousarray(array).data.cast("B"), checksum)
     return checksum
 

@@ -173,11 +173,19 @@ def to_host(values: PyTree[Array]) -> PyTree[np.ndarray]:
     """Arrays of all devices, and of all processes, as NumPy's; of random keys, their data."""
 
     def one_to_host(value: Array) -> np.ndarray:
-        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-            value = jax.random.key_data(value)
-        return np.asarray(multihost_utils.process_allgather(value, tiled=True))
+        return np.asarray(multihost_utils.process_allgather(without_key(value), tiled=True))
 
     return jax.tree.map(one_to_host, values)
+
+
+def is_key(array: Any) -> bool:
+    """Whether an array is one of random keys."""
+    return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+
+
+def without_key(array: Any) -> Any:
+    """The data of random keys; other arrays as they are."""
+    return jax.random.key_data(array) if is_key(array) else array
 
 
 def is_first_process() -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seadlif_jax import checkpoint
-from seadlif_jax.checkpoint import CheckpointError, Checkpoints, Position
+from seadlif_jax.checkpoint import LAYOUT, CheckpointError, Checkpoints, Position
 from seadlif_jax.dataset import Samples
 from seadlif_jax.program import Hyperparameters, Program, no_sums
 from seadlif_jax.task import repeat
@@ -123,8 +123,10 @@ def test_a_checkpoint_of_another_config_is_refused_and_left_alone(saved, tiny_co
 def test_a_checkpoint_of_another_version_is_refused_and_left_alone(saved, tiny_config, monkeypatch):
     folder, _ = saved
     before = files(folder)
-    monkeypatch.setattr(checkpoint, "LAYOUT", 2)
-    with pytest.raises(CheckpointError, match=r"checkpoints/2 has layout 1; this version of the library reads 2"):
+    theirs, ours = LAYOUT, LAYOUT + 1
+    monkeypatch.setattr(checkpoint, "LAYOUT", ours)
+    message = f"checkpoints/2 has layout {theirs}; this version of the library reads {ours}"
+    with pytest.raises(CheckpointError, match=message):
         restored(folder, tiny_config)
     assert files(folder) == before
 
@@ -171,10 +173,10 @@ def test_who_only_reads_renames_nothing(saved, tiny_config):
 def test_a_newer_version_s_checkpoint_is_not_put_aside(saved, tiny_config, monkeypatch):
     folder, _ = saved
     with monkeypatch.context() as patch, Checkpoints(folder, tiny_config, writing=True) as checkpoints:
-        patch.setattr(checkpoint, "LAYOUT", 2)
+        patch.setattr(checkpoint, "LAYOUT", LAYOUT + 1)
         checkpoints.save(at(8, tiny_config))
     before = files(folder)
-    with pytest.raises(CheckpointError, match="checkpoints/3 has layout 2"):
+    with pytest.raises(CheckpointError, match=f"checkpoints/3 has layout {LAYOUT + 1}"):
         restored(folder, tiny_config)
     assert files(folder) == before
 
