@@ -23,6 +23,13 @@ class Evaluation(NamedTuple):
     Attributes:
       loss: the mean cross-entropy of a target.
       confusion: `[true class, predicted class]`, how many targets were taken for what.
+
+    Example:
+      >>> found = Evaluation(loss=0.5, confusion=np.array([[3, 1], [0, 4]]))
+      >>> found.accuracy
+      0.875
+      >>> found.by_class()["recall"].tolist()
+      [0.75, 1.0]
     """
 
     loss: float
@@ -55,6 +62,21 @@ def evaluate(trained: TrainedNetwork, split: Split) -> Evaluation:
 
     Raises:
       ValueError: the network forecasts, and does not predict classes.
+
+    Example:
+      >>> trained = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
+      >>> evaluate(trained, trained.dataset().test).accuracy  # doctest: +SKIP
+
+      Or, untrained, on three samples of one class each:
+
+      >>> from seadlif_jax.config import base_config
+      >>> from seadlif_jax.program import build_network
+      >>> config, inputs = base_config(), jnp.ones((3, 20, 10))
+      >>> network = build_network(config, Hyperparameters.from_config(config))
+      >>> trained = TrainedNetwork(config, network, network.init(jax.random.key(0), inputs))
+      >>> split = Samples(np.asarray(inputs), np.array([[-1, 0], [-1, 1], [-1, 1]]), np.ones((3, 20), int))
+      >>> evaluate(trained, split).by_class()["targets"].tolist()
+      [1, 2, 0, 0, 0, 0, 0, 0, 0, 0]
     """
     config = FrozenConfigDict(trained.config)
     if trained.forecasts:

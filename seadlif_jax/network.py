@@ -82,6 +82,12 @@ class RecurrentLayer(nn.Module):
     gates wide.
 
     Numbers and ranges of the neuron and of its surrogate gradient may be traced.
+
+    Example:
+      >>> layer = RecurrentLayer(8, neuron="lif")
+      >>> spikes, variables = layer.init_with_output(jax.random.key(0), jnp.ones((3, 10, 4)))
+      >>> spikes.shape
+      (3, 10, 8)
     """
 
     features: int
@@ -175,6 +181,12 @@ class LeakyReadout(nn.Module):
       tau: range of the time constant in steps.
       train_tau: whether the time constants are trained within their range (parameter `k_u`); otherwise they are drawn
         uniformly from it once, and kept in the collection "constants" as `tau`.
+
+    Example:
+      >>> readout = LeakyReadout(2, tau=(3.0, 3.0))
+      >>> potentials, variables = readout.init_with_output(jax.random.key(0), jnp.ones((3, 10, 8)))
+      >>> potentials.shape, variables["constants"]["tau"].tolist()
+      ((3, 10, 2), [3.0, 3.0])
     """
 
     features: int

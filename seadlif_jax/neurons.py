@@ -179,6 +179,7 @@ NEURONS: Mapping[str, Neuron] = MappingProxyType(
         "lstm": Neuron(lstm, LSTMState, gates=4),
     }
 )
+"""The neurons of hidden layers, by name: `lif`, `ef_adlif`, `se_adlif`, `lstm`."""
 
 LEAKY_INTEGRATOR = Neuron(leaky_integrator, LIState)  # of the readout; no hidden layer has it
 

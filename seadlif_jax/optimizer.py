@@ -35,6 +35,12 @@ def project_to_boxes(params: PyTree[Array], boxes: Mapping[str, tuple[Scalar, Sc
     """Moves the neurons' parameters to the nearest point of their boxes; everything else stays as it is.
 
     A module with a parameter `k_u` is one of neurons; other modules may have an `a` or `b` of their own.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> layer = {"a": jnp.array([1.5]), "k_u": jnp.array([-0.5]), "bias": jnp.array([7.0])}
+      >>> {name: value.tolist() for name, value in project_to_boxes(layer).items()}
+      {'a': [1.0], 'k_u': [0.0], 'bias': [7.0]}
     """
     if not isinstance(params, Mapping):
         return params

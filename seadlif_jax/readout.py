@@ -53,6 +53,12 @@ def aggregate(
 
     Raises:
       ValueError: `how` is not in `AGGREGATIONS`.
+
+    Example:
+      >>> outputs = jnp.array([[[9.0, 9.0], [1.0, 0.0], [3.0, 2.0], [0.0, 5.0]]])  # one sample of four steps
+      >>> block_index = jnp.array([[0, 1, 1, 2]])
+      >>> aggregate(outputs, block_index, num_blocks=2, how="mean").tolist()
+      [[[9.0, 9.0], [2.0, 1.0], [0.0, 5.0]]]
     """
     if how not in AGGREGATIONS:
         raise ValueError(f"unknown aggregation {how!r}; choose one of {', '.join(AGGREGATIONS)}")
@@ -113,7 +119,15 @@ def classification(
     targets: Int[Array, "batch blocks"],
     how: str,
 ) -> Sums:
-    """Cross-entropy and number of correct predictions over all blocks whose target is not -1."""
+    """Cross-entropy and number of correct predictions over all blocks whose target is not -1.
+
+    Example:
+      >>> outputs = jnp.array([[[9.0, 9.0], [1.0, 0.0], [3.0, 2.0], [0.0, 5.0]]])  # one sample of four steps
+      >>> block_index = jnp.array([[0, 1, 1, 2]])
+      >>> sums = classification(outputs, block_index, targets=jnp.array([[-1, 0, 0]]), how="mean")
+      >>> float(sums.score), int(sums.score_terms)  # block 1 is right, block 2 wrong, block 0 has no target
+      (1.0, 2)
+    """
     scores = aggregate(outputs, block_index, targets.shape[1] - 1, how)
     counted = targets != IGNORED
     labels = jnp.where(counted, targets, 0)

@@ -49,6 +49,7 @@ def boxcar(x: Float[Array, "..."]) -> Float[Array, "..."]:
 SURROGATES: Mapping[str, Callable] = MappingProxyType(
     {shape.__name__: shape for shape in (exponential, fast_sigmoid, arctan, triangular, boxcar)}
 )
+"""Shapes of the surrogate gradient, by name: `exponential`, `fast_sigmoid`, `arctan`, `triangular`, `boxcar`."""
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -36,8 +36,15 @@ class TrainedNetwork:
 
     Example:
       >>> trained = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
-      >>> trained.predict(np.ones((3, 200, 10)))  # doctest: +SKIP
-      array([4, 4, 4])
+
+      Or, untrained:
+
+      >>> from seadlif_jax.config import base_config
+      >>> config, inputs = base_config(), jnp.ones((3, 20, 10))
+      >>> network = build_network(config, Hyperparameters.from_config(config))
+      >>> trained = TrainedNetwork(config, network, network.init(jax.random.key(0), inputs))
+      >>> trained.probabilities(inputs).shape
+      (3, 10)
     """
 
     config: ConfigDict
@@ -186,6 +193,10 @@ def load_run(workdir: str | Path, member: int = 0) -> TrainedNetwork:
     Raises:
       RunError: `workdir` holds no run, or one without a saved epoch or without such a member.
       CheckpointError: its checkpoint is damaged.
+
+    Example:
+      >>> trained = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
+      >>> trained.predict(trained.dataset().test.inputs)  # doctest: +SKIP
     """
     folder = Path(workdir).expanduser().resolve()
     config = read_config(folder)
@@ -213,7 +224,12 @@ def load_run(workdir: str | Path, member: int = 0) -> TrainedNetwork:
 
 
 def load_network(workdir: str | Path, member: int = 0) -> tuple[Network, Variables]:
-    """Network and variables of `load_run`: `network.apply(variables, inputs)`."""
+    """Network and variables of `load_run`.
+
+    Example:
+      >>> network, variables = load_network("runs/bsd-quick-seed0")  # doctest: +SKIP
+      >>> outputs = network.apply(variables, inputs)  # doctest: +SKIP
+    """
     trained = load_run(workdir, member)
     return trained.network, trained.variables
 

@@ -1,0 +1,1 @@
+"""Guides, their pictures, and what makes them."""
