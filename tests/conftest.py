@@ -1,6 +1,8 @@
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
 import jax
@@ -12,10 +14,14 @@ from seadlif_jax.training import train_and_evaluate
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 SETTINGS = {
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # of the machine code: on tiny data, compiling it is what takes time
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
 }
+
+
+# For machine code that is made in less than half of the time; on tiny data, how fast it runs does not matter.
+COMPILER_FLAGS = "--xla_cpu_use_fusion_emitters=false"
 
 
 # As on a machine of two cores, in this process and in those of `train.py`.
@@ -23,18 +29,41 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 jax.config.update("jax_num_cpu_devices", 2)
 
 
-def share_compiled_programs():
-    """Lets all processes of a test session, `train.py`'s too, compile each program only once: it halves the time."""
+def knows(flags):
+    """Whether the compiler does: a flag that it does not know ends the process."""
+    command = [sys.executable, "-c", "import jax; jax.devices()"]
+    return not subprocess.run(
+        command, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, check=False
+    ).returncode
+
+
+def compile_little():
+    """Lets all processes of a test session, `train.py`'s too, compile each program only once, and soon."""
     if CACHE not in os.environ:
         folder = tempfile.mkdtemp(prefix="seadlif-jax-tests-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ |= {CACHE: folder, **SETTINGS}
+        if "XLA_FLAGS" not in os.environ and knows(COMPILER_FLAGS):
+            os.environ["XLA_FLAGS"] = COMPILER_FLAGS
     for name in (CACHE, *SETTINGS):
         value = os.environ[name]
         jax.config.update(name.lower(), value if name == CACHE else int(value))
 
 
-share_compiled_programs()
+compile_little()
+
+
+@pytest.fixture
+def pictures():
+    """For tests that look at the pictures of runs in this process: these take longer than the training."""
+
+
+@pytest.fixture(autouse=True)
+def _pictures_only_if_asked_for(request, monkeypatch):
+    if "pictures" not in request.fixturenames:
+        for name in ("save_curves", "save_raster", "save_forecast", "save_forecast_error"):
+            monkeypatch.setattr(plots, name, lambda *_: None)
+        monkeypatch.setattr(results, "_save_raster", lambda *_: None)
 
 
 @pytest.fixture
@@ -80,11 +109,3 @@ def finished_run(tmp_path_factory):
 def own_run(finished_run, tmp_path):
     """A copy of it, to be written to."""
     return shutil.copytree(finished_run, tmp_path / "run")
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Of the runs: they take longer than the training here."""
-    for name in ("save_curves", "save_raster"):
-        monkeypatch.setattr(plots, name, lambda *_: None)
-    monkeypatch.setattr(results, "_save_raster", lambda *_: None)

@@ -5,7 +5,7 @@ from seadlif_jax.run import RunError
 from seadlif_jax.training import train_and_evaluate
 
 
-def test_members_of_a_sweep_and_their_settings(tmp_path, tiny_config, finished_run, no_pictures):
+def test_members_of_a_sweep_and_their_settings(tmp_path, tiny_config, finished_run):
     tiny_config.sweep.learning_rate = (0.01, 0.03)
     result = train_and_evaluate(tiny_config, tmp_path / "sweep")
     runs = read([tmp_path / "sweep", finished_run])

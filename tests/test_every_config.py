@@ -87,7 +87,7 @@ def is_default(task, variant):
 
 
 @pytest.mark.parametrize(("task", "variant"), [pair for pair in every_word_once() if not is_default(*pair)])
-def test_every_variant_trains(tmp_path, data_dir, no_pictures, task, variant):
+def test_every_variant_trains(tmp_path, data_dir, task, variant):
     config = importlib.import_module(f"configs.{task}").get_config(variant)
     with config.unlocked():
         config.num_epochs = 2

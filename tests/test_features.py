@@ -127,7 +127,6 @@ def read(path):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_the_study_compares_what_is_found_with_the_bursts(tmp_path, tiny_config):
     train_and_evaluate(tiny_config, tmp_path / "run")
     result = run_study(f"--output_dir={tmp_path / 'study'}", f"--workdir={tmp_path / 'run'}")

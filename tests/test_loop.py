@@ -21,11 +21,6 @@ from seadlif_jax.training import train_and_evaluate
 from tests.test_sweep import assert_same_network, rows_of
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(no_pictures):
-    pass
-
-
 class AtCall:
     """In place of `Pace`: calls of one step; at some of them it is time to save or to stop."""
 

@@ -40,8 +40,8 @@ def command(*arguments):
 
 
 def environment(num_devices):
-    clean = {name: value for name, value in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
-    flags = f"--xla_force_host_platform_device_count={num_devices}"
+    clean = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={num_devices}"
     return clean | {"XLA_FLAGS": flags, "JAX_ENABLE_X64": "1"}
 
 

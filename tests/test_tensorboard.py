@@ -30,7 +30,7 @@ class Killed(BaseException):
     pass
 
 
-def test_a_run_s_metrics_are_there_once_also_when_it_goes_on(tmp_path, tiny_config, no_pictures, monkeypatch):
+def test_a_run_s_metrics_are_there_once_also_when_it_goes_on(tmp_path, tiny_config, monkeypatch):
     tiny_config.tensorboard = True
     recorder = tensorboard.recorder
 
@@ -56,7 +56,7 @@ def test_a_run_s_metrics_are_there_once_also_when_it_goes_on(tmp_path, tiny_conf
         assert found["gradient_norm", row["epoch"]] == pytest.approx(row["gradient_norm"])
 
 
-def test_members_have_folders_of_their_own(tmp_path, tiny_config, no_pictures):
+def test_members_have_folders_of_their_own(tmp_path, tiny_config):
     tiny_config.tensorboard = True
     tiny_config.num_epochs = 1
     tiny_config.sweep.learning_rate = (0.01, 0.03)

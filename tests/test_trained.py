@@ -82,7 +82,7 @@ def test_a_loader_that_reads_no_files_says_so(trained):
         trained.read("recordings.h5")
 
 
-def test_recordings_in_a_file_are_read_as_in_training(tmp_path, no_pictures):
+def test_recordings_in_a_file_are_read_as_in_training(tmp_path):
     from configs.shd import get_config
 
     for split in ("train", "test"):
@@ -117,7 +117,7 @@ assert not others, others
     assert {"cpu", "cuda", "tpu"} <= set(exported.platforms)
 
 
-def test_a_forecast_predicts_its_inputs_and_no_classes(tmp_path, no_pictures):
+def test_a_forecast_predicts_its_inputs_and_no_classes(tmp_path):
     from configs.oscillation import get_config
 
     config = get_config("lif")
