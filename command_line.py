@@ -17,14 +17,13 @@ from absl import flags, logging
 
 from data.dataset import DataError
 from seadlif_jax.checkpoint import CheckpointError
-from seadlif_jax.config import ConfigError, is_sweep
+from seadlif_jax.config import ConfigError
 from seadlif_jax.costs import CostError
-from seadlif_jax.dataset import Dataset, DatasetError, fingerprint
+from seadlif_jax.dataset import DatasetError
 from seadlif_jax.health import DivergenceError
 from seadlif_jax.interrupt import Interrupted
 from seadlif_jax.robustness import ShiftError
-from seadlif_jax.run import Run, RunError, read_config
-from seadlif_jax.trained import TrainedNetwork, load_run
+from seadlif_jax.run import RunError
 
 OF_THE_USER = (
     CheckpointError,
@@ -48,21 +47,6 @@ def define_moved() -> Callable[[], dict[str, str]]:
         for field, meaning in (("dir", "Folder of the data files"), ("cache_dir", "Folder of the binned events"))
     }
     return lambda: {field: flag.value for field, flag in flags_of.items() if flag.value is not None}
-
-
-def open_run(folder: Path, moved: Mapping[str, str]) -> tuple[TrainedNetwork, Dataset]:
-    """The network of a run, and its data.
-
-    Raises:
-      RunError: the folder holds no run, or a sweep; or the data are not those of the run.
-    """
-    config = read_config(folder)
-    if is_sweep(config):
-        raise RunError(f"{folder} holds a sweep; choose one of its members, such as {folder / 'members' / '0'}")
-    trained = load_run(folder)
-    dataset = trained.dataset(**moved)
-    Run(folder, config).check_data(fingerprint(dataset))
-    return trained, dataset
 
 
 def parse_flags(argv: Sequence[str], check: Callable[[], None], takes_arguments: bool = False) -> list[str]:

@@ -8,10 +8,16 @@ Leaves in the run's folder, named after the split,
     test_confusion.csv, test_confusion.png    what is taken for what
     test_costs.csv                            footprint, sparsity and synaptic operations of every layer
 
+and of a network that forecasts, in place of the first two lines,
+
+    test_forecast.png                                   the forecast of the first sample
+    test_forecast_error.csv, test_forecast_error.png    its error in the course of all samples
+
     python evaluate.py --workdir=DIR --shifts=0.02,0.05,0.1,0.2,0.4 [--draws=3]
 
-also tests it with events that were not there in training, and leaves robustness.csv and robustness.png. A shift is
-given as the mean number of events it adds to every channel at every step; 0, the run's own test, is always there.
+also tests it, on the test split, with events that were not there in training, and leaves robustness.csv and
+robustness.png. A shift is given as the mean number of events it adds to every channel at every step; 0, the run's own
+test, is always there.
 """
 
 import functools
@@ -22,19 +28,21 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from command_line import define_moved, errors_in_one_line, keep_compiled_programs, lines, open_run, parse_flags
-from seadlif_jax import costs, forecast, plots, readout, robustness
-from seadlif_jax.dataset import SPLITS, Split, to_device
+import command_line
+from command_line import define_moved, errors_in_one_line, keep_compiled_programs, lines, parse_flags
+from seadlif_jax import costs, forecast, plots, readout, results, robustness
+from seadlif_jax.dataset import SPLITS, Samples, Split
 from seadlif_jax.evaluation import evaluate
 from seadlif_jax.progress import bar
-from seadlif_jax.run import write_table
-from seadlif_jax.trained import TrainedNetwork
+from seadlif_jax.run import Run, write_table
+from seadlif_jax.trained import TrainedNetwork, open_run
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the finished run.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "What to evaluate on.")
 SHIFTS = flags.DEFINE_list("shifts", None, "Mean added events per channel and step, such as 0.02,0.1,0.4.")
 DRAWS = flags.DEFINE_integer("draws", 3, "How often random shifts are drawn.")
 moved = define_moved()
+flags.adopt_module_key_flags(command_line)  # for --help
 
 
 def check_flags() -> None:
@@ -63,13 +71,15 @@ def test_classes(trained: TrainedNetwork, split: Split, stem: str) -> None:
     write_table(Path(f"{stem}_classes.csv"), by_class)
     predicted = {f"predicted_{number}": column for number, column in enumerate(found.confusion.T)}
     write_table(Path(f"{stem}_confusion.csv"), {"true": np.arange(len(found.confusion)), **predicted})
-    title = f"{SPLIT.value} samples: {100 * found.accuracy:.2f} % right"
+    title = f"{SPLIT.value}: {100 * found.accuracy:.2f} % of the targets right"
     plots.save_confusion(found.confusion, title, Path(f"{stem}_confusion.png"))
 
 
-def test_forecast(trained: TrainedNetwork, split: Split) -> None:
-    errors = forecast.errors(trained.outputs(split.inputs), to_device(split))
-    print(f"{SPLIT.value} mse {errors.second_half:.4f} (second half, from the network's own output)", flush=True)
+def test_forecast(trained: TrainedNetwork, split: Split, stem: str) -> None:
+    samples, outputs = Samples.of(split), trained.outputs(split.inputs)
+    mse = forecast.errors(outputs, samples).second_half
+    print(f"{SPLIT.value} mse {mse:.4f}  (second half, from the network's own output)", flush=True)
+    results.save_forecast(samples, outputs, trained.config.data.step_ms, Path(f"{stem}_forecast"))
 
 
 def measure_costs(trained: TrainedNetwork, split: Split, stem: str) -> None:
@@ -81,8 +91,8 @@ def measure_costs(trained: TrainedNetwork, split: Split, stem: str) -> None:
     write_table(Path(f"{stem}_costs.csv"), costs.columns(rows))
 
 
-def test_under_shifts(folder: Path) -> None:
-    rows = robustness.measure_robustness(folder, levels(), DRAWS.value, moved())
+def test_under_shifts(trained: TrainedNetwork, test: Split, protocol: str, folder: Path) -> None:
+    rows = robustness.measure_robustness(trained, test, protocol, levels(), DRAWS.value)
     shown = {
         "shift": [row.shift for row in rows],
         "level": [f"{row.level:g}" for row in rows],
@@ -105,17 +115,18 @@ def main(_: Sequence[str]) -> None:
     keep_compiled_programs()
     folder = Path(WORKDIR.value).expanduser()
     with errors_in_one_line("what was not finished was not written"):
-        if levels():
-            robustness.check(levels(), DRAWS.value)
+        robustness.check(levels(), DRAWS.value)
         trained, dataset = open_run(folder, moved())
+        if levels():
+            robustness.refuse_forecast(trained)
+        if Run(folder, trained.config).result() is None:
+            print("(this run is not finished: its best epoch so far)", flush=True)
         split, stem = getattr(dataset, SPLIT.value), str(folder / SPLIT.value)
-        if trained.forecasts:
-            test_forecast(trained, split)
-        else:
-            test_classes(trained, split, stem)
+        test = test_forecast if trained.forecasts else test_classes
+        test(trained, split, stem)
         measure_costs(trained, split, stem)
         if levels():
-            test_under_shifts(folder)
+            test_under_shifts(trained, dataset.test, dataset.protocol, folder)
     print(f"tables and pictures: {stem}_*{f', {folder}/robustness.*' if levels() else ''}")
 
 

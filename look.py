@@ -4,8 +4,9 @@
 
 Leaves in DIR/inside
 
-    sample.png        input, spikes, membrane potential, adaptation current and readout for one sample of the split
-    parameters.png    time constants and couplings of the neurons, before and after training
+    sample.png        input, spikes, membrane potential, adaptation current and readout for one sample of the split;
+                      of a network that forecasts, its forecast
+    parameters.png    time constants and couplings of the neurons, before and after training (not of LSTMs)
     training.png      firing rates of the layers, and the norm of the gradient, over the epochs
     gradients.png     how much the loss depends on what reaches each layer in every step, on a batch of the split
 """
@@ -15,30 +16,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from command_line import define_moved, errors_in_one_line, keep_compiled_programs, open_run, parse_flags
+import command_line
+from command_line import define_moved, errors_in_one_line, keep_compiled_programs, parse_flags
 from seadlif_jax import inside, plots
-from seadlif_jax.dataset import SPLITS, Samples, Split
+from seadlif_jax.dataset import SPLITS, Samples
 from seadlif_jax.run import MetricsLog, RunError
+from seadlif_jax.trained import open_run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Where the samples are from.")
 SAMPLE = flags.DEFINE_integer("sample", 0, "The sample to look at.", lower_bound=0)
 moved = define_moved()
+flags.adopt_module_key_flags(command_line)  # for --help
 
 
 def check_flags() -> None:
     if WORKDIR.value is None:
         sys.exit("error: --workdir is missing; give the folder of a run of train.py")
-
-
-def part(split: Split, start: int, stop: int) -> Samples:
-    return Samples(*(jnp.asarray(array) for array in (split.inputs, split.targets, split.block_index))).take(
-        jnp.arange(start, min(stop, len(split.inputs)))
-    )
 
 
 def main(_: Sequence[str]) -> None:
@@ -57,12 +54,14 @@ def main(_: Sequence[str]) -> None:
         parameters = inside.neuron_parameters(trained)
         if parameters:  # LSTMs have none
             plots.save_parameters(parameters, folder / "parameters.png")
-        batch = part(split, 0, config.batch_size)
+        batch = Samples.of(split, 0, config.batch_size)
         norms = inside.gradient_norms(trained, batch)
         counted = np.asarray(batch.block_index > 0).mean(axis=0)
         plots.save_gradients(norms, counted, config.data.step_ms, folder / "gradients.png")
-        sample = part(split, SAMPLE.value, SAMPLE.value + 1)
-        if not trained.forecasts:
+        sample = Samples.of(split, SAMPLE.value, SAMPLE.value + 1)
+        if trained.forecasts:
+            plots.save_forecast(sample, trained.outputs(sample.inputs), config.data.step_ms, folder / "sample.png")
+        else:
             outputs, states = trained.trace(sample.inputs)
             plots.save_raster(sample, outputs, states, config.model.aggregation, folder / "sample.png")
     print(f"pictures: {folder}/*.png")

@@ -61,20 +61,19 @@ def _read(folder: Path, name: str) -> list[Compared]:
     config = read_config(folder)
     results = Run(folder, config).result() or {}
     members = sweep.members(config)
-    log = MetricsLog(folder / "metrics.csv")
+    rows_of = MetricsLog(folder / "metrics.csv").by_member()
+    if not rows_of and not results:
+        raise RunError(f"{folder} has no finished epoch yet; let it run on")
     found = []
     for number, member in enumerate(members):
         result = results["members"][number] if "members" in results else results or None
-        rows = log.read(number)
-        if not rows and not result:
-            raise RunError(f"{folder} has no finished epoch yet; let it run on")
         fields = {
             field: value
             for field, value in flatten(member.config).items()
             if not field.startswith("sweep.") and field not in MAY_CHANGE
         }
         own_name = f"{name}, {member}" if member.varied else name
-        found.append(Compared(own_name, score_name(member.config), fields, rows, result))
+        found.append(Compared(own_name, score_name(member.config), fields, rows_of.get(number, []), result))
     return found
 
 

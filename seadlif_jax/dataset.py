@@ -60,6 +60,12 @@ class Samples(NamedTuple):
     targets: Num[Array, "sample targets ..."]
     block_index: Int[Array, "sample time"]
 
+    @classmethod
+    def of(cls, split: Split, start: int = 0, stop: int | None = None) -> "Samples":
+        """Some samples of a split, or all."""
+        samples = cls(*(jnp.asarray(array[start:stop]) for array in (split.inputs, split.targets, split.block_index)))
+        return samples.take(jnp.arange(samples.size))
+
     @property
     def size(self) -> int:
         return len(self.inputs)

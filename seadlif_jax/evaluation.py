@@ -37,8 +37,9 @@ class Evaluation(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """The part of the targets that is predicted."""
-        return float(np.trace(self.confusion) / max(1, self.confusion.sum()))
+        """The part of the targets that is predicted; NaN if there is none."""
+        with np.errstate(invalid="ignore"):
+            return float(np.trace(self.confusion) / self.confusion.sum())
 
     def by_class(self) -> dict[str, np.ndarray]:
         """Columns of a table with a row a class.
@@ -61,7 +62,7 @@ def evaluate(trained: TrainedNetwork, split: Split) -> Evaluation:
     """Compares the network's predictions with all targets of a split of its data set.
 
     Raises:
-      ValueError: the network forecasts, and does not predict classes.
+      ValueError: the network forecasts, and does not predict classes; or there is no sample.
 
     Example:
       >>> trained = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
@@ -82,6 +83,8 @@ def evaluate(trained: TrainedNetwork, split: Split) -> Evaluation:
     if trained.forecasts:
         raise ValueError("this network forecasts its inputs: there are no classes to compare")
     hyper = Hyperparameters.from_config(trained.config)
+    if not len(split.inputs):
+        raise ValueError("there is no sample to evaluate on")
     size = min(config.batch_size, len(split.inputs))
     classes = config.data.num_classes
     sums, confusion = Sums.zero(), np.zeros((classes, classes), np.int64)
@@ -92,7 +95,7 @@ def evaluate(trained: TrainedNetwork, split: Split) -> Evaluation:
         of_batch, pairs = _compare(config, hyper, trained.variables, batch)
         sums = jax.tree.map(jnp.add, sums, of_batch)
         confusion += np.asarray(pairs)
-    return Evaluation(float(sums.mean_loss()), confusion)
+    return Evaluation(float(sums.loss / sums.loss_terms), confusion)
 
 
 @functools.partial(jax.jit, static_argnums=0)

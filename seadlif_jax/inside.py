@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 from seadlif_jax import readout
 from seadlif_jax.dataset import Samples
 from seadlif_jax.network import batch_major, interpolate, time_major
-from seadlif_jax.neurons import NEURONS
 from seadlif_jax.program import Purpose, key_for
 from seadlif_jax.trained import TrainedNetwork
 from seadlif_jax.unroll import outputs
@@ -82,8 +81,3 @@ def gradient_norms(trained: TrainedNetwork, samples: Samples) -> list[Float[np.n
         norms.append(np.asarray(jnp.sqrt(jnp.sum(gradient**2, axis=(1, 2)))))
         x = outputs((layer,), x)
     return norms
-
-
-def is_spiking(trained: TrainedNetwork) -> bool:
-    """Whether the hidden layers' neurons spike."""
-    return NEURONS[trained.config.model.neuron].spikes

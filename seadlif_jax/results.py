@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 from ml_collections import FrozenConfigDict
 
 from seadlif_jax import devices, forecast, inference, plots, sweep
@@ -43,13 +44,14 @@ def finish(run: Run, members: Sequence[sweep.Member], dataset: Dataset, task: Ta
     member_runs = [Run(run.folder / "members" / str(number), member.config) for number, member in enumerate(members)]
     to_do = devices.of_first_process([member_run.result() is None for member_run in member_runs])
     well = on_host.epoch == run.config.num_epochs
+    rows_of = run.metrics.by_member()
     for number, member_run in enumerate(bar(member_runs, unit="member")):
         if to_do[number] and well[number]:
             own = jax.tree.map(lambda array, number=number: array[number : number + 1], on_host)
             with member_run.held():
                 member_run.check_data(run.data())
                 if devices.is_first_process():
-                    member_run.metrics.write(run.metrics.read(number))
+                    member_run.metrics.write(rows_of[number])
                 with Checkpoints(member_run.folder / "checkpoints", member_run.config, writing=True) as checkpoints:
                     picked = devices.pick(states, number)
                     checkpoints.save(Position(picked, picked, task.no_sums, metrics=member_run.metrics.checksum))
@@ -96,7 +98,8 @@ def describe(result: Mapping[str, Any]) -> list[str]:
 def _finish_sweep(run: Run, dataset: Dataset, task: Task, results: list[dict[str, Any]]) -> None:
     summary = sweep.summarise(results)
     _write_tables(run.folder, results, summary)
-    rows = [run.metrics.read(number) for number in range(len(results))]
+    rows_of = run.metrics.by_member()
+    rows = [rows_of.get(number, []) for number in range(len(results))]
     plots.save_sweep(results, rows, score_name(run.config), run.folder / "sweep.png")
     run.finish(
         members=results,
@@ -124,7 +127,9 @@ def _finish_run(
     rows, best_epoch = run.metrics.read(), int(state.best.epoch[0])
     plots.save_curves(rows, best_epoch, score_name(config), run.folder / "curves.png")
     if config.model.aggregation == "forecast":
-        _save_forecast(config, hyper, variables, dataset.test, run.folder)
+        samples = Samples.of(dataset.test)
+        outputs = inference.outputs(config, hyper, variables, samples.inputs)
+        save_forecast(samples, outputs, config.data.step_ms, run.folder / "forecast")
     else:
         _save_raster(config, hyper, variables, dataset.test, run.folder / "raster.png")
     # The last file: a run that has it is complete.
@@ -168,17 +173,11 @@ def _write_tables(folder: Path, results: Sequence[Mapping[str, Any]], summary: S
     )
 
 
-def _first(split: Split, count: int) -> Samples:
-    """The first samples of a split."""
-    samples = Samples(*(jnp.asarray(array[:count]) for array in (split.inputs, split.targets, split.block_index)))
-    return samples.take(jnp.arange(samples.size))
-
-
 def _save_raster(
     config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, test: Split, path: Path
 ) -> None:
     """A picture of the best network at work: on the first test sample it gets right, or else on the first of all."""
-    samples = _first(test, RASTER_CANDIDATES)
+    samples = Samples.of(test, 0, RASTER_CANDIDATES)
     outputs, states = inference.trace(config, hyper, variables, samples.inputs)
     scores = aggregate(outputs, samples.block_index, samples.targets.shape[1] - 1, config.model.aggregation)
     right = (scores.argmax(axis=-1) == samples.targets) | (samples.targets == IGNORED)
@@ -187,16 +186,15 @@ def _save_raster(
     plots.save_raster(samples, outputs, states, config.model.aggregation, path)
 
 
-def _save_forecast(
-    config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, test: Split, folder: Path
-) -> None:
-    """The best network's forecast of the first test sample, and its error in the course of all of them."""
-    samples = _first(test, len(test.inputs))
-    outputs = inference.outputs(config, hyper, variables, samples.inputs)
+def save_forecast(samples: Samples, outputs: Array, step_ms: float | None, stem: Path) -> None:
+    """The forecast of the first of some samples, and the error in the course of all of them.
+
+    Left as `<stem>.png`, `<stem>_error.png` and `<stem>_error.csv`.
+    """
     network, zero = (jax.jit(forecast.errors)(y, samples) for y in (outputs, jnp.zeros_like(outputs)))
-    windows = forecast.cut(outputs.shape[1], config.data.step_ms)
+    windows = forecast.cut(outputs.shape[1], step_ms)
     write_table(
-        folder / "forecast_error.csv",
+        Path(f"{stem}_error.csv"),
         {
             f"from_{windows.unit}": windows.edges[:-1],
             f"to_{windows.unit}": windows.edges[1:],
@@ -204,5 +202,5 @@ def _save_forecast(
             "zero_mse": windows.mean(zero.steps),
         },
     )
-    plots.save_forecast(samples, outputs, config.data.step_ms, folder / "forecast.png")
-    plots.save_forecast_error(windows, network, zero, config.data.step_ms, folder / "forecast_error.png")
+    plots.save_forecast(samples, outputs, step_ms, Path(f"{stem}.png"))
+    plots.save_forecast_error(windows, network, zero, step_ms, Path(f"{stem}_error.png"))

@@ -184,8 +184,17 @@ class MetricsLog:
 
     def read(self, member: int = 0) -> list[dict[str, float]]:
         """The rows of a member; none, if it has diverged in the first epoch."""
-        rows = _parse_rows(self.path.read_text().splitlines()) if self.path.exists() else []
-        return [row for row in rows if row.get("member", 0) == member]
+        return self.by_member().get(member, [])
+
+    def by_member(self) -> dict[int, list[dict[str, float]]]:
+        """The rows of all members that have some."""
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        if lines and not lines[-1].endswith("\n"):  # cut off, or being written now
+            lines.pop()
+        found: dict[int, list[dict[str, float]]] = {}
+        for row in _parse_rows(lines):
+            found.setdefault(int(row.get("member", 0)), []).append(row)
+        return found
 
     @_first_process_only
     def keep(self, epochs: Sequence[int], checksum: int | None) -> None:

@@ -55,8 +55,8 @@ def recorder(run: Run, names: Sequence[str]) -> Iterator[Callable[[Rows], None]]
                         writer.add_scalar(_tag(name), value, int(row["epoch"]))
                 writer.flush()
 
-        for member in range(len(writers)):
-            record(run.metrics.read(member))
+        for rows in run.metrics.by_member().values():
+            record(rows)
         yield record
 
 

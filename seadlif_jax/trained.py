@@ -14,12 +14,12 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import inference, portable, sweep
 from seadlif_jax.checkpoint import Checkpoints, Variables
-from seadlif_jax.config import ConfigError
-from seadlif_jax.dataset import Dataset, Split, find_loader, load_dataset
+from seadlif_jax.config import ConfigError, is_sweep
+from seadlif_jax.dataset import Dataset, Split, find_loader, fingerprint, load_dataset
 from seadlif_jax.network import Network
 from seadlif_jax.program import Hyperparameters, build_network
 from seadlif_jax.progress import bar
-from seadlif_jax.run import RunError, read_config
+from seadlif_jax.run import Run, RunError, read_config
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +78,9 @@ class TrainedNetwork:
           inputs: counts of events, or any numbers.
           counted: bool `[sample, time]`, the steps that say it; None for all. A network does best on those that it was
             trained to answer in: `block_index == 1`, in its data set.
+
+        Raises:
+          ValueError: also for a sample without a counted step, and for networks that forecast.
         """
         return self.probabilities(inputs, counted).argmax(axis=-1)
 
@@ -87,10 +90,12 @@ class TrainedNetwork:
         """The probability of every class: the softmax of the scores that the loss is of. Arguments as in `predict`."""
         self._refuse_forecast("a class")
         inputs = self._checked(inputs)
-        block_index = np.ones(inputs.shape[:2], np.int32) if counted is None else np.asarray(counted, np.int32)
-        if block_index.shape != inputs.shape[:2]:
-            raise ValueError(f"counted has shape {block_index.shape}; for these inputs it must be {inputs.shape[:2]}")
-        return self._in_batches(inference.probabilities, inputs, block_index)
+        counted = np.ones(inputs.shape[:2], bool) if counted is None else np.asarray(counted, bool)
+        if counted.shape != inputs.shape[:2]:
+            raise ValueError(f"counted has shape {counted.shape}; for these inputs it must be {inputs.shape[:2]}")
+        if not counted.any(axis=1).all():
+            raise ValueError(f"no step of sample {counted.any(axis=1).argmin()} is counted: nothing says its class")
+        return self._in_batches(inference.probabilities, inputs, counted.astype(np.int32))
 
     def predict_steps(self, inputs: Num[Any, "sample time channel"]) -> Int[np.ndarray, "sample time"]:
         """The class of each step, for networks that label steps."""
@@ -104,7 +109,12 @@ class TrainedNetwork:
     def step(
         self, state: tuple[Any, ...], x: Num[Any, "batch channel"]
     ) -> tuple[tuple[Any, ...], Float[Array, "batch class"]]:
-        """One step of streaming, `(state, x_t) -> (state, y_t)`: the same `y_t` as from `outputs`."""
+        """One step of streaming, `(state, x_t) -> (state, y_t)`: the same `y_t` as from `outputs`.
+
+        Unless it forecasts: what it is fed is then yours to choose.
+        """
+        if np.ndim(x) != 2 or np.shape(x)[1] != self.num_channels:
+            raise ValueError(f"x has shape {np.shape(x)}; it must be [batch, {self.num_channels} channels]")
         return inference.step(self._frozen, self._hyper, self.variables, state, x)
 
     def trace(
@@ -112,7 +122,7 @@ class TrainedNetwork:
     ) -> tuple[Float[Array, "sample time class"], tuple[Any, ...]]:
         """The readout of every step, and the states `u`, `w`, `z` of each hidden layer, `[sample, time, neuron]`.
 
-        Of all samples at once: it is for looking at a few.
+        Of all samples at once: it is for looking at a few. A network that forecasts is fed its inputs in all steps.
         """
         return inference.trace(self._frozen, self._hyper, self.variables, self._checked(inputs))
 
@@ -122,19 +132,18 @@ class TrainedNetwork:
         Args:
           moved: `dir` and `cache_dir`, if the data are elsewhere now.
         """
-        config = ConfigDict(self.config.to_dict())
-        config.data.update(moved)
-        return load_dataset(config.lock())
+        return load_dataset(self._config(moved))
 
-    def read(self, path: str | Path) -> Split:
+    def read(self, path: str | Path, **moved: str) -> Split:
         """A file of recordings as the network wants them: its `inputs` and `block_index`, and what targets it has.
 
-        By the function `read(path, config)` that the module of the run's loader has, if it reads files.
+        By the function `read(path, config)` that the module of the run's loader has, if it reads files; `moved` as in
+        `dataset`.
         """
         module, _ = find_loader(self.config.data.loader)
         if not hasattr(module, "read"):
             raise ConfigError(f"config.data.loader = {self.config.data.loader!r} has no function read(path, config)")
-        return module.read(Path(path).expanduser(), self.config)
+        return module.read(Path(path).expanduser(), self._config(moved))
 
     def export(self, path: str | Path) -> Path:
         """Writes `outputs` to a file that runs without this library: parameters included, for any batch and time.
@@ -152,6 +161,11 @@ class TrainedNetwork:
         path.write_bytes(portable.serialize(self.network, self.variables, self.num_channels))
         return path
 
+    def _config(self, moved: Mapping[str, str]) -> ConfigDict:
+        config = ConfigDict(self.config.to_dict())
+        config.data.update(moved)
+        return config.lock()
+
     @functools.cached_property
     def _frozen(self) -> FrozenConfigDict:
         return FrozenConfigDict(self.config)
@@ -165,12 +179,25 @@ class TrainedNetwork:
             raise ValueError(f"this network forecasts its inputs and does not predict {what}; use outputs")
 
     def _checked(self, inputs: Any) -> np.ndarray:
-        inputs = np.asarray(inputs)
-        inputs = inputs.astype(np.uint8) if inputs.dtype == bool else inputs
+        inputs = self._converted(inputs)
+        if inputs.shape[:1] == (0,):
+            raise ValueError("there is no sample in the inputs")
         if inputs.ndim != 3 or 0 in inputs.shape or inputs.shape[2] != self.num_channels:
             raise ValueError(
                 f"inputs have shape {inputs.shape}; they must be [sample, time, {self.num_channels} channels]"
             )
+        return inputs
+
+    def _converted(self, inputs: Any) -> np.ndarray:
+        """As numbers that JAX has, all of them finite."""
+        inputs = np.asarray(inputs)
+        if inputs.dtype.kind not in "biuf":
+            raise ValueError(f"inputs are of type {inputs.dtype}; they must be numbers")
+        if inputs.dtype == bool:
+            return inputs.astype(np.uint8)
+        if inputs.dtype.itemsize > 4:
+            with np.errstate(over="ignore"):
+                inputs = inputs.astype(jnp.result_type(float))
         if not np.isfinite(inputs).all():
             raise ValueError(f"inputs are NaN or infinite, first in sample {np.argwhere(~np.isfinite(inputs))[0][0]}")
         return inputs
@@ -183,7 +210,7 @@ class TrainedNetwork:
         return np.concatenate(found)[: len(arrays[0])]
 
 
-def load_run(workdir: str | Path, member: int = 0) -> TrainedNetwork:
+def load_run(workdir: str | Path, member: int | None = None) -> TrainedNetwork:
     """The network of a run with the parameters of its best epoch so far.
 
     Args:
@@ -201,6 +228,9 @@ def load_run(workdir: str | Path, member: int = 0) -> TrainedNetwork:
     folder = Path(workdir).expanduser().resolve()
     config = read_config(folder)
     members = sweep.members(config)
+    if member is None and is_sweep(config):
+        raise RunError(f"{folder} holds a sweep; say which member, 0..{len(members) - 1}")
+    member = member or 0
     if not 0 <= member < len(members):
         raise RunError(f"{folder} has no member {member}; its members are 0..{len(members) - 1}")
     own = members[member].config
@@ -208,7 +238,8 @@ def load_run(workdir: str | Path, member: int = 0) -> TrainedNetwork:
 
     def like(metadata: Mapping[str, Any]) -> Variables:
         if metadata["best_epochs"][member] == 0:
-            raise RunError(f"{folder} has no finished epoch yet; let it run on")
+            who = f"member {member} of {folder}" if is_sweep(config) else f"{folder}"
+            raise RunError(f"{who} has no finished epoch; let it run on, unless it has diverged")
         variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 1, metadata["channels"])))
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # wherever they were in training
         return jax.tree.map(
@@ -223,7 +254,26 @@ def load_run(workdir: str | Path, member: int = 0) -> TrainedNetwork:
     return TrainedNetwork(own, network, jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[member]), best))
 
 
-def load_network(workdir: str | Path, member: int = 0) -> tuple[Network, Variables]:
+def open_run(workdir: str | Path, moved: Mapping[str, str]) -> tuple[TrainedNetwork, Dataset]:
+    """The network of a run, and its data, which may have `moved` (see `TrainedNetwork.dataset`).
+
+    Raises:
+      RunError: as `load_run`; or it is a sweep; or the data are not those of the run.
+      DatasetError, ConfigError: the data cannot be loaded (and what the loader itself raises).
+    """
+    folder = Path(workdir).expanduser().resolve()
+    config = read_config(folder)
+    if is_sweep(config):
+        first = folder / "members" / "0"
+        how = f"choose one of its members, such as {first}" if first.exists() else "its members are there at its end"
+        raise RunError(f"{folder} holds a sweep; {how}")
+    trained = load_run(folder)
+    dataset = trained.dataset(**moved)
+    Run(folder, config).check_data(fingerprint(dataset))
+    return trained, dataset
+
+
+def load_network(workdir: str | Path, member: int | None = None) -> tuple[Network, Variables]:
     """Network and variables of `load_run`.
 
     Example:

@@ -1,23 +1,26 @@
 """The command line of a study: what all of them share."""
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from command_line import keep_compiled_programs
+from command_line import keep_compiled_programs, parse_flags
 from seadlif_jax import devices
 
 FOLDER = flags.DEFINE_string("output_dir", None, "Folder for all that the study leaves.", required=True)
 
 
 def run(study: Callable[[], None]) -> None:
+    """The command line of a study."""
     devices.one_per_core()
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+        for flag in defined if module.startswith("studies.") else ():
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # for --help, which shows those of the program
 
-    def main(arguments: Sequence[str]) -> None:
-        if arguments[1:]:
-            sys.exit(f"error: {arguments[1]!r}: not understood; every argument has the form --name=value")
+    def main(_: Sequence[str]) -> None:
         keep_compiled_programs()
         study()
 
-    app.run(main)
+    app.run(main, flags_parser=functools.partial(parse_flags, check=lambda: None))

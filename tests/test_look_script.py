@@ -70,3 +70,11 @@ def test_what_cannot_be_compared_gets_one_line(tmp_path, finished_run, arguments
     assert result.returncode == 1
     assert message in result.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [(("evaluate.py",), "--config.data.dir"), (("look.py",), "--sample"), (("-m", "studies.features"), "--output_dir")],
+)
+def test_help_names_the_flags(command, flag):
+    assert flag in run(*command, "--help").stdout

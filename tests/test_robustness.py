@@ -1,15 +1,15 @@
+import dataclasses
 import json
 import math
 import re
-import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs.bsd import get_config
-from seadlif_jax import robustness
 from seadlif_jax.program import Program
 from seadlif_jax.robustness import (
     SHIFTS,
@@ -21,7 +21,8 @@ from seadlif_jax.robustness import (
     measure_robustness,
     of_batches,
 )
-from seadlif_jax.run import RunError, write_table
+from seadlif_jax.run import write_table
+from seadlif_jax.trained import open_run
 from seadlif_jax.training import train_and_evaluate
 
 KEY = jax.random.key(0)
@@ -41,6 +42,11 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     assert train_and_evaluate(config, folder)["test"]["accuracy"] > 0.6
     return folder
+
+
+def measure(folder, levels, draws=3):
+    trained, dataset = open_run(folder, {})
+    return measure_robustness(trained, dataset.test, dataset.protocol, levels, draws)
 
 
 def contents(folder):
@@ -79,13 +85,13 @@ def test_level_0_changes_nothing(shift):
 def test_level_0_is_the_run_s_own_test(finished):
     result = json.loads((finished / "result.json").read_text())
     accuracy, loss, protocol = result["test"]["accuracy"], result["test"]["loss"], result["protocol"]
-    constant, events = measure_robustness(finished, [0])
+    constant, events = measure(finished, [0])
     assert constant == Row("constant", 0.0, 1, accuracy, None, loss, protocol)
     assert events == Row("events", 0.0, 3, pytest.approx(accuracy), 0.0, pytest.approx(loss), protocol)
 
 
 def test_every_shift_has_a_row_for_every_level_and_for_none(finished):
-    rows = measure_robustness(finished, [0.5, 0.1, 0.5], draws=2)
+    rows = measure(finished, [0.5, 0.1, 0.5], draws=2)
     assert [row[:3] for row in rows] == [
         *(("constant", level, 1) for level in (0, 0.1, 0.5)),
         *(("events", level, 2) for level in (0, 0.1, 0.5)),
@@ -95,10 +101,10 @@ def test_every_shift_has_a_row_for_every_level_and_for_none(finished):
 
 
 def test_a_call_gives_the_same_numbers_again_whatever_the_other_levels(finished):
-    rows = measure_robustness(finished, [0.1, 0.3], draws=2)
-    assert rows == measure_robustness(finished, [0.1, 0.3], draws=2)
-    assert rows[-1] == measure_robustness(finished, [0.3], draws=2)[-1]
-    assert rows[-1].loss != measure_robustness(finished, [0.3], draws=1)[-1].loss
+    rows = measure(finished, [0.1, 0.3], draws=2)
+    assert rows == measure(finished, [0.1, 0.3], draws=2)
+    assert rows[-1] == measure(finished, [0.3], draws=2)[-1]
+    assert rows[-1].loss != measure(finished, [0.3], draws=1)[-1].loss
 
 
 def test_every_batch_has_a_draw_of_its_own():
@@ -117,76 +123,33 @@ def test_all_levels_and_draws_of_a_shift_are_compiled_once(finished, monkeypatch
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(Program, "evaluate", evaluate)
-    measure_robustness(finished, [0.1, 0.2, 0.3])
+    measure(finished, [0.1, 0.2, 0.3])
     assert len(traced) == len(SHIFTS)
 
 
 def test_measuring_changes_nothing_in_the_folder(finished):
     before = contents(finished)
-    measure_robustness(finished, [0.1], draws=1)
+    measure(finished, [0.1], draws=1)
     assert contents(finished) == before
-
-
-def test_data_may_have_moved(finished, monkeypatch):
-    folders = []
-    original = robustness.load_dataset
-
-    def load_dataset(config):
-        folders.append(config.data.dir)
-        return original(config)
-
-    monkeypatch.setattr(robustness, "load_dataset", load_dataset)
-    for moved in ({}, {"dir": "elsewhere"}):
-        measure_robustness(finished, [], draws=1, moved=moved)
-    assert folders == ["", "elsewhere"]
-
-
-def test_other_data_than_the_run_s_are_refused(finished, monkeypatch):
-    original = robustness.load_dataset
-
-    def load_dataset(config):
-        dataset = original(config)
-        return dataset._replace(test=dataset.train)
-
-    monkeypatch.setattr(robustness, "load_dataset", load_dataset)
-    with pytest.raises(RunError, match=r"without a shift the test accuracy is .* are not those of the run"):
-        measure_robustness(finished, [0.1], draws=1)
 
 
 @pytest.mark.parametrize("level", [-0.1, math.nan, math.inf, 1e7])
 def test_a_level_that_is_no_rate_is_refused(finished, level):
     with pytest.raises(ShiftError, match=rf"level {re.escape(str(level))}: it must be a number of events in 0\.\."):
-        measure_robustness(finished, [0, level])
+        measure(finished, [0, level])
 
 
 def test_no_draw_is_refused(finished):
     with pytest.raises(ShiftError, match="0 draws: at least 1"):
-        measure_robustness(finished, [0], draws=0)
+        measure(finished, [0], draws=0)
 
 
-@pytest.mark.parametrize(
-    ("missing", "message"),
-    [
-        ("config.json", "holds no run"),
-        ("result.json", "holds no finished run: there is no result.json"),
-        ("checkpoints", "has no checkpoint yet"),
-    ],
-)
-def test_a_folder_without_a_finished_run_is_refused_and_left_alone(finished, tmp_path, missing, message):
-    folder = tmp_path / "run"
-    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns(missing))
-    before = contents(folder)
-    with pytest.raises(RunError, match=message):
-        measure_robustness(folder, [0])
-    assert contents(folder) == before
-
-
-def test_a_forecast_is_refused(finished, tmp_path):
-    config = json.loads((finished / "config.json").read_text())
-    config["model"]["aggregation"] = "forecast"
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(RunError, match="holds a forecast, which has no accuracy"):
-        measure_robustness(tmp_path, [0])
+def test_a_forecast_is_refused(finished):
+    trained, dataset = open_run(finished, {})
+    config = ConfigDict(trained.config.to_dict())
+    config.model.aggregation = "forecast"
+    with pytest.raises(ShiftError, match="a network that forecasts has no accuracy"):
+        measure_robustness(dataclasses.replace(trained, config=config), dataset.test, "", [0])
 
 
 def test_the_table_is_written_in_full(tmp_path):

@@ -157,3 +157,9 @@ def test_writing_replaces_the_whole_file_and_leaves_nothing_else(tmp_path):
     write_atomically(path, "new")
     assert path.read_text() == "new"
     assert os.listdir(tmp_path) == ["result.json"]
+
+
+def test_a_row_that_is_cut_off_is_not_read(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,seconds\n1,0.5\n2,0.25\n3,0.1")
+    assert [row["epoch"] for row in MetricsLog(path).read()] == [1, 2]

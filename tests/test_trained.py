@@ -1,6 +1,7 @@
 """Using a trained network: predictions, streaming, files of recordings, export."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 
 import seadlif_jax
+from seadlif_jax import trained as trained_module
 from seadlif_jax.config import ConfigError
+from seadlif_jax.run import RunError
+from seadlif_jax.trained import open_run
 from seadlif_jax.training import train_and_evaluate
 from tests.recordings_file import write
 
@@ -67,7 +71,9 @@ def test_states_can_be_looked_at(trained, test_split):
     ("inputs", "counted", "message"),
     [
         (np.zeros((2, 10, 9)), None, r"inputs have shape \(2, 10, 9\); they must be \[sample, time, 10 channels\]"),
-        (np.zeros((0, 10, 10)), None, r"inputs have shape \(0, 10, 10\)"),
+        (np.zeros((0, 10, 10)), None, "there is no sample"),
+        (np.full((1, 10, 10), 1e300), None, "NaN or infinite"),
+        (np.zeros((2, 10, 10)), np.array([[True] * 10, [False] * 10]), "no step of sample 1 is counted"),
         (np.full((2, 10, 10), [[[0.0]], [[np.nan]]]), None, "NaN or infinite, first in sample 1"),
         (np.zeros((2, 10, 10)), np.ones(10), r"counted has shape \(10,\); for these inputs it must be \(2, 10\)"),
     ],
@@ -75,6 +81,55 @@ def test_states_can_be_looked_at(trained, test_split):
 def test_what_the_network_cannot_take_is_refused(trained, inputs, counted, message):
     with pytest.raises(ValueError, match=message):
         trained.predict(inputs, counted)
+
+
+def test_any_mask_counts_the_steps_that_it_does_not_leave_out(trained, test_split):
+    mask = test_split.block_index == 1
+    expected = trained.probabilities(test_split.inputs, mask)
+    np.testing.assert_array_equal(trained.probabilities(test_split.inputs, 0.5 * mask), expected)
+
+
+def test_a_step_of_another_shape_is_refused(trained):
+    with pytest.raises(ValueError, match=r"x has shape \(1, 9\); it must be \[batch, 10 channels\]"):
+        trained.step(trained.initial_state(), np.zeros((1, 9)))
+
+
+def test_the_data_may_have_moved_but_must_be_the_run_s(finished_run, monkeypatch):
+    folders = []
+    load = trained_module.load_dataset
+
+    def load_dataset(config):
+        folders.append(config.data.dir)
+        dataset = load(config)
+        return dataset if len(folders) < 3 else dataset._replace(test=dataset.train)
+
+    monkeypatch.setattr(trained_module, "load_dataset", load_dataset)
+    open_run(finished_run, {})
+    open_run(finished_run, {"dir": "elsewhere"})
+    with pytest.raises(RunError, match="holds a run on other data: the test split has changed"):
+        open_run(finished_run, {"dir": "changed"})
+    assert folders == ["", "elsewhere", "changed"]
+
+
+def test_folders_without_a_run_are_refused(tmp_path, own_run):
+    with pytest.raises(RunError, match=r"holds no run: there is no config\.json"):
+        open_run(tmp_path, {})
+    shutil.rmtree(own_run / "checkpoints")
+    with pytest.raises(RunError, match="has no checkpoint yet"):
+        open_run(own_run, {})
+
+
+def test_of_a_sweep_one_must_be_chosen(tmp_path, tiny_config):
+    tiny_config.num_epochs = 1
+    tiny_config.sweep.learning_rate = (0.01, 1e6)
+    train_and_evaluate(tiny_config, tmp_path)
+    with pytest.raises(RunError, match=r"holds a sweep; say which member, 0\.\.1"):
+        seadlif_jax.load_run(tmp_path)
+    with pytest.raises(RunError, match=r"holds a sweep; choose one of its members, such as .*members/0"):
+        open_run(tmp_path, {})
+    assert seadlif_jax.load_run(tmp_path, 0).config.optimizer.learning_rate == 0.01
+    with pytest.raises(RunError, match=r"member 1 of .* has no finished epoch; let it run on, unless it has diverged"):
+        seadlif_jax.load_run(tmp_path, 1)
 
 
 def test_a_loader_that_reads_no_files_says_so(trained):

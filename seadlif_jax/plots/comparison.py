@@ -4,35 +4,48 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seadlif_jax.plots.style import CLASS_COLOURS, STYLE
+from seadlif_jax.plots.style import CLASS_COLOURS, STYLE, marker
 
 if TYPE_CHECKING:
     from seadlif_jax.comparison import Compared
 
-LINES = ("-", "--", ":", "-.")  # when the colours are used up
+LINES = ("-", "--")  # when the colours are used up
+MOST_NAMED = len(LINES) * len(CLASS_COLOURS)
 
 
 def save_comparison(runs: Sequence["Compared"], path: Path) -> None:
-    """Validation loss and score of all runs over the epochs; a dot marks the selected one."""
+    """Validation loss and score of all runs over the epochs; a dot marks the selected one.
+
+    Of more than 16 runs, those that reach the lowest validation loss have a colour and a name.
+    """
+    ranked = sorted(
+        range(len(runs)), key=lambda number: min((row["validation_loss"] for row in runs[number].rows), default=np.inf)
+    )
+    named = set(ranked[:MOST_NAMED])
     metrics = list(dict.fromkeys(("loss", runs[0].score)))
     with rc_context(STYLE):
         figure = Figure(figsize=(5 * len(metrics) + 2.5, 3.8))
         axes = figure.subplots(1, len(metrics), squeeze=False)[0]
         for ax, metric in zip(axes, metrics, strict=True):
             scale = 100 if metric == "accuracy" else 1
-            for number, run in enumerate(runs):
+            for number, run in enumerate([run for place, run in enumerate(runs) if place in named]):
                 colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
-                line = LINES[number // len(CLASS_COLOURS) % len(LINES)]
+                line = LINES[number // len(CLASS_COLOURS)]
                 epochs = [row["epoch"] for row in run.rows]
                 values = [scale * row[f"validation_{metric}"] for row in run.rows]
-                ax.plot(epochs, values, line, color=colour, linewidth=1.4, label=run.name)
+                ax.plot(epochs, values, line, color=colour, marker=marker(run.rows), linewidth=1.4, label=run.name)
                 best = (run.result or {}).get("best_epoch")
                 if best:
                     ax.plot(best, values[best - 1], "o", color=colour, markersize=5)
+            for number in ranked[MOST_NAMED:]:
+                rows = runs[number].rows
+                values = [scale * row[f"validation_{metric}"] for row in rows]
+                ax.plot([row["epoch"] for row in rows], values, color="0.85", linewidth=0.8, zorder=0)
             ax.set_xlabel("epoch")
             ax.set_ylabel("validation accuracy (%)" if metric == "accuracy" else f"validation {metric}")
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -21,7 +21,8 @@ def save_confusion(confusion: np.ndarray, title: str, path: Path) -> None:
       path: where the picture goes.
     """
     classes = len(confusion)
-    percent = 100 * confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    with np.errstate(invalid="ignore"):  # a class without targets has no row
+        percent = 100 * confusion / confusion.sum(axis=1, keepdims=True)
     size = 3.2 + 0.32 * min(classes, 20)
     with rc_context(STYLE):
         figure = Figure(figsize=(size + 1, size))

@@ -7,7 +7,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seadlif_jax.plots.style import BLACK, BLUE, ORANGE, STYLE
+from seadlif_jax.plots.style import BLACK, BLUE, ORANGE, STYLE, marker
 
 
 def save_curves(rows: Sequence[Mapping[str, float]], best_epoch: int, score_name: str, path: Path) -> None:
@@ -20,7 +20,13 @@ def save_curves(rows: Sequence[Mapping[str, float]], best_epoch: int, score_name
         for ax, metric in zip(axes[0], panels, strict=True):
             scale = 100 if metric == "accuracy" else 1
             for split, colour in (("train", ORANGE), ("validation", BLUE)):
-                ax.plot(epochs, [scale * row[f"{split}_{metric}"] for row in rows], color=colour, label=split)
+                ax.plot(
+                    epochs,
+                    [scale * row[f"{split}_{metric}"] for row in rows],
+                    color=colour,
+                    marker=marker(rows),
+                    label=split,
+                )
             best = scale * rows[best_epoch - 1][f"validation_{metric}"]
             unit = " %" if metric == "accuracy" else ""
             ax.plot(best_epoch, best, "o", color=BLACK, label=f"selected: epoch {best_epoch}, {best:.4g}{unit}")

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seadlif_jax.plots.style import BLACK, BLUE, CLASS_COLOURS, ORANGE, STYLE, time_axis
+from seadlif_jax.plots.style import BLACK, BLUE, CLASS_COLOURS, ORANGE, STYLE, marker, time_axis
 
 if TYPE_CHECKING:
     from seadlif_jax.inside import NeuronParameter
@@ -34,8 +34,10 @@ def save_parameters(parameters: Sequence["NeuronParameter"], path: Path) -> None
             ax = axes[parameter.layer - 1, names.index(parameter.name)]
             low, high = parameter.bounds
             bins = np.linspace(low, high, BINS) if high > low else BINS
-            ax.hist(parameter.before, bins, color="0.75", label="before training")
-            ax.hist(parameter.after, bins, histtype="step", color=BLUE, linewidth=1.6, label="after")
+            # A float32 at the end of its range may be beyond it as a float64.
+            before, after = (np.clip(np.float64(values), low, high) for values in (parameter.before, parameter.after))
+            ax.hist(before, bins, color="0.75", label="before training")
+            ax.hist(after, bins, histtype="step", color=BLUE, linewidth=1.6, label="after")
             ax.set_xlabel(LABELS[parameter.name])
             ax.set_title(f"hidden layer {parameter.layer}")
             ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -56,13 +58,15 @@ def save_training(rows: Sequence[Mapping[str, float]], path: Path) -> None:
         for ax in first:
             for layer, colour in zip(layers, CLASS_COLOURS * len(layers), strict=False):
                 rates = [100 * row[prefix + layer] for row in rows]
-                ax.plot(epochs, rates, color=colour, label=f"hidden layer {layer}")
+                ax.plot(epochs, rates, color=colour, marker=marker(rows), label=f"hidden layer {layer}")
             ax.set_ylim(bottom=0)
             ax.set_ylabel("neurons that spike in a step (%)")
             ax.set_title("firing rate, validation samples")
             ax.legend()
-        last.plot(epochs, [row["gradient_norm"] for row in rows], color=BLACK)
-        last.set_yscale("log")
+        norms = np.array([row["gradient_norm"] for row in rows])
+        last.plot(epochs, np.where(norms > 0, norms, np.nan), color=BLACK, marker=marker(rows))
+        if (norms > 0).any():
+            last.set_yscale("log")
         last.set_ylabel("norm of the gradient (before clipping)")
         last.set_title("gradient, mean over the steps of an epoch")
         for ax in (*first, last):
@@ -87,7 +91,8 @@ def save_gradients(norms: Sequence[np.ndarray], counted: np.ndarray, step_ms: fl
         ax = figure.subplots()
         for norm, name, colour in zip(norms, names, (BLUE, ORANGE, *CLASS_COLOURS[2:]), strict=False):
             ax.plot(time, np.where(norm > 0, norm, np.nan), color=colour, linewidth=1.3, label=name)
-        ax.set_yscale("log")
+        if any((norm > 0).any() for norm in norms):
+            ax.set_yscale("log")
         ax.set_xlim(0, time[-1])
         ax.fill_between(
             time, 0, 1, where=counted > 0, transform=ax.get_xaxis_transform(), color="0.92", zorder=0,

@@ -1,5 +1,6 @@
 """What all pictures share. Colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart."""
 
+from collections.abc import Sized
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,11 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
+
+
+def marker(rows: Sized) -> str | None:
+    """Of a line over epochs: a single epoch is a dot."""
+    return "o" if len(rows) == 1 else None
 
 
 def time_axis(steps: np.ndarray, step_ms: float | None) -> tuple[np.ndarray, str]:
