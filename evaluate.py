@@ -30,7 +30,7 @@ from absl import app, flags
 
 import command_line
 from command_line import define_moved, errors_in_one_line, keep_compiled_programs, lines, parse_flags
-from seadlif_jax import costs, forecast, plots, readout, results, robustness
+from seadlif_jax import costs, plots, readout, results, robustness
 from seadlif_jax.dataset import SPLITS, Samples, Split
 from seadlif_jax.evaluation import evaluate
 from seadlif_jax.progress import bar
@@ -77,9 +77,8 @@ def test_classes(trained: TrainedNetwork, split: Split, stem: str) -> None:
 
 def test_forecast(trained: TrainedNetwork, split: Split, stem: str) -> None:
     samples, outputs = Samples.of(split), trained.outputs(split.inputs)
-    mse = forecast.errors(outputs, samples).second_half
-    print(f"{SPLIT.value} mse {mse:.4f}  (second half, from the network's own output)", flush=True)
-    results.save_forecast(samples, outputs, trained.config.data.step_ms, Path(f"{stem}_forecast"))
+    errors = results.save_forecast(samples, outputs, trained.config.data.step_ms, Path(f"{stem}_forecast"))
+    print(f"{SPLIT.value} mse {errors.second_half:.4f}  (second half, from the network's own output)", flush=True)
 
 
 def measure_costs(trained: TrainedNetwork, split: Split, stem: str) -> None:

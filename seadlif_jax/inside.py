@@ -76,8 +76,9 @@ def gradient_norms(trained: TrainedNetwork, samples: Samples) -> list[Float[np.n
         return readout.classification(y, samples.block_index, samples.targets, how).mean_loss()
 
     x, norms = time_major(jnp.asarray(samples.inputs, float)), []
-    for number, layer in enumerate(layers):
+    for number in range(len(layers)):
+        if number:
+            x = outputs(layers[number - 1 : number], x)
         gradient = jax.jit(jax.grad(loss), static_argnums=1)(x, number)
         norms.append(np.asarray(jnp.sqrt(jnp.sum(gradient**2, axis=(1, 2)))))
-        x = outputs((layer,), x)
     return norms

@@ -186,10 +186,10 @@ def _save_raster(
     plots.save_raster(samples, outputs, states, config.model.aggregation, path)
 
 
-def save_forecast(samples: Samples, outputs: Array, step_ms: float | None, stem: Path) -> None:
+def save_forecast(samples: Samples, outputs: Array, step_ms: float | None, stem: Path) -> forecast.Errors:
     """The forecast of the first of some samples, and the error in the course of all of them.
 
-    Left as `<stem>.png`, `<stem>_error.png` and `<stem>_error.csv`.
+    Left as `<stem>.png`, `<stem>_error.png` and `<stem>_error.csv`; returns the errors of the network.
     """
     network, zero = (jax.jit(forecast.errors)(y, samples) for y in (outputs, jnp.zeros_like(outputs)))
     windows = forecast.cut(outputs.shape[1], step_ms)
@@ -204,3 +204,4 @@ def save_forecast(samples: Samples, outputs: Array, step_ms: float | None, stem:
     )
     plots.save_forecast(samples, outputs, step_ms, Path(f"{stem}.png"))
     plots.save_forecast_error(windows, network, zero, step_ms, Path(f"{stem}_error.png"))
+    return network

@@ -9,7 +9,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from command_line import errors_in_one_line
+from command_line import errors_in_one_line, lines
 from seadlif_jax.run import write_table
 from seadlif_jax.training import train_and_evaluate
 from studies.command import FOLDER
@@ -82,7 +82,6 @@ def save_table(columns: Mapping[str, Sequence[Any]], found: Sequence[np.ndarray]
         f"{metric}_std": [f"{scores.std(ddof=1):.2g}" if len(scores) > 1 else "" for scores in found],
     }
     write_table(folder / "results.csv", columns)
-    rows = zip(*columns.values(), strict=True)
-    print("\n".join("  ".join(f"{value:<14}" for value in row) for row in (columns, *rows)))
+    print("\n".join(lines(columns)))
     print(f"table and figure: {folder / 'results.csv'}, {folder / 'figure.png'}")
     return folder / "figure.png"

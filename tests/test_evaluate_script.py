@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+
+from tests.picture import is_drawn
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,10 +25,6 @@ def contents(folder):
 
 def rows_of(path):
     return list(csv.DictReader(path.read_text().splitlines()))
-
-
-def is_drawn(path):
-    return np.asarray(Image.open(path).convert("L")).std() > 10
 
 
 def test_a_finished_run_is_tested(own_run):

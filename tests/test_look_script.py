@@ -4,20 +4,15 @@ import csv
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from tests.picture import is_drawn
 from tests.test_train_script import ROOT
 
 
 def run(script, *arguments):
     command = [sys.executable, script, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-
-
-def is_drawn(path):
-    return np.asarray(Image.open(path).convert("L")).std() > 10
 
 
 def test_pictures_of_the_inside(own_run):
