@@ -12,6 +12,7 @@ one before. All arrays have an axis of members in front, of length one for a sin
 """
 
 import contextlib
+import importlib.metadata
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,7 @@ from seadlif_jax.config import differences, to_json
 from seadlif_jax.program import EpochSums, TrainState
 from seadlif_jax.progress import say
 
-LAYOUT = 2  # of the files; another number can be another version's
+LAYOUT = 3  # of the files; another number can be another version's
 KEPT = 2
 DAMAGED = "damaged-"  # before the number of a checkpoint that is
 NOT_NOW = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED")  # of the storage's errors, those that say nothing of the files
@@ -118,9 +119,11 @@ class Checkpoints:
             "members": members,
             "channels": channels,
             "config": self._config,
+            "jax_settings": jax_settings(),
+            "environment": _environment(),
             "checksums": {name: _checksum(tree) for name, tree in content.items()},
         }
-        items = {name: ocp.args.StandardSave(tree) for name, tree in content.items()}
+        items = {name: ocp.args.PyTreeSave(tree) for name, tree in content.items()}
         items["metadata"] = ocp.args.JsonSave({**metadata, "checksum": _text_checksum(metadata)})
         self._last += 1
         with self._saving():
@@ -133,11 +136,12 @@ class Checkpoints:
         Damaged ones are renamed, and the user is told.
 
         Raises:
-          CheckpointError: all there are are damaged; or they are of another architecture than `start`, or another
-            version of this library.
+          CheckpointError: all there are are damaged; or they are of another architecture than `start`, of another
+            version of this library, or of other settings of JAX that change the arrays.
         """
 
         def read(number: int, metadata: dict[str, Any]) -> Position:
+            self._check_settings(number, metadata)
             states = self._read(number, "last", start.states, metadata)
             position = start._replace(states=states, under_way=states, metrics=metadata["metrics"])
             if metadata["step"]:
@@ -170,6 +174,8 @@ class Checkpoints:
         return found and found[1]
 
     def _open(self) -> ocp.CheckpointManager:
+        # One file for all arrays, where orbax finds it: it takes these characters of a folder's path for a pattern.
+        use_ocdbt = not set("*?[]").intersection(str(self.folder))
         with _quietly():
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.LatestN(KEPT),
@@ -177,7 +183,9 @@ class Checkpoints:
                 cleanup_tmp_directories=self._writing,
                 read_only=not self._writing,
             )
-            return ocp.CheckpointManager(self.folder, options=options)
+            arrays = {name: ocp.PyTreeCheckpointHandler(use_ocdbt=use_ocdbt) for name in ("last", "under_way", "best")}
+            handlers = {**arrays, "metadata": ocp.JsonCheckpointHandler()}
+            return ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     def _numbers(self) -> list[int]:
         """Those of all checkpoints, from the newest."""
@@ -214,15 +222,42 @@ class Checkpoints:
             raise self._foreign(number, f"is of another architecture or config ({'; '.join(changes)})")
         return found
 
+    def _check_settings(self, number: int, metadata: dict[str, Any]) -> None:
+        """Refuses to continue under settings of JAX that change the arrays; reports what changes their rounding."""
+        changes = [
+            f"{name} was {saved}, and is {jax_settings()[name]}"
+            for name, saved in metadata["jax_settings"].items()
+            if saved != jax_settings()[name]
+        ]
+        if changes:
+            raise self._foreign(
+                number,
+                f"was saved under other settings of JAX ({'; '.join(changes)}); with the same settings, set by these "
+                "environment variables, the run can be continued",
+            )
+        changes = [
+            f"{name} {saved} -> {_environment().get(name)}"
+            for name, saved in metadata["environment"].items()
+            if saved != _environment().get(name)
+        ]
+        if changes:
+            say(
+                f"note: the run was saved with another environment ({'; '.join(changes)}); numbers may be rounded "
+                "differently than in an uninterrupted run"
+            )
+
     def _read(self, number: int, item: str, like: Any, metadata: dict[str, Any]) -> Any:
-        shapes = jax.tree.map(lambda array: ocp.utils.to_shape_dtype_struct(devices.without_key(array)), like)
-        found = self._get(number, item, ocp.args.StandardRestore(shapes))
-        types = jax.tree.map(lambda one, other: (one.shape, one.dtype) == (other.shape, other.dtype), found, shapes)
-        if not jax.tree.all(types) or _checksum(devices.to_host(found)) != metadata["checksums"][item]:
-            raise self._damaged(number, f"{item!r} is not what was written, by type or checksum")
-        return jax.tree.map(
-            lambda array, other: jax.random.wrap_key_data(array) if devices.is_key(other) else array, found, like
-        )
+        """An item, in the types it was saved in: checked, and placed like `like`."""
+        shapes = jax.tree.map(devices.without_key, like)
+        as_saved = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        saved = self._get(number, item, ocp.args.PyTreeRestore(item=shapes, restore_args=as_saved))
+        if _checksum(saved) != metadata["checksums"][item]:
+            raise self._damaged(number, f"{item!r} has another checksum than was written down")
+        for (path, array), shape in zip(jax.tree.leaves_with_path(saved), jax.tree.leaves(shapes), strict=True):
+            if array.shape != shape.shape:
+                name = jax.tree_util.keystr(path, simple=True, separator=".")
+                raise self._foreign(number, f"has {name} of shape {array.shape}; here it is {shape.shape}")
+        return jax.tree.map(_place, saved, like)
 
     def _get(self, number: int, item: str, how: ocp.args.CheckpointArgs) -> Any:
         try:
@@ -258,6 +293,35 @@ class Checkpoints:
                 f"cannot save to {self.folder} ({_reason(error)}). What was saved before is intact; when there is room "
                 "again, the same command goes on from there"
             ) from error
+
+
+def jax_settings() -> dict[str, bool | str]:
+    """The settings of JAX that a training state depends on, by their environment variables."""
+    return {
+        "JAX_ENABLE_X64": bool(jax.config.jax_enable_x64),  # type: ignore[attr-defined]
+        "JAX_DEFAULT_PRNG_IMPL": str(jax.config.jax_default_prng_impl),  # type: ignore[attr-defined]
+        "JAX_THREEFRY_PARTITIONABLE": bool(jax.config.jax_threefry_partitionable),  # type: ignore[attr-defined]
+    }
+
+
+def _environment() -> dict[str, Any]:
+    """What changes the rounding of sums and products, and nothing else."""
+    return {
+        "devices": jax.device_count(),
+        "platform": jax.default_backend(),
+        "JAX_DEFAULT_MATMUL_PRECISION": jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
+        **{package: importlib.metadata.version(package) for package in ("jax", "jaxlib", "flax", "optax")},
+    }
+
+
+def _place(array: np.ndarray, like: Any) -> Any:
+    """A saved array on the devices of `like`, as random keys if `like` is; without a sharding, as it is."""
+    sharding = getattr(like, "sharding", None)
+    if sharding is None:
+        return array
+    if not devices.is_key(like):
+        return devices.put(array, sharding)
+    return jax.random.wrap_key_data(devices.put(array, sharding))
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array, Int, PyTree
 
 MEMBER, BATCH = "member", "batch"
@@ -159,7 +159,7 @@ def widest(members: int, needed: Callable[[int], int], free: int | None) -> int:
     return width
 
 
-def put(values: PyTree[Any], where: NamedSharding) -> PyTree[Array]:
+def put(values: PyTree[Any], where: Sharding) -> PyTree[Array]:
     """Arrays that every process has in full, placed on the devices of all processes."""
 
     def put_one(value: Any) -> Array:

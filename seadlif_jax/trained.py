@@ -241,17 +241,15 @@ def load_run(workdir: str | Path, member: int | None = None) -> TrainedNetwork:
             who = f"member {member} of {folder}" if is_sweep(config) else f"{folder}"
             raise RunError(f"{who} has no finished epoch; let it run on, unless it has diverged")
         variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 1, metadata["channels"])))
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # wherever they were in training
         return jax.tree.map(
-            lambda one: jax.ShapeDtypeStruct((len(members), *one.shape), one.dtype, sharding=here),
-            {"constants": {}, **variables},
+            lambda one: jax.ShapeDtypeStruct((len(members), *one.shape), one.dtype), {"constants": {}, **variables}
         )
 
     with Checkpoints(folder / "checkpoints", config) as checkpoints:
         best = checkpoints.restore_best(like)
     if best is None:
         raise RunError(f"{folder} has no checkpoint yet; run at least one epoch")
-    return TrainedNetwork(own, network, jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[member]), best))
+    return TrainedNetwork(own, network, jax.tree.map(lambda array: jnp.asarray(array[member], float), best))
 
 
 def open_run(workdir: str | Path, moved: Mapping[str, str]) -> tuple[TrainedNetwork, Dataset]:

@@ -230,3 +230,65 @@ def test_a_save_that_fails_is_told_and_leaves_the_others_alone(saved, tiny_confi
         with pytest.raises(CheckpointError, match=r"cannot save to .*No space left on device"):
             checkpoints.save(at(8, tiny_config))
     assert_same(restored(folder, tiny_config), last)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a [b]", "a]b[c", "x{y}", "a*b", "a?b", "100 %20", "a#b", "a:b", "it's", 'q"', " -a ", "ünï 日本"],
+)
+def test_a_folder_s_name_is_never_taken_for_a_pattern_or_an_address(tmp_path, tiny_config, name):
+    (tmp_path / "axb" / "1" / "last").mkdir(parents=True)  # which some of the names, as patterns, would match
+    folder, position = tmp_path / name / "checkpoints", at(3, tiny_config)
+    with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
+        checkpoints.save(position)
+    assert_same(restored(folder, tiny_config), position)
+
+
+def test_a_run_may_move_to_a_folder_of_any_name(saved, tiny_config, tmp_path):
+    folder, (_, last) = saved
+    (moved := tmp_path / "m [o] *").mkdir()
+    folder.rename(moved / "checkpoints")
+    assert_same(restored(moved / "checkpoints", tiny_config), last)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("jax_enable_x64", True, "JAX_ENABLE_X64 was False, and is True"),
+        ("jax_default_prng_impl", "rbg", "JAX_DEFAULT_PRNG_IMPL was threefry2x32, and is rbg"),
+        ("jax_threefry_partitionable", False, "JAX_THREEFRY_PARTITIONABLE was True, and is False"),
+    ],
+)
+def test_other_settings_of_jax_are_named_and_nothing_is_called_damaged(saved, tiny_config, setting, value, message):
+    folder, (_, last) = saved
+    before, original = files(folder), getattr(jax.config, setting)
+    jax.config.update(setting, value)
+    try:
+        with pytest.raises(CheckpointError, match=f"saved under other settings of JAX .{message}") as refusal:
+            restored(folder, tiny_config)
+    finally:
+        jax.config.update(setting, original)
+    assert "damaged" not in str(refusal.value)
+    assert files(folder) == before
+    assert_same(restored(folder, tiny_config), last)
+
+
+def test_another_number_of_devices_is_reported_and_the_run_goes_on(saved, tiny_config, monkeypatch, capsys):
+    folder, (_, last) = saved
+    monkeypatch.setattr(jax, "device_count", lambda *_: 7)
+    assert_same(restored(folder, tiny_config), last)
+    assert "another environment (devices 2 -> 7); numbers may be rounded differently" in capsys.readouterr().out
+
+
+def test_parameters_saved_in_float64_are_read_in_float32_and_the_reverse(tmp_path, tiny_config):
+    for saving, reading in ((True, False), (False, True)):
+        folder = tmp_path / str(saving)
+        with jax.enable_x64(saving):
+            position = at(3, tiny_config)
+            with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
+                checkpoints.save(position)
+        like = jax.tree.map(np.asarray, {"params": position.states.params, "constants": position.states.constants})
+        with jax.enable_x64(reading), Checkpoints(folder, tiny_config) as checkpoints:
+            best = checkpoints.restore_best(lambda _, like=like: like)
+        for array, original in zip(jax.tree.leaves(best), jax.tree.leaves(like), strict=True):
+            np.testing.assert_array_equal(array, original)
