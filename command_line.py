@@ -22,6 +22,7 @@ from seadlif_jax.costs import CostError
 from seadlif_jax.dataset import DatasetError
 from seadlif_jax.health import DivergenceError
 from seadlif_jax.interrupt import Interrupted
+from seadlif_jax.paths import PathError
 from seadlif_jax.robustness import ShiftError
 from seadlif_jax.run import RunError
 
@@ -33,6 +34,7 @@ OF_THE_USER = (
     DatasetError,
     DivergenceError,
     OSError,
+    PathError,
     RunError,
     ShiftError,
 )

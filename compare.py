@@ -9,13 +9,13 @@ comparison.csv and comparison.png in DIR, by default the current folder.
 import functools
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import app, flags
 
 from command_line import errors_in_one_line, lines, parse_flags
 from seadlif_jax import plots
 from seadlif_jax.comparison import columns, read
+from seadlif_jax.paths import local_path
 from seadlif_jax.run import write_table
 
 FOLDER = flags.DEFINE_string("output_dir", ".", "Folder for comparison.csv and comparison.png.")
@@ -25,10 +25,10 @@ def main(arguments: Sequence[str]) -> None:
     if not arguments[1:]:
         sys.exit("error: give the folders of runs to compare, such as runs/bsd-quick-seed0 runs/bsd-lif-quick-seed0")
     with errors_in_one_line("nothing was written"):
-        runs = read([Path(argument).expanduser() for argument in arguments[1:]])
+        runs = read([local_path(argument, "run") for argument in arguments[1:]])
         table = columns(runs)
         print("\n".join(lines(table)))
-        folder = Path(FOLDER.value).expanduser()
+        folder = local_path(FOLDER.value, "--output_dir")
         folder.mkdir(parents=True, exist_ok=True)
         write_table(folder / "comparison.csv", table)
         plots.save_comparison(runs, folder / "comparison.png")

@@ -33,6 +33,7 @@ from command_line import define_moved, errors_in_one_line, keep_compiled_program
 from seadlif_jax import costs, plots, readout, results, robustness
 from seadlif_jax.dataset import SPLITS, Samples, Split
 from seadlif_jax.evaluation import evaluate
+from seadlif_jax.paths import local_path
 from seadlif_jax.progress import bar
 from seadlif_jax.run import Run, write_table
 from seadlif_jax.trained import TrainedNetwork, open_run
@@ -112,7 +113,7 @@ def percent(row: robustness.Row) -> str:
 
 def main(_: Sequence[str]) -> None:
     keep_compiled_programs()
-    folder = Path(WORKDIR.value).expanduser()
+    folder = local_path(WORKDIR.value, "--workdir")
     with errors_in_one_line("what was not finished was not written"):
         robustness.check(levels(), DRAWS.value)
         trained, dataset = open_run(folder, moved())

@@ -14,7 +14,6 @@ Leaves in DIR/inside
 import functools
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from absl import app, flags
@@ -23,6 +22,7 @@ import command_line
 from command_line import define_moved, errors_in_one_line, keep_compiled_programs, parse_flags
 from seadlif_jax import inside, plots
 from seadlif_jax.dataset import SPLITS, Samples
+from seadlif_jax.paths import local_path
 from seadlif_jax.run import MetricsLog, RunError
 from seadlif_jax.trained import open_run
 
@@ -40,7 +40,7 @@ def check_flags() -> None:
 
 def main(_: Sequence[str]) -> None:
     keep_compiled_programs()
-    run_folder = Path(WORKDIR.value).expanduser()
+    run_folder = local_path(WORKDIR.value, "--workdir")
     with errors_in_one_line("nothing more was written"):
         trained, dataset = open_run(run_folder, moved())
         config, split = trained.config, getattr(dataset, SPLIT.value)

@@ -5,6 +5,7 @@ name and then renamed, one process at a time, so that two runs may start at once
 is read is compared with checksums taken when it was written; a damaged entry is made anew.
 """
 
+import glob
 import hashlib
 import json
 import shutil
@@ -50,7 +51,7 @@ def cached(cache: Path, name: str, key: Mapping[str, Any], make: Callable[[Path]
 
 def _make(entry: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> None:
     # A damaged one, and what processes left that were killed.
-    for old in (entry, *entry.parent.glob(f"{entry.name}.partial-*")):
+    for old in (entry, *entry.parent.glob(f"{glob.escape(entry.name)}.partial-*")):
         shutil.rmtree(old, ignore_errors=True)
     # A name of its own: the cache may be deleted, lock and all, while a process is writing to it.
     partial = entry.with_name(f"{entry.name}.partial-{uuid.uuid4().hex}")

@@ -18,6 +18,7 @@ from jaxtyping import Array, Int, Num
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import ConfigError, base_config
+from seadlif_jax.paths import local_path
 from seadlif_jax.readout import IGNORED
 
 SPLITS = ("train", "validation", "test")
@@ -125,6 +126,9 @@ def load_dataset(config: ConfigDict) -> Dataset:
         known = {*base_config().data, *module.FIELDS}
         for name in sorted(known ^ set(config.data)):
             raise ConfigError(f"config.data.{name}: {'missing' if name in known else 'unknown field'}")
+    for name in ("dir", "cache_dir"):
+        if name in config.data and isinstance(config.data[name], str):
+            local_path(config.data[name], f"config.data.{name} =")
     dataset = loader(config)
     for name in (*SPLITS, "protocol"):
         if not hasattr(dataset, name):

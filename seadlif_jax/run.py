@@ -34,6 +34,7 @@ from ml_collections import ConfigDict
 
 from seadlif_jax.config import differences, flatten, is_sweep, to_json
 from seadlif_jax.devices import is_first_process
+from seadlif_jax.paths import check_checkpoint_path, local_path
 
 LOCK = ".lock"
 PACKAGES = ("seadlif-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -57,10 +58,12 @@ class Run:
 
     Raises:
       RunError: the folder holds the run of another config, or files that are none of a run's.
+      PathError: it is an address, or has a name that checkpoints cannot have.
     """
 
     def __init__(self, workdir: str | Path, config: ConfigDict):
-        self.folder = Path(workdir).expanduser().resolve()
+        self.folder = local_path(workdir, "--workdir")
+        check_checkpoint_path(self.folder, "--workdir")
         self.config = config
         saved_before = self._check_folder()
         every_epochs = max(saved_before, config.checkpoint.every_epochs)

@@ -17,6 +17,7 @@ from seadlif_jax.checkpoint import Checkpoints, Variables
 from seadlif_jax.config import ConfigError, is_sweep
 from seadlif_jax.dataset import Dataset, Split, find_loader, fingerprint, load_dataset
 from seadlif_jax.network import Network
+from seadlif_jax.paths import local_path
 from seadlif_jax.program import Hyperparameters, build_network
 from seadlif_jax.progress import bar
 from seadlif_jax.run import Run, RunError, read_config
@@ -143,7 +144,7 @@ class TrainedNetwork:
         module, _ = find_loader(self.config.data.loader)
         if not hasattr(module, "read"):
             raise ConfigError(f"config.data.loader = {self.config.data.loader!r} has no function read(path, config)")
-        return module.read(Path(path).expanduser(), self._config(moved))
+        return module.read(local_path(path, "path"), self._config(moved))
 
     def export(self, path: str | Path) -> Path:
         """Writes `outputs` to a file that runs without this library: parameters included, for any batch and time.
@@ -157,7 +158,7 @@ class TrainedNetwork:
           ValueError: the network forecasts; when it is fed its own output depends on the length there.
         """
         self._refuse_forecast("what does not depend on their length")
-        path = Path(path).expanduser()
+        path = local_path(path, "path")
         path.write_bytes(portable.serialize(self.network, self.variables, self.num_channels))
         return path
 
@@ -225,7 +226,7 @@ def load_run(workdir: str | Path, member: int | None = None) -> TrainedNetwork:
       >>> trained = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
       >>> trained.predict(trained.dataset().test.inputs)  # doctest: +SKIP
     """
-    folder = Path(workdir).expanduser().resolve()
+    folder = local_path(workdir, "--workdir")
     config = read_config(folder)
     members = sweep.members(config)
     if member is None and is_sweep(config):
@@ -259,7 +260,7 @@ def open_run(workdir: str | Path, moved: Mapping[str, str]) -> tuple[TrainedNetw
       RunError: as `load_run`; or it is a sweep; or the data are not those of the run.
       DatasetError, ConfigError: the data cannot be loaded (and what the loader itself raises).
     """
-    folder = Path(workdir).expanduser().resolve()
+    folder = local_path(workdir, "--workdir")
     config = read_config(folder)
     if is_sweep(config):
         first = folder / "members" / "0"

@@ -10,6 +10,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from command_line import errors_in_one_line, lines
+from seadlif_jax.paths import local_path
 from seadlif_jax.run import write_table
 from seadlif_jax.training import train_and_evaluate
 from studies.command import FOLDER
@@ -49,7 +50,7 @@ def train_all(cases: Mapping[Case, ConfigDict], name: Callable[[Case], str]) -> 
       cases: a config for each.
       name: the name of a case's folder in the study's.
     """
-    folder, results = Path(FOLDER.value).expanduser(), {}
+    folder, results = local_path(FOLDER.value, "--output_dir"), {}
     for number, (case, config) in enumerate(cases.items(), 1):
         print(f"{name(case)} ({number} of {len(cases)})", flush=True)
         with config.unlocked():
@@ -73,7 +74,7 @@ def save_table(columns: Mapping[str, Sequence[Any]], found: Sequence[np.ndarray]
       found: for every row the scores of the seeds that have not diverged.
       metric: their name.
     """
-    folder = Path(FOLDER.value).expanduser()
+    folder = local_path(FOLDER.value, "--output_dir")
     columns = {
         **columns,
         "seeds": [len(SEEDS.value)] * len(found),

@@ -16,7 +16,6 @@ scale, `q a`.
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +30,7 @@ from matplotlib.patches import Rectangle
 from command_line import errors_in_one_line
 from seadlif_jax.dynamics import SPECTRA, Spectrum, largest_stable_a
 from seadlif_jax.neurons import AdLIFParams, LIFParams, decay
+from seadlif_jax.paths import local_path
 from seadlif_jax.plots import BLACK, STYLE, YELLOW
 from seadlif_jax.run import write_table
 from seadlif_jax.sensitivity import respond
@@ -225,7 +225,7 @@ def draw_neurons(ax: Axes, letter: str, system: str, spectrum: Spectrum) -> None
 def study() -> None:
     with errors_in_one_line("the same command starts again"):
         check_neuron()
-        neuron, folder = (TAU_U.value, TAU_W.value), Path(FOLDER.value).expanduser()
+        neuron, folder = (TAU_U.value, TAU_W.value), local_path(FOLDER.value, "--output_dir")
         folder.mkdir(parents=True, exist_ok=True)
         with jax.enable_x64(True):
             response = responses()

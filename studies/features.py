@@ -29,6 +29,7 @@ from command_line import errors_in_one_line, lines
 from configs.bsd import get_config
 from data import bsd
 from seadlif_jax.features import noise, peaks, visualise
+from seadlif_jax.paths import local_path
 from seadlif_jax.plots import BLACK, BLUE, STYLE, VERMILION
 from seadlif_jax.progress import bar
 from seadlif_jax.run import write_table
@@ -204,9 +205,9 @@ def save_figure(bursts: Bursts, found: Found, path: Path) -> None:
 
 
 def study() -> None:
-    folder = Path(FOLDER.value).expanduser()
+    folder = local_path(FOLDER.value, "--output_dir")
     with errors_in_one_line("the same command goes on"):
-        workdir = folder / "run" if WORKDIR.value is None else Path(WORKDIR.value).expanduser()
+        workdir = folder / "run" if WORKDIR.value is None else local_path(WORKDIR.value, "--workdir")
         if WORKDIR.value is None:
             train_and_evaluate(get_config("quick"), workdir)
         bursts, found = find(workdir)

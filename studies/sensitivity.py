@@ -16,7 +16,6 @@ surrogate gradient that networks are trained with.
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +28,7 @@ from matplotlib.figure import Figure
 from command_line import errors_in_one_line
 from seadlif_jax.dynamics import symplectic_euler
 from seadlif_jax.neurons import AdLIFParams, LIFParams
+from seadlif_jax.paths import local_path
 from seadlif_jax.plots import BLACK, STYLE
 from seadlif_jax.run import write_table
 from seadlif_jax.sensitivity import respond, sensitivity
@@ -114,7 +114,7 @@ def draw_spikes(ax: Axes, spikes: Curves) -> None:
 
 def study() -> None:
     with errors_in_one_line("the same command starts again"):
-        own, folder = own_frequency(), Path(FOLDER.value).expanduser()
+        own, folder = own_frequency(), local_path(FOLDER.value, "--output_dir")
         num_steps = round(NUM_CYCLES / own)
         noise = NOISE * np.random.default_rng(SEED.value).standard_normal(num_steps)
         with jax.enable_x64(True):

@@ -1,0 +1,50 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from seadlif_jax.paths import MAX_BYTES, PathError, check_checkpoint_path, local_path
+from seadlif_jax.run import Run
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/run", "s3://b/r", "file:///tmp/x", "hdfs://h/x", "az+blob://x"])
+def test_an_address_is_refused_before_anything_is_written(address, tmp_path, monkeypatch, tiny_config):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PathError, match=f"--workdir {address[:2]}.*must be a folder or file of this machine"):
+        Run(address, tiny_config)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a\\b", "a\nb", "a\rb", b"\xff".decode("utf8", "surrogateescape")])
+def test_a_name_that_checkpoints_cannot_have_is_refused(name, tmp_path, tiny_config):
+    with pytest.raises(PathError, match="choose another folder") as refusal:
+        Run(tmp_path / name, tiny_config)
+    assert "\n" not in str(refusal.value)
+    str(refusal.value).encode()
+
+
+def test_a_path_too_long_for_the_files_below_it_is_refused(tmp_path):
+    deep = tmp_path.joinpath(*["n" * 200] * (MAX_BYTES // 200))
+    with pytest.raises(PathError, match="bytes; choose a path of at most"):
+        local_path(deep, "--workdir")
+    local_path(Path(*deep.parts[:-2]), "--workdir")
+
+
+def test_relative_dotted_and_linked_paths_are_one_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    paths = ("real", "./real", "new/../real", "link", tmp_path / "link", f"{tmp_path}//real/")
+    assert {local_path(path, "--workdir") for path in paths} == {tmp_path.resolve() / "real"}
+
+
+def test_a_home_that_nobody_knows_is_named(monkeypatch):
+    with pytest.raises(PathError, match=r"--workdir ~nobody-of-that-name/x: .*give an absolute path"):
+        local_path("~nobody-of-that-name/x", "--workdir")
+
+
+@pytest.mark.parametrize("name", ["a [b]", "x{y}", "a*?", "100 %", "#:,'\"", " -lead ", "ünï", "gs:x"])
+def test_other_names_are_taken_as_they_are(name, tmp_path):
+    path = local_path(tmp_path / name, "--workdir")
+    check_checkpoint_path(path, "--workdir")
+    assert os.fspath(path) == os.path.join(tmp_path.resolve(), name)
