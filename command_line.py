@@ -6,15 +6,16 @@ import platform
 import re
 import signal
 import sys
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags, logging
 
+from checked_jax import jax
 from data.dataset import DataError
 from seadlif_jax.checkpoint import CheckpointError
 from seadlif_jax.config import ConfigError
@@ -57,8 +58,12 @@ def parse_flags(argv: Sequence[str], check: Callable[[], None], takes_arguments:
     Returns the name of the program, and its arguments that are no flags, if it takes any.
     """
     try:
-        rest = flags.FLAGS(argv)
-        check()
+        with warnings.catch_warnings():
+            # ml_collections loads config files by a method that Python has deprecated, so that it would fail where the
+            # user has made warnings errors.
+            warnings.filterwarnings("ignore", r".*load_module\(\)", DeprecationWarning)
+            rest = flags.FLAGS(argv)
+            check()
     except Exception as error:  # a config file is code of the user's
         sys.exit(f"error: {_reason(error)}")
     if rest[1:] and not takes_arguments:
@@ -113,6 +118,27 @@ def _unraisable(problem: "sys.UnraisableHookArgs") -> None:
 def _stop(*_: object) -> None:
     """SIGTERM outside of training, when there is nothing to save: training has a way of its own."""
     raise Interrupted
+
+
+def prepare_jax() -> None:
+    """Make JAX ready for a program: its devices, its checks of promotion, and where it keeps what it compiles."""
+    keep_compiled_programs()
+    # Checks for those who write JAX code: broadcasting, transfers and a first best score of -inf are meant here.
+    jax.config.update("jax_numpy_rank_promotion", "allow")
+    jax.config.update("jax_numpy_dtype_promotion", "standard")
+    jax.config.update("jax_transfer_guard", "allow")
+    jax.config.update("jax_debug_infs", False)
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        print("warning: JAX_DISABLE_JIT is set: nothing is compiled, and training takes hours", file=sys.stderr)
+    try:
+        jax.numpy.zeros(()).block_until_ready()
+    except Exception as error:  # AssertionError, RuntimeError, ValueError, by platform
+        settings = [f"{name}={os.environ[name]}" for name in ("JAX_PLATFORMS", "JAX_DEFAULT_DEVICE") if os.getenv(name)]
+        reason = str(error).partition("\n")[0] or "no such device"
+        sys.exit(
+            f"error: JAX cannot use a device ({': '.join([*settings, reason])}); unset JAX_PLATFORMS and "
+            "JAX_DEFAULT_DEVICE, or install JAX for the device"
+        )
 
 
 def keep_compiled_programs() -> None:

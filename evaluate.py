@@ -29,7 +29,7 @@ import numpy as np
 from absl import app, flags
 
 import command_line
-from command_line import define_moved, errors_in_one_line, keep_compiled_programs, lines, parse_flags
+from command_line import define_moved, errors_in_one_line, lines, parse_flags, prepare_jax
 from seadlif_jax import costs, plots, readout, results, robustness
 from seadlif_jax.dataset import SPLITS, Samples, Split
 from seadlif_jax.evaluation import evaluate
@@ -112,7 +112,7 @@ def percent(row: robustness.Row) -> str:
 
 
 def main(_: Sequence[str]) -> None:
-    keep_compiled_programs()
+    prepare_jax()
     folder = local_path(WORKDIR.value, "--workdir")
     with errors_in_one_line("what was not finished was not written"):
         robustness.check(levels(), DRAWS.value)

@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags
 
 import command_line
-from command_line import define_moved, errors_in_one_line, keep_compiled_programs, parse_flags
+from command_line import define_moved, errors_in_one_line, parse_flags, prepare_jax
 from seadlif_jax import inside, plots
 from seadlif_jax.dataset import SPLITS, Samples
 from seadlif_jax.paths import local_path
@@ -39,7 +39,7 @@ def check_flags() -> None:
 
 
 def main(_: Sequence[str]) -> None:
-    keep_compiled_programs()
+    prepare_jax()
     run_folder = local_path(WORKDIR.value, "--workdir")
     with errors_in_one_line("nothing more was written"):
         trained, dataset = open_run(run_folder, moved())

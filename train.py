@@ -19,11 +19,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from command_line import errors_in_one_line, keep_compiled_programs, parse_flags
+from checked_jax import jax
+from command_line import errors_in_one_line, parse_flags, prepare_jax
 from seadlif_jax import devices
 from seadlif_jax.config import SWEPT, is_sweep
 from seadlif_jax.results import describe
@@ -65,9 +65,9 @@ def join_other_processes() -> None:
 
 
 def main(_: Sequence[str]) -> None:
-    keep_compiled_programs()
     if DISTRIBUTED.value:
         join_other_processes()
+    prepare_jax()
     config = CONFIG.value
     workdir = WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename, config)
     started = timestamp()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from command_line import keep_compiled_programs, parse_flags
+from command_line import parse_flags, prepare_jax
 from seadlif_jax import devices
 
 FOLDER = flags.DEFINE_string("output_dir", None, "Folder for all that the study leaves.", required=True)
@@ -20,7 +20,7 @@ def run(study: Callable[[], None]) -> None:
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # for --help, which shows those of the program
 
     def main(_: Sequence[str]) -> None:
-        keep_compiled_programs()
+        prepare_jax()
         study()
 
     app.run(main, flags_parser=functools.partial(parse_flags, check=lambda: None))

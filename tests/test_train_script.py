@@ -220,3 +220,35 @@ def test_compiled_programs_are_kept_in_the_users_folder_for_caches(tmp_path):
         kept.append({path.name for path in folder.glob("*train_steps*-cache")})
     assert len(kept[0]) == 1
     assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("JAX_NUM_CPU_DEVICES=abc", 'JAX cannot start: Invalid value "abc" for JAX flag jax_num_cpu_devices'),
+        ("JAX_ENABLE_X64=maybe", "JAX cannot start: invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'"),
+        ("JAX_PLATFORMS=bogus", "JAX cannot use a device (JAX_PLATFORMS=bogus: "),
+    ],
+)
+def test_a_setting_of_jax_that_cannot_be_gets_one_line(tmp_path, variable, message):
+    name, _, value = variable.partition("=")
+    result = run(QUICK, f"--workdir={tmp_path / 'run'}", env={**os.environ, name: value})
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {message}")
+    assert "unset" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_works_under_the_checks_of_those_who_write_jax_code(tmp_path):
+    checks = {
+        "JAX_NUMPY_RANK_PROMOTION": "raise",
+        "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+        "JAX_TRANSFER_GUARD": "disallow",
+        "JAX_DEBUG_INFS": "1",
+        "PYTHONWARNINGS": "error",
+    }
+    tiny = (QUICK, *TINY, "--config.num_epochs=1", f"--workdir={tmp_path / 'run'}")
+    result = run(*tiny, env={**os.environ, **checks})
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "result.json").exists()
