@@ -1,7 +1,6 @@
 """One process at a time."""
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +13,8 @@ def lock_file(path: Path) -> Path:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keeps other processes that would make `path` waiting, or waits for one; a process that dies gives it back."""
+    from seadlif_jax.locking import lock  # here: processes that only read do without JAX
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    with lock_file(path).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that is making {path}", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(lock_file(path), lambda: print(f"waiting for another process that is making {path}", flush=True)):
         yield

@@ -17,7 +17,6 @@ Of several processes, the first alone writes, and looks after what is there. The
 import contextlib
 import csv
 import datetime
-import fcntl
 import functools
 import importlib.metadata
 import io
@@ -34,6 +33,7 @@ from ml_collections import ConfigDict
 
 from seadlif_jax.config import differences, flatten, is_sweep, to_json
 from seadlif_jax.devices import is_first_process
+from seadlif_jax.locking import lock
 from seadlif_jax.paths import check_checkpoint_path, local_path
 
 LOCK = ".lock"
@@ -87,18 +87,17 @@ class Run:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / LOCK).open("w")
+            (self.folder / LOCK).touch()
         except OSError as error:
             raise RunError(f"cannot write to {self.folder} ({error.strerror}); choose another --workdir") from error
-        with lock:  # closing the file gives the lock back, and so does the end of the process
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunError(f"{self.folder} is in use by another process; choose another --workdir") from error
+        with lock(self.folder / LOCK, self._refuse_second_process):
             self._check_folder()  # once more: another process may have been here in between
             if not (self.folder / "config.json").exists():
                 write_atomically(self.folder / "config.json", to_json(self.config))
             yield
+
+    def _refuse_second_process(self) -> None:
+        raise RunError(f"{self.folder} is in use by another process; choose another --workdir")
 
     @_first_process_only
     def check_data(self, fingerprint: dict[str, int]) -> None:

@@ -25,7 +25,7 @@ def importers(folder, *packages):
 @pytest.mark.parametrize(
     ("folder", "packages", "allowed"),
     [
-        ("data", ("seadlif_jax", "jax", "flax", "configs"), set()),
+        ("data", ("seadlif_jax", "jax", "flax", "configs"), {"lock.py"}),
         ("seadlif_jax", ("data", "configs"), set()),
         ("seadlif_jax", ("orbax",), {"checkpoint.py"}),
         ("seadlif_jax", ("matplotlib",), {"plots"}),
