@@ -1,5 +1,6 @@
 """Pictures: of a run, of several, and of what is inside a network. Each function leaves one PNG file."""
 
+from seadlif_jax.plots import _matplotlib  # noqa: F401  before all other imports of matplotlib
 from seadlif_jax.plots.comparison import save_comparison
 from seadlif_jax.plots.confusion import save_confusion
 from seadlif_jax.plots.curves import save_curves

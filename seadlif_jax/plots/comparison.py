@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seadlif_jax.plots.style import CLASS_COLOURS, STYLE, marker
+from seadlif_jax.plots.style import CLASS_COLOURS, STYLE, marker, picture
 
 if TYPE_CHECKING:
     from seadlif_jax.comparison import Compared
@@ -18,6 +18,7 @@ LINES = ("-", "--")  # when the colours are used up
 MOST_NAMED = len(LINES) * len(CLASS_COLOURS)
 
 
+@picture
 def save_comparison(runs: Sequence["Compared"], path: Path) -> None:
     """Validation loss and score of all runs over the epochs; a dot marks the selected one.
 

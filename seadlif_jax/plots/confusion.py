@@ -7,11 +7,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seadlif_jax.plots.style import STYLE
+from seadlif_jax.plots.style import STYLE, picture
 
 MOST_WRITTEN = 12  # classes whose cells have room for a number
 
 
+@picture
 def save_confusion(confusion: np.ndarray, title: str, path: Path) -> None:
     """The part of every true class's targets that is taken for each class.
 

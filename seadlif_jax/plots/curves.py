@@ -7,9 +7,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seadlif_jax.plots.style import BLACK, BLUE, ORANGE, STYLE, marker
+from seadlif_jax.plots.style import BLACK, BLUE, ORANGE, STYLE, marker, picture
 
 
+@picture
 def save_curves(rows: Sequence[Mapping[str, float]], best_epoch: int, score_name: str, path: Path) -> None:
     """Loss and accuracy (or MSE) over the epochs, of training and validation, with the selected epoch marked."""
     epochs = [row["epoch"] for row in rows]

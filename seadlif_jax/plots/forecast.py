@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from seadlif_jax.forecast import Errors, Windows
-from seadlif_jax.plots.style import BLACK, BLUE, STYLE, VERMILION, YELLOW, time_axis
+from seadlif_jax.plots.style import BLACK, BLUE, STYLE, VERMILION, YELLOW, picture, time_axis
 from seadlif_jax.readout import feedback_start
 
 FORECAST_CHANNELS = 4  # at most, a panel each
 
 
+@picture
 def save_forecast(samples: Any, outputs: Any, step_ms: float | None, path: Path) -> None:
     """The first sample of a batch, its first four channels: what happened, and what the network predicted.
 
@@ -44,6 +45,7 @@ def save_forecast(samples: Any, outputs: Any, step_ms: float | None, path: Path)
         figure.savefig(path, dpi=150)
 
 
+@picture
 def save_forecast_error(windows: Windows, network: Errors, zero: Errors, step_ms: float | None, path: Path) -> None:
     """The squared error in windows along the trajectory, of the network and of the prediction zero."""
     num_steps = len(windows.of_step)

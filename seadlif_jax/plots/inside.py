@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seadlif_jax.plots.style import BLACK, BLUE, CLASS_COLOURS, ORANGE, STYLE, marker, time_axis
+from seadlif_jax.plots.style import BLACK, BLUE, CLASS_COLOURS, ORANGE, STYLE, marker, picture, time_axis
 
 if TYPE_CHECKING:
     from seadlif_jax.inside import NeuronParameter
@@ -23,6 +23,7 @@ LABELS = {
 BINS = 24
 
 
+@picture
 def save_parameters(parameters: Sequence["NeuronParameter"], path: Path) -> None:
     """The distribution of every neuron parameter before and after training, a row a layer."""
     layers = max(parameter.layer for parameter in parameters)
@@ -47,6 +48,7 @@ def save_parameters(parameters: Sequence["NeuronParameter"], path: Path) -> None
         figure.savefig(path, dpi=150)
 
 
+@picture
 def save_training(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     """Firing rates of the hidden layers and the norm of the gradient over the epochs."""
     epochs = [row["epoch"] for row in rows]
@@ -75,6 +77,7 @@ def save_training(rows: Sequence[Mapping[str, float]], path: Path) -> None:
         figure.savefig(path, dpi=150)
 
 
+@picture
 def save_gradients(norms: Sequence[np.ndarray], counted: np.ndarray, step_ms: float | None, path: Path) -> None:
     """The gradient of the loss at the input of each layer, over the steps.
 

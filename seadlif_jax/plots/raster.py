@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seadlif_jax.plots.style import BLACK, BLUE, CLASS_COLOURS, GREEN, ORANGE, STYLE, VERMILION, YELLOW
+from seadlif_jax.plots.style import BLACK, BLUE, CLASS_COLOURS, GREEN, ORANGE, STYLE, VERMILION, YELLOW, picture
 from seadlif_jax.readout import IGNORED, aggregate
 
 
+@picture
 def save_raster(sample: Any, outputs: Any, states: Sequence[Any], aggregation: str, path: Path) -> None:
     """Input, hidden spikes, membrane and adaptation traces, and readout of the first sample of a batch.
 

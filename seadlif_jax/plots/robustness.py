@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from seadlif_jax.plots.style import BLACK, BLUE, CLASS_COLOURS, ORANGE, STYLE
+from seadlif_jax.plots.style import BLACK, BLUE, CLASS_COLOURS, ORANGE, STYLE, picture
 
 
+@picture
 def save_robustness(rows: Sequence[Any], path: Path) -> None:
     """Accuracy against level, a line a shift with the standard deviation as a band; that without a shift is marked.
 

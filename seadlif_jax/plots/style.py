@@ -1,15 +1,34 @@
 """What all pictures share. Colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart."""
 
-from collections.abc import Sized
+import functools
+from collections.abc import Callable, Sized
 from typing import Any
 
+import matplotlib
 import numpy as np
+
+from seadlif_jax.progress import say
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
 )  # fmt: skip
 CLASS_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK)
+# Settings that are not of how a picture looks, and stay the user's.
+NOT_STYLE = (
+    "backend",
+    "date.epoch",
+    "docstring",
+    "figure.hooks",
+    "interactive",
+    "timezone",
+    "tk.",
+    "toolbar",
+    "webagg",
+)
+# All others are set: what users have set for their own pictures (LaTeX, sizes, formats) may not fit these.
 STYLE: dict[Any, Any] = {
+    **{name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith(NOT_STYLE)},
+    "text.parse_math": False,  # names of folders may hold a `$`
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -18,6 +37,20 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
+
+
+def picture(save: Callable[..., None]) -> Callable[..., None]:
+    """Make a failure of `save`, whose last argument is a path, a warning: a picture must never cost a result."""
+
+    @functools.wraps(save)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            save(*args, **kwargs)
+        except Exception as error:  # matplotlib, fonts and the disk raise many kinds
+            reason = " ".join(str(error).split()) or type(error).__name__
+            say(f"warning: {args[-1]} could not be drawn ({reason})")
+
+    return guarded
 
 
 def marker(rows: Sized) -> str | None:

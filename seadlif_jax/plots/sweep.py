@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from seadlif_jax import sweep
-from seadlif_jax.plots.style import BLUE, CLASS_COLOURS, ORANGE, STYLE
+from seadlif_jax.plots.style import BLUE, CLASS_COLOURS, ORANGE, STYLE, picture
 
 
+@picture
 def save_sweep(
     results: Sequence[Mapping[str, Any]],
     rows: Sequence[Sequence[Mapping[str, float]]],
