@@ -32,7 +32,7 @@ class NeuronParameter(NamedTuple):
 def neuron_parameters(trained: TrainedNetwork, initial: bool = True) -> list[NeuronParameter]:
     """Time constants `tau_u`, `tau_w` and couplings `a`, `b` of all hidden layers, as far as their neurons have them.
 
-    Those before training are drawn again, by the seed of the run, if `initial`; of an imported network they are not known.
+    Those before training are drawn again, by the seed of the run, if `initial`: they are unknown if it was imported.
     """
     if not initial:
         return list(_parameters(trained, None, trained.variables["params"]))
