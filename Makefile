@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-QUICK := bsd cache comparison compute config costs dataset ecg events interop import_command network neurons oscillation \
-	recordings reference_parity run surrogate torch_file unroll workdir
+QUICK := architecture bsd cache compute config dataset download dynamics ecg events import_command interop neurons \
+	readout recordings reference_parity run surrogate torch_file
 # Another interpreter makes the environment anew.
 STAMP := $(VENV)/installed-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -84,6 +84,7 @@ TASKS: Mapping[str, DataFields] = MappingProxyType(
 )  # fmt: skip
 NUM_UNITS = 700  # of the event recordings' cochlea
 CLIP_NORM = 1.5
+WORDS: Mapping[Any, str] = {float: "real", int: "whole"}
 
 
 class Imported(NamedTuple):
@@ -152,9 +153,10 @@ def _config(checkpoint: ReferenceCheckpoint, base: ConfigDict, hidden: list[int]
     if is_sweep(base):
         raise ConversionError("the --config is of a sweep; give one of a single run")
     config = ConfigDict(base.to_dict())
-    config.seed = int(settings.get("random_seed", base.seed))
-    config.num_epochs = int(settings["n_epochs"])
-    config.batch_size = int(settings["dataset"]["batch_size"])
+    if "random_seed" in settings:
+        config.seed = _number(settings, "random_seed", int)
+    config.num_epochs = _number(settings, "n_epochs", int)
+    config.batch_size = _number(settings, "dataset.batch_size", int)
 
     num_classes = len(arrays["out_layer.weight"])
     if task is None and num_classes != config.data.num_classes:
@@ -168,24 +170,25 @@ def _config(checkpoint: ReferenceCheckpoint, base: ConfigDict, hidden: list[int]
     model.hidden = tuple(hidden)
     if model.neuron != "lstm":
         model.recurrent = "l1.recurrent" in arrays
-        model.tau_u = _pair(settings, "tau_u_range")
+        model.tau_u = tuple(map(float, _pair(settings, "tau_u_range")))
         model.surrogate.shape = "exponential"
-        model.surrogate.slope, model.surrogate.c = float(settings["alpha"]), float(settings["c"])
+        model.surrogate.slope, model.surrogate.c = _number(settings, "alpha"), _number(settings, "c")
     if model.neuron.endswith("adlif"):
-        model.tau_w = _pair(settings, "tau_w_range")
-        model.q, model.a, model.b = float(settings["q"]), (0.0, 1.0), (0.0, 2.0)
+        model.tau_w = tuple(map(float, _pair(settings, "tau_w_range")))
+        model.q, model.a, model.b = _number(settings, "q"), (0.0, 1.0), (0.0, 2.0)
     model.forget_bias = settings.get("forget_bias_init")
-    model.dropout = float(settings["dropout"])
-    model.tau_out = _pair(settings, "tau_out_range")
+    model.dropout = _number(settings, "dropout")
+    model.tau_out = tuple(map(float, _pair(settings, "tau_out_range")))
     model.train_tau_out = settings.get("train_tau_out_method", "fixed") == "interpolation"
     model.aggregation = _aggregation(settings)
 
     optimizer = config.optimizer
-    optimizer.learning_rate, optimizer.clip_norm = float(settings["lr"]), CLIP_NORM
+    optimizer.learning_rate, optimizer.clip_norm = _number(settings, "lr"), CLIP_NORM
     # The reference turns the schedule off by a patience longer than the training.
-    never = settings["patience"] >= config.num_epochs
-    optimizer.plateau_factor = 1.0 if never else float(settings["factor"])
-    optimizer.plateau_patience = 0 if never else int(settings["patience"])
+    patience = _number(settings, "patience", int)
+    never = patience >= config.num_epochs
+    optimizer.plateau_factor = 1.0 if never else _number(settings, "factor")
+    optimizer.plateau_patience = 0 if never else patience
 
     if task is not None:
         config.data.update(_data_fields(task, settings["dataset"], _channels(arrays), config))
@@ -199,9 +202,28 @@ def _aggregation(settings: Mapping[str, Any]) -> str:
     return "softmax" if settings.get("loss_agg", "softmax") == "softmax" else "mean"
 
 
-def _pair(settings: Mapping[str, Any], name: str) -> tuple[float, float]:
-    low, high = settings[name]
-    return float(low), float(high)
+def _number(settings: Mapping[str, Any], name: str, kind: Callable[[Any], Any] = float) -> Any:
+    """Return the setting with this name, `group.name` in a group, as a float or an int; a fraction is no int."""
+    value: Any = settings
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise KeyError(name)
+        value = value[part]
+    try:
+        number = kind(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None or number != float(value):
+        raise ConversionError(f"the setting cfg.{name} is {value!r}; it must be a {WORDS[kind]} number")
+    return number
+
+
+def _pair(settings: Mapping[str, Any], name: str) -> tuple[Any, Any]:
+    """Return two numbers, whole ones as they are."""
+    pair = settings[name]
+    if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(end, int | float) for end in pair):
+        raise ConversionError(f"the setting {name} is {pair!r}; it must be two numbers")
+    return pair[0], pair[1]
 
 
 def _channels(arrays: Mapping[str, Any]) -> int:
@@ -220,10 +242,13 @@ def _data_fields(task: str, dataset: Mapping[str, Any], channels: int, config: C
     for name, field in fields.renamed.items():
         if name not in dataset:
             raise ConversionError(f"the setting cfg.dataset.{name} is missing; {remedy}")
-        value, kind = dataset[name], type(config.data[field])
-        converted[field] = kind(value or 0) if kind in (int, float) else kind(value)
+        kind = type(config.data[field])
+        if kind is not tuple:
+            converted[field] = _number({"dataset": dataset}, f"dataset.{name}", kind)
+        else:
+            converted[field] = _pair(dataset, name)
     if fields is _EVENTS:
-        factor = float(dataset["spatial_factor"])
+        factor = _number({"dataset": dataset}, "dataset.spatial_factor")
         if channels != math.ceil(NUM_UNITS * factor - 1e-9):
             raise ConversionError(
                 f"cfg.dataset.spatial_factor is {factor} of {NUM_UNITS} units, but l1 has {channels} inputs; {remedy}"
@@ -231,8 +256,12 @@ def _data_fields(task: str, dataset: Mapping[str, Any], channels: int, config: C
         converted["num_channels"] = channels
         if isinstance(dataset.get("validate_on"), float):
             converted |= {"validation": "held_out", "validation_fraction": dataset["validate_on"]}
+        elif dataset.get("validate_on") == "test":
+            converted["validation"] = "test"
         elif "validate_on" in dataset:
-            converted["validation"] = dataset["validate_on"]
+            raise ConversionError(
+                f"cfg.dataset.validate_on is {dataset['validate_on']!r}; it must be test or a fraction"
+            )
     return converted
 
 

@@ -24,6 +24,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 
 from seadlif_jax.network import LeakyReadout, Network, Range, RecurrentLayer
+from seadlif_jax.neurons import NEURONS
 from seadlif_jax.torch_file import Placeholder, TorchFileError, read
 
 _PARAMETERS = {
@@ -157,14 +158,16 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
 
     try:
         cell = settings["cell"]
+        if cell not in NEURONS:
+            raise ValueError(f"the reference's setting cell is {cell!r}; it must be one of {', '.join(NEURONS)}")
         if settings.get("thr", 1) != 1:
             raise ValueError(f"the reference's setting thr, the firing threshold, is {settings['thr']}; it must be 1")
         fields: dict[str, Any] = {"neuron": cell, "forget_bias": settings.get("forget_bias_init")}
         if cell != "lstm":
-            fields |= {"tau_u": _range(settings["tau_u_range"]), "slope": settings["alpha"], "c": settings["c"]}
+            fields |= {"tau_u": _range(settings, "tau_u_range"), "slope": settings["alpha"], "c": settings["c"]}
         if cell.endswith("adlif"):
-            fields |= {"tau_w": _range(settings["tau_w_range"]), "q": settings["q"]}
-        tau_out = _range(settings["tau_out_range"])
+            fields |= {"tau_w": _range(settings, "tau_w_range"), "q": settings["q"]}
+        tau_out = _range(settings, "tau_out_range")
     except KeyError as error:
         raise ValueError(f"the reference's setting {error} is needed and missing") from None
 
@@ -203,9 +206,12 @@ def _check_ranges(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> Non
                 raise ValueError(f"{name} is {float(bound)}, but the setting {kind} is {settings[kind]}")
 
 
-def _range(bounds: Any) -> Range:
-    low, high = bounds
-    return float(low), float(high)
+def _range(settings: Mapping[str, Any], name: str) -> Range:
+    try:
+        low, high = settings[name]
+        return float(low), float(high)
+    except (TypeError, ValueError):
+        raise ValueError(f"the reference's setting {name} is {settings[name]!r}; it must be two numbers") from None
 
 
 def _features(arrays: Mapping[str, Any], layer: str, cell: str) -> int:
