@@ -2,16 +2,22 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
+QUICK := architecture bsd cache compute config dataset download dynamics ecg events import_command interop neurons \
+	readout recordings reference_parity run surrogate torch_file
 # Another interpreter makes the environment anew.
 STAMP := $(VENV)/installed-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo test lint types check check-tpu clean
+.PHONY: demo test test-quick lint types check check-tpu clean
 
 demo: $(STAMP)
 	$(RUN) train.py --config=configs/bsd.py:quick
 
 test: $(STAMP)
 	$(RUN) -m pytest -n auto --dist worksteal
+
+# Those that take about a minute together.
+test-quick: $(STAMP)
+	$(RUN) -m pytest -n auto --dist worksteal $(QUICK:%=tests/test_%.py)
 
 lint: $(STAMP)
 	$(RUN) -m ruff format --check .

@@ -146,7 +146,7 @@ def keep_compiled_programs() -> None:
 
     Every kind of processor has a folder of its own, for homes that several machines share.
     """
-    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     with contextlib.suppress(RuntimeError):  # a user without a home has no such folder
         caches = Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -119,7 +119,10 @@ def main(_: Sequence[str]) -> None:
         trained, dataset = open_run(folder, moved())
         if levels():
             robustness.refuse_forecast(trained)
-        if Run(folder, trained.config).result() is None:
+        run = Run(folder, trained.config)
+        if origin := run.origin():
+            print(f"(imported from {origin['file']}, epoch {origin['epoch']})", flush=True)
+        elif run.result() is None:
             print("(this run is not finished: its best epoch so far)", flush=True)
         split, stem = getattr(dataset, SPLIT.value), str(folder / SPLIT.value)
         test = test_forecast if trained.forecasts else test_classes

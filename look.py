@@ -23,7 +23,7 @@ from command_line import define_moved, errors_in_one_line, parse_flags, prepare_
 from seadlif_jax import inside, plots
 from seadlif_jax.dataset import SPLITS, Samples
 from seadlif_jax.paths import local_path
-from seadlif_jax.run import MetricsLog, RunError
+from seadlif_jax.run import MetricsLog, Run, RunError
 from seadlif_jax.trained import open_run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -49,9 +49,10 @@ def main(_: Sequence[str]) -> None:
         folder = run_folder / "inside"
         folder.mkdir(exist_ok=True)
 
-        rows = MetricsLog(run_folder / "metrics.csv").read()
-        plots.save_training(rows, folder / "training.png")
-        parameters = inside.neuron_parameters(trained)
+        imported = Run(run_folder, config).origin() is not None
+        if not imported:  # it has no epochs, and parameters before training are not known
+            plots.save_training(MetricsLog(run_folder / "metrics.csv").read(), folder / "training.png")
+        parameters = inside.neuron_parameters(trained, initial=not imported)
         if parameters:  # LSTMs have none
             plots.save_parameters(parameters, folder / "parameters.png")
         batch = Samples.of(split, 0, config.batch_size)

@@ -84,7 +84,7 @@ def read(path: Path, config: Any = None) -> Split:
         )
     if not np.isin(x, (-1, 0, 1)).all():
         raise refuse("x holds values other than -1, 0 and 1")
-    if not np.isin(y, (0, 1)).all() or y.sum(axis=2, dtype=np.int64).max() > 1:
+    if not np.isin(y, (0, 1)).all() or (y.sum(axis=2, dtype=np.int64) > 1).any():
         raise refuse("y has steps with more than one class")
 
     recordings, steps = x.shape[:2]

@@ -59,10 +59,11 @@ def columns(runs: Sequence[Compared]) -> dict[str, list[Any]]:
 
 def _read(folder: Path, name: str) -> list[Compared]:
     config = read_config(folder)
-    results = Run(folder, config).result() or {}
+    run = Run(folder, config)
+    results = run.result() or {}
     members = sweep.members(config)
     rows_of = MetricsLog(folder / "metrics.csv").by_member()
-    if not rows_of and not results:
+    if not rows_of and not results and run.origin() is None:
         raise RunError(f"{folder} has no finished epoch yet; let it run on")
     found = []
     for number, member in enumerate(members):

@@ -32,7 +32,7 @@ def one_per_core() -> None:
     To be called before JAX has looked for devices. Users say it by JAX's own environment variables,
     `JAX_NUM_CPU_DEVICES` or `XLA_FLAGS=--xla_force_host_platform_device_count=...`.
     """
-    said = jax.config.jax_num_cpu_devices > 0  # type: ignore[attr-defined]
+    said = jax.config.values["jax_num_cpu_devices"] > 0
     if not said and "xla_force_host_platform_device_count" not in os.getenv("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", _cores())
 

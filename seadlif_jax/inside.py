@@ -19,37 +19,43 @@ from seadlif_jax.unroll import outputs
 class NeuronParameter(NamedTuple):
     """One parameter of the neurons of a hidden layer, counted from 1, in the range that it is trained in.
 
-    `before` and `after` training, `[neuron]`; time constants in steps.
+    `before` (None if unknown) and `after` training, `[neuron]`; time constants in steps.
     """
 
     layer: int
     name: str
     bounds: tuple[float, float]
-    before: np.ndarray
+    before: np.ndarray | None
     after: np.ndarray
 
 
-def neuron_parameters(trained: TrainedNetwork) -> list[NeuronParameter]:
+def neuron_parameters(trained: TrainedNetwork, initial: bool = True) -> list[NeuronParameter]:
     """Time constants `tau_u`, `tau_w` and couplings `a`, `b` of all hidden layers, as far as their neurons have them.
 
-    Those before training are drawn again, by the seed of the run.
+    Those before training are drawn again, by the seed of the run, if `initial`: they are unknown if it was imported.
     """
+    if not initial:
+        return list(_parameters(trained, None, trained.variables["params"]))
     key = key_for(jax.random.key(trained.config.seed), Purpose.PARAMETERS)
-    initial = jax.jit(trained.network.init)(key, jnp.zeros((1, 1, trained.num_channels)))["params"]
-    return list(_parameters(trained, initial, trained.variables["params"]))
+    before = jax.jit(trained.network.init)(key, jnp.zeros((1, 1, trained.num_channels)))["params"]
+    return list(_parameters(trained, before, trained.variables["params"]))
 
 
-def _parameters(trained: TrainedNetwork, before: dict, after: dict) -> Iterator[NeuronParameter]:
+def _parameters(trained: TrainedNetwork, before: dict | None, after: dict) -> Iterator[NeuronParameter]:
     for layer in range(len(trained.network.layers)):
         name_of_layer = f"layers_{layer}"
         for name, stored in (("tau_u", "k_u"), ("tau_w", "k_w"), ("a", "a"), ("b", "b")):
             if stored not in after[name_of_layer]:
                 continue
             low, high = map(float, trained.config.model[name])
-            values = [params[name_of_layer][stored] for params in (before, after)]
-            if stored != name:  # the position in the range
-                values = [interpolate(k, (low, high)) for k in values]
-            yield NeuronParameter(layer + 1, name, (low, high), *map(np.asarray, values))
+            bounds = low, high
+            start = None if before is None else _values(before[name_of_layer], name, stored, bounds)
+            yield NeuronParameter(layer + 1, name, bounds, start, _values(after[name_of_layer], name, stored, bounds))
+
+
+def _values(params: dict, name: str, stored: str, bounds: tuple[float, float]) -> np.ndarray:
+    """Return a parameter; of one that is stored as a position in its range, the value there."""
+    return np.asarray(params[stored] if stored == name else interpolate(params[stored], bounds))
 
 
 def gradient_norms(trained: TrainedNetwork, samples: Samples) -> list[Float[np.ndarray, " time"]]:

@@ -1,9 +1,12 @@
 """Bringing models over from the authors' PyTorch program.
 
-    checkpoint = torch.load("model.ckpt", weights_only=True)
-    arrays = {name: tensor.numpy() for name, tensor in checkpoint["state_dict"].items()}
-    network, variables = from_reference(arrays, settings)
+    checkpoint = read_checkpoint("model.ckpt")
+    network, variables = from_reference(checkpoint.arrays, checkpoint.settings)
     outputs = network.apply(variables, inputs)
+
+`seadlif import model.ckpt --workdir=DIR` makes a run of it (see `conversion`). The file is a checkpoint of PyTorch
+Lightning, whose hyper-parameters hold an OmegaConf object: `torch.load(..., weights_only=True)` refuses it, and without
+that runs whatever code the file names. `read_checkpoint` runs none, and needs neither torch nor OmegaConf.
 
 Only names and shapes of the reference are known here: hidden layers `l1`, `l2`, ..., readout `out_layer`, matrices
 stored [out, in], the LSTM's gates in the order input, forget, cell, output.
@@ -11,7 +14,8 @@ stored [out, in], the LSTM's gates in the order input, forget, cell, output.
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +24,8 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 
 from seadlif_jax.network import LeakyReadout, Network, Range, RecurrentLayer
+from seadlif_jax.neurons import NEURONS
+from seadlif_jax.torch_file import Placeholder, TorchFileError, read
 
 _PARAMETERS = {
     "weight": "kernel",
@@ -35,6 +41,80 @@ _PARAMETERS = {
     "bias_hh": "recurrent_bias",
 }
 _RANGE = re.compile(r"tau_[uw]_trainer\.tau_(min|max)")
+_INTERPOLATION = re.compile(r"\$\{([\w.]+)\}")
+MAX_INTERPOLATIONS = 8  # from one setting to another: more is a circle
+DEFAULTS = {"alpha": 5.0, "c": 0.4}  # of the reference program, for settings that a config leaves out
+
+
+class ReferenceCheckpoint(NamedTuple):
+    """What a checkpoint of the reference program holds of a network.
+
+    Attributes:
+      arrays: parameters, by the reference's names.
+      settings: its configuration, as plain dictionaries, lists and numbers.
+      epoch: number of epochs completed.
+    """
+
+    arrays: dict[str, np.ndarray]
+    settings: dict[str, Any]
+    epoch: int
+
+
+def read_checkpoint(path: str | Path) -> ReferenceCheckpoint:
+    """Return the network of a Lightning checkpoint; no code of the file is run.
+
+    Raises:
+      TorchFileError: the file is damaged, of another kind or of another program.
+      OSError: it cannot be opened.
+    """
+    content = read(path)
+
+    def refuse(reason: str) -> TorchFileError:
+        return TorchFileError(f"{path} is not a checkpoint of the authors' program: {reason}")
+
+    if not isinstance(content, Mapping) or not isinstance(content.get("state_dict"), Mapping):
+        raise refuse("there is no state_dict; give the file that Lightning saved (ckpt/*.ckpt)")
+    hyper_parameters = content.get("hyper_parameters")
+    cfg = _plain(hyper_parameters.get("cfg")) if isinstance(hyper_parameters, Mapping) else None
+    if not isinstance(cfg, dict):
+        raise refuse('hyper_parameters["cfg"], the settings, is missing')
+    for name, array in content["state_dict"].items():
+        if not isinstance(array, np.ndarray):
+            raise refuse(f"{name} is not stored as a plain tensor of numbers")
+        if not np.isfinite(array.astype(np.float64)).all():
+            raise TorchFileError(f"{path}: {name} holds NaN or infinite values; give a checkpoint of an earlier epoch")
+    epoch = content.get("epoch")
+    settings = DEFAULTS | _resolve(cfg, cfg)
+    return ReferenceCheckpoint(dict(content["state_dict"]), settings, epoch + 1 if isinstance(epoch, int) else 1)
+
+
+def _plain(node: Any) -> Any:
+    """Return the settings in an OmegaConf object, or one that holds such objects, as plain Python values."""
+    if isinstance(node, Placeholder):
+        state = node.state if isinstance(node.state, Mapping) else {}
+        return _plain(state.get("_content", state.get("_val")))
+    if isinstance(node, Mapping):
+        return {name: _plain(value) for name, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_plain(value) for value in node]
+    return node
+
+
+def _resolve(value: Any, root: Mapping[str, Any]) -> Any:
+    """Replace texts such as `${dataset.n_dof}` by the setting that they name, where there is one."""
+    if isinstance(value, Mapping):
+        return {name: _resolve(item, root) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_resolve(item, root) for item in value]
+    for _ in range(MAX_INTERPOLATIONS):
+        match = _INTERPOLATION.fullmatch(value) if isinstance(value, str) else None
+        if not match:
+            break
+        target: Any = root
+        for name in match[1].split("."):
+            target = target.get(name) if isinstance(target, Mapping) else None
+        value = value if target is None else target
+    return value
 
 
 def parameters_from_reference(arrays: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
@@ -54,7 +134,7 @@ def parameters_from_reference(arrays: Mapping[str, Any]) -> dict[str, dict[str, 
             raise ValueError(f"{name!r} is not a parameter of the reference program that this library knows")
         module = "readout" if layer == "out_layer" else f"layers_{int(layer[1:]) - 1}"
         array = np.asarray(array)
-        tree.setdefault(module, {})[_PARAMETERS[parameter]] = jnp.asarray(array.T if array.ndim == 2 else array)
+        tree.setdefault(module, {})[_PARAMETERS[parameter]] = jnp.asarray(array.T if array.ndim == 2 else array, float)
     return tree
 
 
@@ -78,12 +158,16 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
 
     try:
         cell = settings["cell"]
+        if cell not in NEURONS:
+            raise ValueError(f"the reference's setting cell is {cell!r}; it must be one of {', '.join(NEURONS)}")
+        if settings.get("thr", 1) != 1:
+            raise ValueError(f"the reference's setting thr, the firing threshold, is {settings['thr']}; it must be 1")
         fields: dict[str, Any] = {"neuron": cell, "forget_bias": settings.get("forget_bias_init")}
         if cell != "lstm":
-            fields |= {"tau_u": _range(settings["tau_u_range"]), "slope": settings["alpha"], "c": settings["c"]}
+            fields |= {"tau_u": _range(settings, "tau_u_range"), "slope": settings["alpha"], "c": settings["c"]}
         if cell.endswith("adlif"):
-            fields |= {"tau_w": _range(settings["tau_w_range"]), "q": settings["q"]}
-        tau_out = _range(settings["tau_out_range"])
+            fields |= {"tau_w": _range(settings, "tau_w_range"), "q": settings["q"]}
+        tau_out = _range(settings, "tau_out_range")
     except KeyError as error:
         raise ValueError(f"the reference's setting {error} is needed and missing") from None
 
@@ -122,9 +206,12 @@ def _check_ranges(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> Non
                 raise ValueError(f"{name} is {float(bound)}, but the setting {kind} is {settings[kind]}")
 
 
-def _range(bounds: Any) -> Range:
-    low, high = bounds
-    return float(low), float(high)
+def _range(settings: Mapping[str, Any], name: str) -> Range:
+    try:
+        low, high = settings[name]
+        return float(low), float(high)
+    except (TypeError, ValueError):
+        raise ValueError(f"the reference's setting {name} is {settings[name]!r}; it must be two numbers") from None
 
 
 def _features(arrays: Mapping[str, Any], layer: str, cell: str) -> int:

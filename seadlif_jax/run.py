@@ -8,6 +8,7 @@ curves.png, raster.png; for a forecast forecast.png, forecast_error.png and .csv
 members/<number>/, members.csv, summary.csv, sweep.png    of a sweep, in place of these: each member as a run of its own
 result.json       present once the run is finished
 tensorboard/      if config.tensorboard says so
+imported.json     in place of metrics, result and pictures: the origin of a network that was trained by another program
 inside/           left by look.py
 robustness.csv and .png, <split>_classes.csv, <split>_confusion.csv and .png, <split>_costs.csv    left by evaluate.py
 
@@ -37,6 +38,7 @@ from seadlif_jax.locking import lock
 from seadlif_jax.paths import check_checkpoint_path, local_path
 
 LOCK = ".lock"
+ORIGIN = "imported.json"
 PACKAGES = ("seadlif-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -120,6 +122,25 @@ class Run:
     def data(self) -> dict[str, int]:
         """The checksums that `check_data` wrote down."""
         return _read_json(self.folder / "data.json")
+
+    def origin(self) -> dict[str, Any] | None:
+        """Return where an imported network is from, or None for a run that was trained here."""
+        path = self.folder / ORIGIN
+        return _read_json(path, needed=("file", "epoch")) if path.exists() else None
+
+    @_first_process_only
+    def write_origin(self, origin: Mapping[str, Any]) -> None:
+        """Mark the run as an imported network."""
+        write_atomically(self.folder / ORIGIN, json.dumps(origin, indent=2))
+
+    def refuse_imported(self) -> None:
+        """Raise a `RunError` for an imported network, which comes without the state of its training."""
+        origin = self.origin()
+        if origin:
+            raise RunError(
+                f"{self.folder} holds a network imported from {origin['file']}, whose training cannot be continued; "
+                "choose another --workdir"
+            )
 
     def finish(self, **result: Any) -> dict[str, Any]:
         """Writes and returns the result."""

@@ -94,8 +94,9 @@ class TrainedNetwork:
         counted = np.ones(inputs.shape[:2], bool) if counted is None else np.asarray(counted, bool)
         if counted.shape != inputs.shape[:2]:
             raise ValueError(f"counted has shape {counted.shape}; for these inputs it must be {inputs.shape[:2]}")
-        if not counted.any(axis=1).all():
-            raise ValueError(f"no step of sample {counted.any(axis=1).argmin()} is counted: nothing says its class")
+        uncounted = np.flatnonzero(~counted.any(axis=1))
+        if len(uncounted):
+            raise ValueError(f"no step of sample {uncounted[0]} is counted: nothing says its class")
         return self._in_batches(inference.probabilities, inputs, counted.astype(np.int32))
 
     def predict_steps(self, inputs: Num[Any, "sample time channel"]) -> Int[np.ndarray, "sample time"]:

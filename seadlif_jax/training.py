@@ -48,6 +48,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
     members = sweep.members(config)
     tensorboard.check(config, len(members))
     run = Run(workdir, config)
+    run.refuse_imported()
     result = run.result()
     if devices.of_first_process(result is not None):
         return result or {}

@@ -36,8 +36,9 @@ def save_parameters(parameters: Sequence["NeuronParameter"], path: Path) -> None
             low, high = parameter.bounds
             bins = np.linspace(low, high, BINS) if high > low else BINS
             # A float32 at the end of its range may be beyond it as a float64.
-            before, after = (np.clip(np.float64(values), low, high) for values in (parameter.before, parameter.after))
-            ax.hist(before, bins, color="0.75", label="before training")
+            if parameter.before is not None:
+                ax.hist(np.clip(np.float64(parameter.before), low, high), bins, color="0.75", label="before training")
+            after = np.clip(np.float64(parameter.after), low, high)
             ax.hist(after, bins, histtype="step", color=BLUE, linewidth=1.6, label="after")
             ax.set_xlabel(LABELS[parameter.name])
             ax.set_title(f"hidden layer {parameter.layer}")

@@ -1,0 +1,6 @@
+"""`python -m seadlif_jax` is the command `seadlif`."""
+
+from seadlif_jax.cli import main
+
+if __name__ == "__main__":
+    main()
