@@ -118,7 +118,7 @@ class Checkpoints:
             "members": members,
             "channels": channels,
             "config": self._config,
-            "checksums": {name: _checksum(tree) for name, tree in content.items()},
+            "checksums": {name: checksum(tree) for name, tree in content.items()},
         }
         items = {name: ocp.args.StandardSave(tree) for name, tree in content.items()}
         items["metadata"] = ocp.args.JsonSave({**metadata, "checksum": _text_checksum(metadata)})
@@ -126,6 +126,10 @@ class Checkpoints:
         with self._saving():
             self.folder.mkdir(parents=True, exist_ok=True)
             self._manager.save(self._last, args=ocp.args.Composite(**items))
+
+    def any_saved(self) -> bool:
+        """Return whether there is a complete checkpoint, if only a damaged one."""
+        return bool(self._numbers())
 
     def restore(self, start: Position) -> Position:
         """Where training goes on: what is in the newest checkpoint that is whole; `start`, if nothing has been saved.
@@ -218,7 +222,7 @@ class Checkpoints:
         shapes = jax.tree.map(lambda array: ocp.utils.to_shape_dtype_struct(devices.without_key(array)), like)
         found = self._get(number, item, ocp.args.StandardRestore(shapes))
         types = jax.tree.map(lambda one, other: (one.shape, one.dtype) == (other.shape, other.dtype), found, shapes)
-        if not jax.tree.all(types) or _checksum(devices.to_host(found)) != metadata["checksums"][item]:
+        if not jax.tree.all(types) or checksum(devices.to_host(found)) != metadata["checksums"][item]:
             raise self._damaged(number, f"{item!r} is not what was written, by type or checksum")
         return jax.tree.map(
             lambda array, other: jax.random.wrap_key_data(array) if devices.is_key(other) else array, found, like
@@ -276,11 +280,12 @@ def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0].partition(" [tensorstore_spec")[0] or type(error).__name__
 
 
-def _checksum(tree: PyTree[np.ndarray]) -> int:
-    checksum = 0
+def checksum(tree: PyTree[np.ndarray]) -> int:
+    """Return a checksum of the arrays of a tree."""
+    crc = 0
     for array in jax.tree.leaves(tree):
-        checksum = zlib.crc32(np.ascontiguousarray(array).data.cast("B"), checksum)
-    return checksum
+        crc = zlib.crc32(np.ascontiguousarray(array).data.cast("B"), crc)
+    return crc
 
 
 def _text_checksum(metadata: dict[str, Any]) -> int:

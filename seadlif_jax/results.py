@@ -50,6 +50,7 @@ def finish(run: Run, members: Sequence[sweep.Member], dataset: Dataset, task: Ta
             own = jax.tree.map(lambda array, number=number: array[number : number + 1], on_host)
             with member_run.held():
                 member_run.check_data(run.data())
+                member_run.record_length()
                 if devices.is_first_process():
                     member_run.metrics.write(rows_of[number])
                 with Checkpoints(member_run.folder / "checkpoints", member_run.config, writing=True) as checkpoints:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from seadlif_jax import devices, sweep, tensorboard
+from seadlif_jax import devices, pretrained, sweep, tensorboard
 from seadlif_jax.checkpoint import Checkpoints
-from seadlif_jax.config import MAY_MOVE, flatten, validate
+from seadlif_jax.config import MAY_MOVE, flatten, normalize, validate
 from seadlif_jax.dataset import fingerprint, load_dataset
 from seadlif_jax.health import instability
 from seadlif_jax.interrupt import deferred_signals
@@ -26,10 +26,12 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
 
     With values in `config.sweep`, all its members are trained in one program; one that diverges stays as it was before
     that epoch. Everything is left in `workdir` (see `run.Run`). Called again with the same config, it goes on from what
-    was saved there last, to the same numbers as if never interrupted; a finished run is not run again.
+    was saved there last, to the same numbers as if never interrupted; a finished run is not run again. With a larger
+    `num_epochs`, a run goes on to the same numbers as if it had been given from the start; the result stays that of the
+    shorter run until then.
 
     Raises:
-      ConfigError: a field is unknown, missing or out of range.
+      ConfigError: a field is unknown, missing or out of range; or `init_from` has other parameters.
       DatasetError: the loader's data breaks the contract (and what the loader itself raises).
       RunError: `workdir` holds another run, or one on other data, or files that are none; or another process uses it.
       CheckpointError: the checkpoints in it are damaged, or cannot be saved.
@@ -44,6 +46,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
 
       (Takes 20 seconds; docs/first-steps.ipynb has a smaller one.)
     """
+    config = normalize(config)
     validate(config)
     members = sweep.members(config)
     tensorboard.check(config, len(members))
@@ -51,6 +54,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
     result = run.result()
     if devices.of_first_process(result is not None):
         return result or {}
+    start = pretrained.load(run, members)
     dataset = load_dataset(config)
     checksums = fingerprint(dataset)
     _refuse_differences(config, checksums)
@@ -59,6 +63,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
         for warning in dict.fromkeys(filter(None, (instability(member.config.model) for member in members))):
             say(f"warning: {warning}")
         task = Task.prepare(config, members, dataset)
+        if start:
+            run.check_start(start.fingerprint())
+            task = task._replace(initial=pretrained.replace_parameters(task.initial, start, task.mesh))
         with Checkpoints(run.folder / "checkpoints", config, writing=True) as checkpoints:
             states = Loop(task, members, run, checkpoints, interrupted).train()
         finish(run, members, dataset, task, states)
