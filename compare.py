@@ -3,8 +3,8 @@
     python compare.py runs/bsd-quick-seed0 runs/bsd-lif-quick-seed0 ... [--output_dir=DIR]
 
 A sweep stands for all its members. Runs that are still under way have curves already, and no result yet. A folder
-without a run, or with one that has no epoch yet, is skipped. Leaves comparison.csv and comparison.png in DIR, by default
-the current folder.
+without a run, or with one that has no epoch yet, is skipped. Leaves comparison.csv and comparison.png in DIR, by
+default the current folder.
 """
 
 import functools

@@ -411,14 +411,17 @@ MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes", 
 LENGTH = "num_epochs"  # decides where training ends, and nothing before: no schedule depends on it
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The fields in which two configs (as read back from JSON) differ, as `field: old -> new`; not those that may.
+def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the fields in which two configs (as read back from JSON) differ, with both values; not those that may.
 
     A field that one of them does not have is taken as its default: it may be of another version.
     """
     old, new = (flatten(json.loads(to_json(base_config()))) | flatten(config) for config in (old, new))
-    return [
-        f"config.{name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
-        for name in sorted(old.keys() | new.keys())
-        if name not in (*MAY_CHANGE, LENGTH) and old.get(name, "absent") != new.get(name, "absent")
-    ]
+    pairs = {name: (old.get(name, "absent"), new.get(name, "absent")) for name in sorted(old.keys() | new.keys())}
+    return {name: pair for name, pair in pairs.items() if name not in MAY_CHANGE and pair[0] != pair[1]}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The fields in which two configs differ, as `field: old -> new`, but for the number of epochs."""
+    fields = changed_fields(old, new)
+    return [f"config.{name}: {before!r} -> {now!r}" for name, (before, now) in fields.items() if name != LENGTH]

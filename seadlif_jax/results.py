@@ -68,7 +68,7 @@ def finish(run: Run, members: Sequence[sweep.Member], dataset: Dataset, task: Ta
             }
             for number, (member, member_run) in enumerate(zip(members, member_runs, strict=True))
         ]
-        _finish_sweep(run, dataset, task, results)
+        finish_sweep(run, dataset, task, results)
 
 
 def describe(result: Mapping[str, Any]) -> list[str]:
@@ -96,7 +96,8 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     return [f"test {metrics}  ({result['protocol']}: epoch {result['best_epoch']})"]
 
 
-def _finish_sweep(run: Run, dataset: Dataset, task: Task, results: list[dict[str, Any]]) -> None:
+def finish_sweep(run: Run, dataset: Dataset, task: Task, results: list[dict[str, Any]]) -> None:
+    """Leave the tables, the picture and the result of a sweep whose members have left theirs."""
     summary = sweep.summarise(results)
     _write_tables(run.folder, results, summary)
     rows_of = run.metrics.by_member()

@@ -6,6 +6,7 @@ start.json        with `config.init_from`, the checksum of the parameters that i
 metrics.csv       one row an epoch (and member of a sweep)
 checkpoints/      last and best state (see `checkpoint`)
 curves.png, raster.png; for a forecast forecast.png, forecast_error.png and .csv
+.added/           of a sweep that is given more members, what is under way (see `additions`)
 members/<number>/, members.csv, summary.csv, sweep.png    of a sweep, in place of these: each member as a run of its own
 result.json       present once the run is finished
 tensorboard/      if config.tensorboard says so
@@ -33,7 +34,7 @@ from typing import Any, TextIO
 import jax
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import LENGTH, base_config, differences, flatten, is_sweep, normalize, to_json
+from seadlif_jax.config import LENGTH, base_config, changed_fields, differences, flatten, is_sweep, normalize, to_json
 from seadlif_jax.devices import is_first_process
 
 LOCK = ".lock"
@@ -68,13 +69,13 @@ class Run:
         self.metrics = MetricsLog(self.folder / "metrics.csv", is_sweep(config), every_epochs)
 
     def result(self) -> dict[str, Any] | None:
-        """What a finished run found, or None; also if it is to be longer than what the result is of."""
+        """What a finished run found, or None; also while it is given more epochs, or members, than the result is of."""
         path = self.folder / "result.json"
         if not path.exists():
             return None
         needed = ("members", "summary") if is_sweep(self.config) else ("test", "best_epoch")
         result = _read_json(path, needed=(*needed, "protocol", "finished", "config"))
-        return result if result["config"][LENGTH] == self.config.num_epochs else None
+        return None if changed_fields(result["config"], json.loads(to_json(self.config))) else result
 
     @_first_process_only
     def record_length(self) -> None:
