@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from seadlif_jax import additions
 from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.config import ConfigError
 from seadlif_jax.run import MetricsLog, Run, RunError, read_config
@@ -30,7 +32,7 @@ def numbers(folder):
     """All that must be the same to the bit, and what it is of: metrics, result, and the checkpoint's checksums."""
     rows = MetricsLog(folder / "metrics.csv").by_member()
     result = json.loads((folder / "result.json").read_text())
-    members = [numbers(folder / "members" / str(member["member"])) for member in result.get("members", [])]
+    members = {path.name: numbers(path) for path in folder.glob("members/*")}  # those that have not diverged
     newest = max((folder / "checkpoints").iterdir(), key=lambda path: int(path.name))
     metadata = json.loads((newest / "metadata" / "metadata").read_text())
     return (
@@ -224,3 +226,90 @@ def test_a_run_of_a_version_without_a_field_goes_on(runs, tmp_path):
     assert Run(folder, config_with(num_epochs=2)).result()
     with pytest.raises(RunError, match=r"config.compute.unroll: 1 -> 2"):
         train_and_evaluate(config_with(num_epochs=2, compute__unroll=2), folder)
+
+
+DIVERGING = (0.01, 1e6)
+
+
+def sweep_with(seeds, rates=DIVERGING, **fields):
+    return config_with(num_epochs=1, **{"sweep__seed": seeds, "sweep__learning_rate": rates, **fields})
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory):
+    """The folders of sweeps with two seeds, and three, at two learning rates, one of which diverges."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    for seeds in ((0, 1), (0, 1, 2)):
+        train_and_evaluate(sweep_with(seeds), folder / str(len(seeds)))
+    return folder
+
+
+def test_members_added_to_a_sweep_are_those_of_a_sweep_that_had_them_from_the_start(sweeps, tmp_path):
+    """Bit for bit, if the devices have equal shares in both; and under the same numbers."""
+    folder = shutil.copytree(sweeps / "2", tmp_path / "sweep")
+    added = train_and_evaluate(sweep_with((0, 1, 2)), folder)
+    whole = json.loads((sweeps / "3" / "result.json").read_text())
+    assert [(one["member"], one["varied"], one["diverged"]) for one in added["members"]] == [
+        (one["member"], one["varied"], one["diverged"]) for one in json.loads(json.dumps(whole["members"]))
+    ]
+    assert numbers(folder) == numbers(sweeps / "3")
+    assert {path.name for path in folder.iterdir()} == {path.name for path in (sweeps / "3").iterdir()}
+    assert load_run(folder, member=2).config.seed == 2
+    # Once more: it is finished. And it goes on like any sweep.
+    assert train_and_evaluate(sweep_with((0, 1, 2)), folder) == added
+    more = {name: shutil.copytree(path, tmp_path / name) for name, path in (("a", folder), ("b", sweeps / "3"))}
+    for path in more.values():
+        train_and_evaluate(sweep_with((0, 1, 2), num_epochs=2), path)
+    assert numbers(more["a"]) == numbers(more["b"])
+
+
+@pytest.mark.parametrize("moment", ["training", "config.json", "members", "result.json"])
+def test_adding_that_is_killed_at_any_moment_goes_on(sweeps, tmp_path, monkeypatch, moment):
+    """In training, or before a part of the whole sweep is moved to its place."""
+    folder = shutil.copytree(sweeps / "2", tmp_path / "sweep")
+    before, rename = contents(folder), Path.rename
+
+    def killed_rename(path, target):
+        if path.name == moment and path.parent.name == "whole":
+            raise Killed
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        if moment == "training":
+            kill_at_epoch(patch, 1)
+        else:
+            patch.setattr(Path, "rename", killed_rename)
+        with pytest.raises(Killed):
+            train_and_evaluate(sweep_with((0, 1, 2)), folder)
+    after = contents(folder)
+    if moment in ("training", "config.json"):  # it is still the old sweep
+        assert {path: after[path] for path in before} == before
+    else:
+        assert Run(folder, read_config(folder)).result() is None
+    train_and_evaluate(sweep_with((0, 1, 2)), folder)
+    assert numbers(folder) == numbers(sweeps / "3")
+    assert not (folder / additions.FOLDER).exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (sweep_with((0,)), "config.sweep.seed: .* choose another --workdir"),
+        (sweep_with((0, 2)), "config.sweep.seed: .* choose another --workdir"),
+        (sweep_with((0, 1, 2), model__q=3.0), "config.model.q: 120.0 -> 3.0; config.sweep.seed"),
+        (sweep_with((0, 1, 2), num_epochs=2), "add members first, and epochs then"),
+        (sweep_with((0, 1), sweep__samples=1), "config.sweep.samples: 0 -> 1"),
+    ],
+)
+def test_other_changes_of_a_sweep_are_refused_and_change_nothing(sweeps, config, message):
+    before = contents(sweeps / "2")
+    with pytest.raises(RunError, match=message):
+        train_and_evaluate(config, sweeps / "2")
+    assert contents(sweeps / "2") == before
+
+
+def test_members_are_not_added_to_a_sweep_that_is_not_finished(sweeps, tmp_path):
+    folder = shutil.copytree(sweeps / "2", tmp_path / "sweep")
+    (folder / "result.json").unlink()
+    with pytest.raises(RunError, match="holds a sweep that is not finished; let it finish before members are added"):
+        train_and_evaluate(sweep_with((0, 1, 2)), folder)
