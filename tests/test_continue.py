@@ -232,7 +232,7 @@ DIVERGING = (0.01, 1e6)
 
 
 def sweep_with(seeds, rates=DIVERGING, **fields):
-    return config_with(num_epochs=1, **{"sweep__seed": seeds, "sweep__learning_rate": rates, **fields})
+    return config_with(**{"num_epochs": 1, "sweep__seed": seeds, "sweep__learning_rate": rates, **fields})
 
 
 @pytest.fixture(scope="module")
