@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -200,7 +201,8 @@ def _merge_checkpoints(addition: Addition, task: Task, states: TrainState, whole
         old_states = checkpoints.restore(Position(like, like, task.no_sums)).states
     places = [source + old_members * is_new for is_new, source in addition.sources]
     of_all = jax.tree.map(
-        lambda old, new: np.concatenate([old, new])[np.array(places)], *map(devices.to_host, (old_states, states))
+        lambda old, new: jnp.asarray(np.concatenate([old, new])[np.array(places)]),
+        *map(devices.to_host, (old_states, states)),
     )
     with Checkpoints(whole.folder / "checkpoints", whole.config, writing=True) as checkpoints:
         checkpoints.save(Position(of_all, of_all, task.no_sums, metrics=whole.metrics.checksum))
