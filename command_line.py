@@ -18,7 +18,7 @@ from absl import flags, logging
 from checked_jax import jax
 from data.dataset import DataError
 from seadlif_jax.checkpoint import CheckpointError
-from seadlif_jax.config import ConfigError
+from seadlif_jax.config import CHECKS, ConfigError, unknown_field
 from seadlif_jax.costs import CostError
 from seadlif_jax.dataset import DatasetError
 from seadlif_jax.health import DivergenceError
@@ -65,7 +65,7 @@ def parse_flags(argv: Sequence[str], check: Callable[[], None], takes_arguments:
             rest = flags.FLAGS(argv)
             check()
     except Exception as error:  # a config file is code of the user's
-        sys.exit(f"error: {_reason(error)}")
+        sys.exit(f"error: {_reason(error, argv)}")
     if rest[1:] and not takes_arguments:
         sys.exit(f"error: {rest[1]!r}: not understood; every argument has the form --name=value")
     return rest
@@ -162,7 +162,7 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, argv: Sequence[str]) -> str:
     """The message of an error in one line; of an error in `get_config`, which comes with a traceback, its last."""
     message: object = error
     while isinstance(message, BaseException) and len(message.args) == 1:
@@ -171,6 +171,22 @@ def _reason(error: Exception) -> str:
     text = lines[-1] if "Traceback" in str(message) else " ".join(" ".join(lines).split())
     text = text.removeprefix("seadlif_jax.config.ConfigError: ")
     text = text.partition("Attempted [Relative path]: ")[2] or text
-    # An unknown field is told by its name alone, or with another one that is like it.
+    return _unknown_field(text, argv) or text
+
+
+def _unknown_field(text: str, argv: Sequence[str]) -> str | None:
+    """Return the message for an unknown field of the config, if the text is an error of ml_collections about one."""
+    given = [argument.lstrip("-").partition("=")[0] for argument in argv]
+    given = [name.removeprefix("config.") for name in given if name.startswith("config.")]
+    for name in given:
+        if any(name.startswith(f"{field}.") for field in CHECKS):  # a field has no fields of its own
+            return str(unknown_field(name))
     is_field = re.fullmatch(r"'[\w.]+'", text) or ("Did you mean" in text and "flag" not in text)
-    return f"unknown config field {text}" if is_field else text
+    key = re.search(r"""(?:Key |'|instead of )"?([\w.]+)['"]""", text)
+    if not key or not (is_field or "config is locked" in text):
+        return None
+    # The error has a part of the name, the command line all of it, unless the field is set in the config file.
+    whole = next((name for name in given if key[1] in name.split(".")), None)
+    similar = re.search(r'Did you mean "(\w+)"', text)  # of the fields that a loader has for itself, too
+    known = [whole.replace(key[1], similar[1])] if whole and similar else []
+    return str(unknown_field(whole or key[1], known))

@@ -2,8 +2,9 @@
 
     python compare.py runs/bsd-quick-seed0 runs/bsd-lif-quick-seed0 ... [--output_dir=DIR]
 
-A sweep stands for all its members. Runs that are still under way have curves already, and no result yet. Leaves
-comparison.csv and comparison.png in DIR, by default the current folder.
+A sweep stands for all its members. Runs that are still under way have curves already, and no result yet. A folder
+without a run, or with one that has no epoch yet, is skipped. Leaves comparison.csv and comparison.png in DIR, by
+default the current folder.
 """
 
 import functools
@@ -21,11 +22,15 @@ from seadlif_jax.run import write_table
 FOLDER = flags.DEFINE_string("output_dir", ".", "Folder for comparison.csv and comparison.png.")
 
 
+def skipped(reason: str) -> None:
+    print(f"skipped: {reason}", file=sys.stderr, flush=True)
+
+
 def main(arguments: Sequence[str]) -> None:
     if not arguments[1:]:
         sys.exit("error: give the folders of runs to compare, such as runs/bsd-quick-seed0 runs/bsd-lif-quick-seed0")
     with errors_in_one_line("nothing was written"):
-        runs = read([local_path(argument, "run") for argument in arguments[1:]])
+        runs = read([local_path(argument, "run") for argument in arguments[1:]], skipped)
         table = columns(runs)
         print("\n".join(lines(table)))
         folder = local_path(FOLDER.value, "--output_dir")

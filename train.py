@@ -25,7 +25,7 @@ from ml_collections import ConfigDict, config_flags
 from checked_jax import jax
 from command_line import errors_in_one_line, parse_flags, prepare_jax
 from seadlif_jax import devices
-from seadlif_jax.config import SWEPT, is_sweep
+from seadlif_jax.config import SWEPT, ConfigError, is_sweep, normalize, validate
 from seadlif_jax.results import describe
 from seadlif_jax.run import timestamp
 from seadlif_jax.training import train_and_evaluate
@@ -68,7 +68,11 @@ def main(_: Sequence[str]) -> None:
     if DISTRIBUTED.value:
         join_other_processes()
     prepare_jax()
-    config = CONFIG.value
+    try:
+        config = normalize(CONFIG.value)
+        validate(config)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
     workdir = WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename, config)
     started = timestamp()
     with errors_in_one_line(f"the same command continues the run in {workdir}"):

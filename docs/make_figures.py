@@ -48,6 +48,8 @@ BANDS = (
         SKY,
         {
             "training.py": "config to result",
+            "additions.py": "more members",
+            "pretrained.py": "where it starts",
             "loop.py": "epoch by epoch",
             "results.py": "what is left behind",
             "trained.py": "predict, export",

@@ -121,7 +121,7 @@ class Checkpoints:
             "config": self._config,
             "jax_settings": jax_settings(),
             "environment": _environment(),
-            "checksums": {name: _checksum(tree) for name, tree in content.items()},
+            "checksums": {name: checksum(tree) for name, tree in content.items()},
         }
         items = {name: ocp.args.PyTreeSave(tree) for name, tree in content.items()}
         items["metadata"] = ocp.args.JsonSave({**metadata, "checksum": _text_checksum(metadata)})
@@ -129,6 +129,10 @@ class Checkpoints:
         with self._saving():
             self.folder.mkdir(parents=True, exist_ok=True)
             self._manager.save(self._last, args=ocp.args.Composite(**items))
+
+    def any_saved(self) -> bool:
+        """Return whether there is a complete checkpoint, if only a damaged one."""
+        return bool(self._numbers())
 
     def restore(self, start: Position) -> Position:
         """Where training goes on: what is in the newest checkpoint that is whole; `start`, if nothing has been saved.
@@ -251,7 +255,7 @@ class Checkpoints:
         shapes = jax.tree.map(devices.without_key, like)
         as_saved = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
         saved = self._get(number, item, ocp.args.PyTreeRestore(item=shapes, restore_args=as_saved))
-        if _checksum(saved) != metadata["checksums"][item]:
+        if checksum(saved) != metadata["checksums"][item]:
             raise self._damaged(number, f"{item!r} has another checksum than was written down")
         for (path, array), shape in zip(jax.tree.leaves_with_path(saved), jax.tree.leaves(shapes), strict=True):
             if array.shape != shape.shape:
@@ -340,11 +344,12 @@ def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0].partition(" [tensorstore_spec")[0] or type(error).__name__
 
 
-def _checksum(tree: PyTree[np.ndarray]) -> int:
-    checksum = 0
+def checksum(tree: PyTree[np.ndarray]) -> int:
+    """Return a checksum of the arrays of a tree."""
+    crc = 0
     for array in jax.tree.leaves(tree):
-        checksum = zlib.crc32(np.ascontiguousarray(array).data.cast("B"), checksum)
-    return checksum
+        crc = zlib.crc32(np.ascontiguousarray(array).data.cast("B"), crc)
+    return crc
 
 
 def _text_checksum(metadata: dict[str, Any]) -> int:

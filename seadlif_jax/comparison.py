@@ -1,11 +1,11 @@
 """Several runs side by side: what they found, and where their configs differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seadlif_jax import sweep
-from seadlif_jax.config import MAY_CHANGE, flatten
+from seadlif_jax.config import MAY_CHANGE, ConfigError, flatten
 from seadlif_jax.program import score_name
 from seadlif_jax.run import MetricsLog, Run, RunError, read_config
 
@@ -28,13 +28,24 @@ class Compared(NamedTuple):
     result: Mapping[str, Any] | None
 
 
-def read(folders: Sequence[Path]) -> list[Compared]:
+def read(folders: Sequence[Path], skipped: Callable[[str], None] = lambda reason: None) -> list[Compared]:
     """The runs in these folders; of a sweep, all its members.
 
+    Args:
+      folders: a folder without a run, or with one that cannot be read or has no epoch, is left out.
+      skipped: is called with the reason for each of these.
+
     Raises:
-      RunError: a folder holds no run, or one without an epoch; or some runs forecast, and others classify.
+      RunError: no run is left; or some runs forecast, and others classify.
     """
-    runs = [run for folder, name in zip(folders, _names(folders), strict=True) for run in _read(folder, name)]
+    runs: list[Compared] = []
+    for folder, name in zip(folders, _names(folders), strict=True):
+        try:
+            runs += _read(folder, name)
+        except (RunError, ConfigError, OSError) as error:
+            skipped(str(error))
+    if not runs:
+        raise RunError("none of these folders holds a run with a finished epoch")
     scores = {run.score for run in runs}
     if len(scores) > 1:
         raise RunError(f"these runs cannot be compared: they have different metrics, {' and '.join(sorted(scores))}")

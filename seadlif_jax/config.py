@@ -7,7 +7,8 @@ import difflib
 import json
 import math
 import numbers
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -30,6 +31,8 @@ def base_config() -> ConfigDict:
     config.seed = 0  # initial parameters, order of the samples, dropout
     config.num_epochs = 100
     config.batch_size = 128  # training drops the last partial batch, evaluation never does
+
+    config.init_from = ""  # folder of a run whose best parameters are the initial ones (unset: random)
 
     config.data = data = ConfigDict()
     data.loader = ""  # "module:function", from the config to a Dataset (see data/dataset.py)
@@ -112,7 +115,39 @@ SWEPT: Mapping[str, str] = MappingProxyType(
 UNUSED = {"lif": ("q", "a", "b", "tau_w"), "lstm": ("q", "a", "b", "tau_u", "tau_w", "slope", "c")}  # by neuron
 MOST_MEMBERS = 10_000
 SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+MAX_DEPTH = 20  # of sections, and of tuples, within each other: a section may contain itself
 RANGES = ("uniform", "log_uniform")  # what values can be drawn from
+
+# Names that other programs have for fields, by the last part of the name.
+SYNONYMS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("lr", "learningrate", "step_size", "eta"), "learning_rate"),
+        **dict.fromkeys(("epochs", "n_epochs", "max_epochs", "epoch", "num_epoch"), "num_epochs"),
+        **dict.fromkeys(("batch", "bs", "batchsize", "minibatch_size"), "batch_size"),
+        **dict.fromkeys(
+            ("n_hidden", "num_hidden", "hidden_size", "hidden_sizes", "hidden_dim", "n_neurons", "num_neurons"),
+            "hidden",
+        ),
+        **dict.fromkeys(("units", "width", "widths", "layers", "n_layers", "num_layers"), "hidden"),
+        **dict.fromkeys(("cell", "model_type", "neuron_type", "neuron_model"), "neuron"),
+        **dict.fromkeys(("classes", "n_classes", "num_outputs", "output_size"), "num_classes"),
+        **dict.fromkeys(("drop", "p_drop", "dropout_rate", "dropout_p"), "dropout"),
+        **dict.fromkeys(("grad_clip", "clip", "max_grad_norm", "gradient_clip", "gradient_clip_val"), "clip_norm"),
+        **dict.fromkeys(("random_seed", "rng_seed", "seeds"), "seed"),
+        **dict.fromkeys(("data_dir", "datadir", "data_path", "root", "path"), "dir"),
+        **dict.fromkeys(("dataset", "loader_fn"), "loader"),
+        **dict.fromkeys(("dt", "timestep", "step"), "step_ms"),
+        **dict.fromkeys(("patience",), "plateau_patience"),
+        **dict.fromkeys(("gamma", "lr_decay"), "plateau_factor"),
+        **dict.fromkeys(("alpha", "surrogate_slope"), "slope"),
+        **dict.fromkeys(("loss_agg", "readout"), "aggregation"),
+        **dict.fromkeys(("pretrained", "checkpoint_path", "ckpt", "resume_from", "load_from"), "init_from"),
+    }
+)
+# Of well-known settings that have no field.
+UNSUPPORTED: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(("wd", "weight_decay"), "the optimizer is Adam without weight decay")
+)
 
 
 class Check(NamedTuple):
@@ -159,6 +194,7 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "seed": _integer(0, 2**31 - 1),
     "num_epochs": _integer(1),
     "batch_size": _integer(1),
+    "init_from": _TEXT,
     "data.loader": Check(
         lambda v: isinstance(v, str) and all(v.partition(":")), "a loader as 'module:function', such as 'data.bsd:load'"
     ),
@@ -251,17 +287,100 @@ def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[st
     return flat
 
 
+def normalize(config: ConfigDict) -> ConfigDict:
+    """Return the config with values that JSON and a static argument of `jax.jit` can hold.
+
+    Lists and arrays become tuples, NumPy's scalars Python's, and paths texts.
+
+    Raises:
+      ConfigError: a value has no such form; the message names its field.
+    """
+    return ConfigDict(_normalize_section(config, "config")).lock()
+
+
+def _normalize_section(section: Mapping[str, Any] | ConfigDict, name: str) -> dict[str, Any]:
+    if name.count(".") > MAX_DEPTH:
+        raise ConfigError(f"{name}: sections within each other more than {MAX_DEPTH} deep")
+    for key in section:
+        if not isinstance(key, str):
+            raise ConfigError(f"{name}: the field {key!r} is named by a {type(key).__name__}; name it by a text")
+    return {
+        key: _normalize_section(value, f"{name}.{key}")
+        if isinstance(value, ConfigDict | Mapping)
+        else _normalize_value(value, f"{name}.{key}")
+        for key, value in section.items()
+    }
+
+
+def _normalize_value(value: Any, name: str, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise ConfigError(f"{name}: tuples within each other more than {MAX_DEPTH} deep")
+    if hasattr(value, "tolist"):  # scalars and arrays of NumPy, JAX and PyTorch
+        value = value.tolist()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, os.PathLike):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return tuple(_normalize_value(item, name, depth + 1) for item in value)
+    if isinstance(value, int) and abs(value) < 2**63:
+        return int(value)
+    # Of a field that is known, `validate` says what it must be.
+    if isinstance(value, float) and (math.isfinite(value) or name.removeprefix("config.") in CHECKS):
+        return float(value)
+    if isinstance(value, int):
+        problem = "a whole number beyond 64 bits"
+    elif isinstance(value, float):
+        problem = f"{value}, which is not a finite number"
+    elif isinstance(value, Mapping | ConfigDict):
+        problem = "a mapping within a tuple; give it as a section, with a name"
+    elif isinstance(value, set | frozenset):
+        problem = "a set, which has no order; give a tuple"
+    else:
+        problem = f"a value of type {type(value).__name__}"
+    raise ConfigError(f"{name}: {problem}. It must be a number, a text, True, False, None, or a tuple of these")
+
+
+def unknown_field(name: str, known: Iterable[str] = ()) -> ConfigError:
+    """Return the error for a field that no config has, with the field that may be meant.
+
+    Args:
+      name: the field, or the last part of its name.
+      known: fields that are known besides those of every config.
+    """
+    fields = list(dict.fromkeys((*CHECKS, *known)))
+    section, _, last = name.rpartition(".")
+    fields.sort(key=lambda field: field.rpartition(".")[0] != section)  # those of the same section first
+    fields.sort(key=lambda field: field.startswith("sweep.") and section != "sweep")
+    by_last = {field.rpartition(".")[2]: field for field in reversed(fields)}
+    word = last.lower()
+    close = difflib.get_close_matches(name, fields, n=1, cutoff=0.8)
+    close_last = difflib.get_close_matches(word, by_last, n=1, cutoff=0.7)
+    if word in by_last:
+        field = by_last[word]
+    elif word in SYNONYMS:
+        field = by_last[SYNONYMS[word]]
+    elif word in UNSUPPORTED:
+        return ConfigError(f"config.{name}: unknown field; {UNSUPPORTED[word]}")
+    elif close or close_last:
+        field = close[0] if close else by_last[close_last[0]]
+    else:
+        return ConfigError(f"config.{name}: unknown field")
+    return ConfigError(f"config.{name}: unknown field; did you mean config.{field}?")
+
+
 def validate(config: ConfigDict) -> None:
     """Raises a `ConfigError` unless every shared field is there and in range, and no field is unknown.
 
     A loader may have fields of its own under `data`: see `dataset.load_dataset`.
     """
+    config = normalize(config)
     fields = flatten(config)
     for name in fields:
         if name not in CHECKS and not name.startswith("data."):
-            close = difflib.get_close_matches(name, CHECKS, n=1)
-            hint = f"; did you mean config.{close[0]}?" if close else ""
-            raise ConfigError(f"config.{name}: unknown field{hint}")
+            raise unknown_field(name)
     for name, check in CHECKS.items():
         if name not in fields:
             raise ConfigError(f"config.{name}: missing; it must be {check.requirement}")
@@ -283,19 +402,26 @@ def validate(config: ConfigDict) -> None:
 
 def to_json(config: ConfigDict) -> str:
     """The config as JSON text, the same for equal configs."""
-    return json.dumps(config.to_dict(), indent=2, sort_keys=True)
+    return json.dumps(normalize(config).to_dict(), indent=2, sort_keys=True)
 
 
 # What does not change the numbers. Data may move between machines, and be elsewhere for another process.
 MAY_MOVE = ("data.dir", "data.cache_dir")
 MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes", "tensorboard")
+LENGTH = "num_epochs"  # decides where training ends, and nothing before: no schedule depends on it
+
+
+def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the fields in which two configs (as read back from JSON) differ, with both values; not those that may.
+
+    A field that one of them does not have is taken as its default: it may be of another version.
+    """
+    old, new = (flatten(json.loads(to_json(base_config()))) | flatten(config) for config in (old, new))
+    pairs = {name: (old.get(name, "absent"), new.get(name, "absent")) for name in sorted(old.keys() | new.keys())}
+    return {name: pair for name, pair in pairs.items() if name not in MAY_CHANGE and pair[0] != pair[1]}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The fields in which two configs (as read back from JSON) differ, as `field: old -> new`; not those that may."""
-    old, new = flatten(old), flatten(new)
-    return [
-        f"config.{name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
-        for name in sorted(old.keys() | new.keys())
-        if name not in MAY_CHANGE and old.get(name, "absent") != new.get(name, "absent")
-    ]
+    """The fields in which two configs differ, as `field: old -> new`, but for the number of epochs."""
+    fields = changed_fields(old, new)
+    return [f"config.{name}: {before!r} -> {now!r}" for name, (before, now) in fields.items() if name != LENGTH]

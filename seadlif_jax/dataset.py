@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Int, Num
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import ConfigError, base_config
+from seadlif_jax.config import ConfigError, base_config, unknown_field
 from seadlif_jax.paths import local_path
 from seadlif_jax.readout import IGNORED
 
@@ -125,7 +125,9 @@ def load_dataset(config: ConfigDict) -> Dataset:
     if hasattr(module, "FIELDS"):
         known = {*base_config().data, *module.FIELDS}
         for name in sorted(known ^ set(config.data)):
-            raise ConfigError(f"config.data.{name}: {'missing' if name in known else 'unknown field'}")
+            if name in known:
+                raise ConfigError(f"config.data.{name}: missing")
+            raise unknown_field(f"data.{name}", [f"data.{field}" for field in known])
     for name in ("dir", "cache_dir"):
         if name in config.data and isinstance(config.data[name], str):
             local_path(config.data[name], f"config.data.{name} =")

@@ -52,6 +52,7 @@ class Loop:
         """
         num_epochs = self._config.num_epochs
         position, epoch = self._resume()
+        self._run.record_length()
         with (
             Progress(num_epochs, self._num_steps, self._task.program.score_name, self._names) as progress,
             tensorboard.recorder(self._run, self._names) as record,
@@ -101,6 +102,8 @@ class Loop:
         if position.metrics is not None and epoch < self._config.num_epochs:
             steps = f", step {position.step}/{self._num_steps} of the next" if position.step else ""
             say(f"continuing after epoch {epoch}{steps}")
+        if position.metrics is None and self._config.init_from:
+            self._save(position)  # from now on, the folder that the parameters are from is not needed
         return position, epoch
 
     def _finish_steps(self, position: Position, progress: Progress) -> Position:

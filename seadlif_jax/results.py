@@ -50,6 +50,7 @@ def finish(run: Run, members: Sequence[sweep.Member], dataset: Dataset, task: Ta
             own = jax.tree.map(lambda array, number=number: array[number : number + 1], on_host)
             with member_run.held():
                 member_run.check_data(run.data())
+                member_run.record_length()
                 if devices.is_first_process():
                     member_run.metrics.write(rows_of[number])
                 with Checkpoints(member_run.folder / "checkpoints", member_run.config, writing=True) as checkpoints:
@@ -67,7 +68,7 @@ def finish(run: Run, members: Sequence[sweep.Member], dataset: Dataset, task: Ta
             }
             for number, (member, member_run) in enumerate(zip(members, member_runs, strict=True))
         ]
-        _finish_sweep(run, dataset, task, results)
+        finish_sweep(run, dataset, task, results)
 
 
 def describe(result: Mapping[str, Any]) -> list[str]:
@@ -95,7 +96,8 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     return [f"test {metrics}  ({result['protocol']}: epoch {result['best_epoch']})"]
 
 
-def _finish_sweep(run: Run, dataset: Dataset, task: Task, results: list[dict[str, Any]]) -> None:
+def finish_sweep(run: Run, dataset: Dataset, task: Task, results: list[dict[str, Any]]) -> None:
+    """Leave the tables, the picture and the result of a sweep whose members have left theirs."""
     summary = sweep.summarise(results)
     _write_tables(run.folder, results, summary)
     rows_of = run.metrics.by_member()

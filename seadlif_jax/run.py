@@ -2,9 +2,11 @@
 
 config.json       the config
 data.json         checksums of the data
+start.json        with `config.init_from`, the checksum of the parameters that it starts from
 metrics.csv       one row an epoch (and member of a sweep)
 checkpoints/      last and best state (see `checkpoint`)
 curves.png, raster.png; for a forecast forecast.png, forecast_error.png and .csv
+.added/           of a sweep that is given more members, what is under way (see `additions`)
 members/<number>/, members.csv, summary.csv, sweep.png    of a sweep, in place of these: each member as a run of its own
 result.json       present once the run is finished
 tensorboard/      if config.tensorboard says so
@@ -32,7 +34,7 @@ from typing import Any, TextIO
 import jax
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import differences, flatten, is_sweep, to_json
+from seadlif_jax.config import LENGTH, base_config, changed_fields, differences, flatten, is_sweep, normalize, to_json
 from seadlif_jax.devices import is_first_process
 from seadlif_jax.locking import lock
 from seadlif_jax.paths import check_checkpoint_path, local_path
@@ -72,10 +74,22 @@ class Run:
         self.metrics = MetricsLog(self.folder / "metrics.csv", is_sweep(config), every_epochs)
 
     def result(self) -> dict[str, Any] | None:
-        """What a finished run found, or None."""
+        """What a finished run found, or None; also while it is given more epochs, or members, than the result is of."""
         path = self.folder / "result.json"
+        if not path.exists():
+            return None
         needed = ("members", "summary") if is_sweep(self.config) else ("test", "best_epoch")
-        return _read_json(path, needed=(*needed, "protocol", "finished")) if path.exists() else None
+        result = _read_json(path, needed=(*needed, "protocol", "finished", "config"))
+        return None if changed_fields(result["config"], json.loads(to_json(self.config))) else result
+
+    @_first_process_only
+    def record_length(self) -> None:
+        """Write the number of epochs into config.json, if it is another one than before."""
+        path = self.folder / "config.json"
+        before = _read_json(path)
+        if before[LENGTH] != self.config.num_epochs:
+            after = before | {LENGTH: self.config.num_epochs}
+            write_atomically(path, json.dumps(after, indent=2, sort_keys=True))
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -108,16 +122,33 @@ class Run:
         Raises:
           RunError: the run was started on other data.
         """
-        path = self.folder / "data.json"
-        if not path.exists():
-            write_atomically(path, json.dumps(fingerprint, indent=2))
-        written = self.data()
-        others = [name for name, checksum in fingerprint.items() if written.get(name) != checksum]
-        if others:
+        other = self._first_changed("data.json", fingerprint)
+        if other:
             raise RunError(
-                f"{self.folder} holds a run on other data: the {others[0]} split has changed since it was started. "
+                f"{self.folder} holds a run on other data: the {other} split has changed since it was started. "
                 "Bring the data back, or start anew in another --workdir"
             )
+
+    @_first_process_only
+    def check_start(self, fingerprint: dict[str, int]) -> None:
+        """Write down which parameters the run starts from, or compare with what was written.
+
+        Raises:
+          RunError: it was started from others.
+        """
+        if self._first_changed("start.json", fingerprint):
+            raise RunError(
+                f"the parameters in config.init_from = {self.config.init_from!r} have changed since the run in "
+                f"{self.folder} was started. Bring them back, or start anew in another --workdir"
+            )
+
+    def _first_changed(self, file: str, checksums: dict[str, int]) -> str | None:
+        """The first name whose checksum is not what is in the file, which is written if it is not there."""
+        path = self.folder / file
+        if not path.exists():
+            write_atomically(path, json.dumps(checksums, indent=2))
+        written = _read_json(path)
+        return next((name for name, checksum in checksums.items() if written.get(name) != checksum), None)
 
     def data(self) -> dict[str, int]:
         """The checksums that `check_data` wrote down."""
@@ -172,7 +203,18 @@ class Run:
             raise RunError(
                 f"{self.folder} holds a run with another config ({'; '.join(changes)}); choose another --workdir"
             )
+        if self.config.num_epochs < before[LENGTH]:
+            self._check_length()
         return int(flatten(before)["checkpoint.every_epochs"])
+
+    def _check_length(self) -> None:
+        """Raise a `RunError` if the run has been trained for more epochs than it is to have."""
+        trained = max(map(len, MetricsLog(self.folder / "metrics.csv").by_member().values()), default=0)
+        if self.config.num_epochs < trained:
+            raise RunError(
+                f"config.num_epochs = {self.config.num_epochs}: the run in {self.folder} has {trained} epochs already; "
+                "give at least as many, or choose another --workdir"
+            )
 
 
 class MetricsLog:
@@ -307,7 +349,16 @@ def read_config(folder: Path) -> ConfigDict:
     path = folder / "config.json"
     if not path.exists():
         raise RunError(f"{folder} holds no run: there is no config.json")
-    return ConfigDict(_read_json(path)).lock()
+    config = base_config().to_dict()  # for fields that are newer than the run
+    return normalize(ConfigDict(_merge(config, _read_json(path))))
+
+
+def _merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    merged = {
+        name: _merge(defaults.get(name, {}), value) if isinstance(value, dict) else value
+        for name, value in values.items()
+    }
+    return defaults | merged
 
 
 def _read_json(path: Path, needed: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a run, or a sweep, is trained with: its program, and all that is placed on the devices before the first step."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -45,9 +45,19 @@ class Task(NamedTuple):
     test: Split
 
     @classmethod
-    def prepare(cls, config: ConfigDict, members: list[sweep.Member], dataset: Dataset) -> "Task":
-        """Raises a `ConfigError` if the devices cannot share the work as `config.devices.mesh` says."""
-        mesh = _mesh(config, len(members))
+    def prepare(
+        cls,
+        config: ConfigDict,
+        members: Sequence[sweep.Member],
+        dataset: Dataset,
+        mesh: jax.sharding.Mesh | None = None,
+    ) -> "Task":
+        """Place all that is needed to train these members, on `mesh` or else the devices that suit their number.
+
+        Raises:
+          ConfigError: the devices cannot share the work as `config.devices.mesh` says.
+        """
+        mesh = mesh or mesh_for(config, len(members))
         share = devices.Share.of(mesh)
         if _is_divided(config, dataset, mesh):
             place: Callable[..., Split] = functools.partial(divide, mesh=mesh)
@@ -93,7 +103,8 @@ def _is_divided(config: ConfigDict, dataset: Dataset, mesh: jax.sharding.Mesh) -
     return free is not None and mesh.size > 1 and needed > LARGEST_SHARE * free
 
 
-def _mesh(config: ConfigDict, members: int) -> jax.sharding.Mesh:
+def mesh_for(config: ConfigDict, members: int) -> jax.sharding.Mesh:
+    """Return the devices for so many members, as the config says; raises a `ConfigError` if they cannot share them."""
     if config.devices.mesh is None:
         mesh = devices.mesh_for(config.batch_size, members)
     else:

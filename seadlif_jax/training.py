@@ -1,24 +1,26 @@
 """From a config to a finished run, or sweep."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from seadlif_jax import devices, sweep, tensorboard
+from seadlif_jax import additions, devices, pretrained, sweep, tensorboard
 from seadlif_jax.checkpoint import Checkpoints
-from seadlif_jax.config import MAY_MOVE, flatten, validate
-from seadlif_jax.dataset import fingerprint, load_dataset
+from seadlif_jax.config import MAY_MOVE, flatten, normalize, validate
+from seadlif_jax.dataset import Dataset, fingerprint, load_dataset
 from seadlif_jax.health import instability
 from seadlif_jax.interrupt import deferred_signals
 from seadlif_jax.loop import Loop
+from seadlif_jax.program import TrainState
 from seadlif_jax.progress import say
 from seadlif_jax.results import finish
 from seadlif_jax.run import Run, RunError
-from seadlif_jax.task import Task
+from seadlif_jax.task import Task, mesh_for
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
@@ -26,10 +28,12 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
 
     With values in `config.sweep`, all its members are trained in one program; one that diverges stays as it was before
     that epoch. Everything is left in `workdir` (see `run.Run`). Called again with the same config, it goes on from what
-    was saved there last, to the same numbers as if never interrupted; a finished run is not run again.
+    was saved there last, to the same numbers as if never interrupted; a finished run is not run again. With a larger
+    `num_epochs`, a run goes on to the same numbers as if it had been given from the start; the result stays that of the
+    shorter run until then.
 
     Raises:
-      ConfigError: a field is unknown, missing or out of range.
+      ConfigError: a field is unknown, missing or out of range; or `init_from` has other parameters.
       DatasetError: the loader's data breaks the contract (and what the loader itself raises).
       RunError: `workdir` holds another run, or one on other data, or files that are none; or another process uses it.
       CheckpointError: the checkpoints in it are damaged, or cannot be saved.
@@ -44,27 +48,57 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
 
       (Takes 20 seconds; docs/first-steps.ipynb has a smaller one.)
     """
+    config = normalize(config)
     validate(config)
     members = sweep.members(config)
     tensorboard.check(config, len(members))
-    run = Run(workdir, config)
+    additions.complete(workdir)
+    addition = additions.find(workdir, config, members)
+    run = addition.old if addition else Run(workdir, config)
     run.refuse_imported()
-    result = run.result()
+    result = None if addition else run.result()
     if devices.of_first_process(result is not None):
         return result or {}
+    start = None if addition else pretrained.load(run, members)
     dataset = load_dataset(config)
     checksums = fingerprint(dataset)
     _refuse_differences(config, checksums)
     with run.held(), deferred_signals() as interrupted:
         run.check_data(checksums)
-        for warning in dict.fromkeys(filter(None, (instability(member.config.model) for member in members))):
-            say(f"warning: {warning}")
-        task = Task.prepare(config, members, dataset)
-        with Checkpoints(run.folder / "checkpoints", config, writing=True) as checkpoints:
-            states = Loop(task, members, run, checkpoints, interrupted).train()
-        finish(run, members, dataset, task, states)
+        if addition:
+            new_run = addition.new_run()
+            mesh = mesh_for(config, len(members))
+            new_members = addition.new_members(mesh)
+            start = pretrained.load(new_run, new_members)
+            with new_run.held():
+                new_run.check_data(checksums)
+                task, states = _train(new_run, new_members, dataset, start, interrupted, mesh)
+            additions.merge(addition, dataset, task, states)
+        else:
+            _train(run, members, dataset, start, interrupted)
         devices.wait_for_all("result")
-        return run.result() or {}
+        return Run(workdir, config).result() or {}
+
+
+def _train(
+    run: Run,
+    members: Sequence[sweep.Member],
+    dataset: Dataset,
+    start: pretrained.Start | None,
+    interrupted: Callable[[], bool],
+    mesh: jax.sharding.Mesh | None = None,
+) -> tuple[Task, TrainState]:
+    """Train the members of a run that are given, on `mesh` or all devices, and leave what they found."""
+    for warning in dict.fromkeys(filter(None, (instability(member.config.model) for member in members))):
+        say(f"warning: {warning}")
+    task = Task.prepare(run.config, members, dataset, mesh)
+    if start:
+        run.check_start(start.fingerprint())
+        task = task._replace(initial=pretrained.replace_parameters(task.initial, start, task.mesh))
+    with Checkpoints(run.folder / "checkpoints", run.config, writing=True) as checkpoints:
+        states = Loop(task, members, run, checkpoints, interrupted).train()
+    finish(run, members, dataset, task, states)
+    return task, states
 
 
 def _refuse_differences(config: ConfigDict, checksums: Mapping[str, int]) -> None:

@@ -143,9 +143,9 @@ def test_damaged_checkpoints_are_refused_and_left_alone(saved, tiny_config):
 
 def test_arrays_that_can_be_read_but_are_not_those_that_were_written_are_damaged(saved, tiny_config, monkeypatch):
     folder, (_, last) = saved
-    checksum = checkpoint._checksum
+    checksum = checkpoint.checksum
     with monkeypatch.context() as patch, Checkpoints(folder, tiny_config, writing=True) as checkpoints:
-        patch.setattr(checkpoint, "_checksum", lambda tree: checksum(tree) ^ 1)
+        patch.setattr(checkpoint, "checksum", lambda tree: checksum(tree) ^ 1)
         checkpoints.save(at(8, tiny_config))
     assert_same(restored(folder, tiny_config), last)
     assert (folder / "damaged-3").exists()

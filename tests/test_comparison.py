@@ -18,7 +18,17 @@ def test_members_of_a_sweep_and_their_settings(tmp_path, tiny_config, finished_r
     assert table["test_accuracy"][:2] == found
 
 
-def test_runs_without_an_epoch_are_refused(tmp_path, finished_run):
-    (tmp_path / "config.json").write_text((finished_run / "config.json").read_text())
-    with pytest.raises(RunError, match="has no finished epoch yet"):
-        read([tmp_path])
+def test_folders_without_an_epoch_are_skipped_with_the_reason(tmp_path, finished_run):
+    for name in ("empty", "no epoch", "damaged"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "no epoch" / "config.json").write_text((finished_run / "config.json").read_text())
+    (tmp_path / "damaged" / "config.json").write_text("{")
+    (tmp_path / "notes.txt").touch()
+    folders = [*sorted(tmp_path.iterdir()), tmp_path / "nowhere"]
+    reasons = []
+    assert [run.name for run in read([*folders, finished_run], reasons.append)] == [finished_run.name]
+    expected = ("config.json is damaged", "empty holds no run", "no finished epoch yet", "notes.txt holds no run")
+    for reason, part in zip(reasons, (*expected, "nowhere holds no run"), strict=True):
+        assert part in reason
+    with pytest.raises(RunError, match="none of these folders holds a run with a finished epoch"):
+        read(folders)

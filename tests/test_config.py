@@ -1,10 +1,23 @@
 import json
+from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import config as config_module
-from seadlif_jax.config import CHECKS, ConfigError, base_config, differences, flatten, to_json, validate
+from seadlif_jax.config import (
+    CHECKS,
+    ConfigError,
+    base_config,
+    differences,
+    flatten,
+    normalize,
+    to_json,
+    unknown_field,
+    validate,
+)
 
 
 def changed(config, name, value):
@@ -102,3 +115,116 @@ def test_json_keeps_every_field(tiny_config):
         "config.model.q: 120.0 -> 60.0"
     ]
     assert config_module.flatten(read)["model.hidden"] == [8]
+
+
+@pytest.mark.parametrize(
+    ("value", "meaning"),
+    [
+        ((), ()),
+        ([], ()),
+        ([1, (2.5, ["a"])], (1, (2.5, ("a",)))),
+        (np.int8(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.bool_(True), True),
+        (np.str_("a"), "a"),
+        (np.arange(3), (0, 1, 2)),
+        (np.array(2.0), 2.0),
+        (np.eye(2), ((1.0, 0.0), (0.0, 1.0))),
+        (jnp.arange(2), (0, 1)),
+        ([np.int64(1), Path("a") / "b"], (1, "a/b")),
+        (Path("a"), "a"),
+        (None, None),
+        (-(2**62), -(2**62)),
+    ],
+)
+def test_a_value_with_one_meaning_is_converted(tiny_config, value, meaning):
+    normal = normalize(changed(tiny_config, "data.own", value))
+    assert normal.data.own == meaning
+    assert type(normal.data.own) is type(meaning)
+    assert normal.is_locked
+    plain = changed(tiny_config, "data.own", meaning)
+    assert to_json(normal) == to_json(plain)
+    assert hash(FrozenConfigDict(normal)) == hash(FrozenConfigDict(normalize(plain)))
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ([{"a": 1}], "a mapping within a tuple; give it as a section"),
+        ([ConfigDict({"a": 1})], "a mapping within a tuple"),
+        ({1, 2}, "a set, which has no order"),
+        (frozenset(), "a set, which has no order"),
+        (float("nan"), "nan, which is not a finite number"),
+        (np.array([1.0, np.inf]), "inf, which is not a finite number"),
+        (1j, "a value of type complex"),
+        (np.complex64(1), "a value of type complex"),
+        (np.datetime64("2024-01-01"), "a value of type date"),
+        (b"a", "a value of type bytes"),
+        (len, "a value of type builtin_function_or_method"),
+        (lambda: 0, "a value of type function"),
+        (int, "a value of type type"),
+        (range(3), "a value of type range"),
+        ([10**5000], "a whole number beyond 64 bits"),
+        ({1: 2}, "the field 1 is named by a int"),
+    ],
+)
+def test_a_value_without_one_meaning_is_refused_by_name(tiny_config, value, problem):
+    config = ConfigDict(tiny_config.to_dict())
+    config.data.own = value if not isinstance(value, dict) else ConfigDict(value)
+    for use in (normalize, validate, to_json):
+        with pytest.raises(ConfigError) as error:
+            use(config)
+        assert str(error.value).startswith("config.data.own: ")
+        assert problem in str(error.value)
+
+
+def test_sections_and_references_to_fields_are_kept(tiny_config):
+    config = changed(tiny_config, "data.own", {"deep": {"er": [1]}})
+    config.data.twice = config.get_ref("batch_size") * 2
+    normal = normalize(config)
+    assert normal.data.own.deep.er == (1,)
+    assert normal.data.twice == 2 * config.batch_size
+
+
+def test_a_section_within_itself_is_refused(tiny_config):
+    config = changed(tiny_config, "data.own", {})
+    config.data.own.self = config.data.own
+    with pytest.raises(ConfigError, match=r"config.data.own.self.*: sections within each other more than"):
+        validate(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("optimizer.lr", "optimizer.learning_rate"),
+        ("lr", "optimizer.learning_rate"),
+        ("sweep.lr", "sweep.learning_rate"),
+        ("learning_rate", "optimizer.learning_rate"),
+        ("epochs", "num_epochs"),
+        ("optimizer.num_epochs", "num_epochs"),
+        ("batch", "batch_size"),
+        ("model.batch_size", "batch_size"),
+        ("n_hidden", "model.hidden"),
+        ("model.hidden_size", "model.hidden"),
+        ("dropout", "model.dropout"),
+        ("model.surrogate.dropout", "model.dropout"),
+        ("neuron", "model.neuron"),
+        ("model.nueron", "model.neuron"),
+        ("optimiser.clip_norm", "optimizer.clip_norm"),
+        ("data_dir", "data.dir"),
+        ("surrogate_slope", "model.surrogate.slope"),
+        ("data.seeds", "data.seed"),
+        ("data.num_sample", "data.num_samples"),
+    ],
+)
+def test_an_unknown_field_gets_the_one_that_is_meant(name, field):
+    assert str(unknown_field(name, ["data.num_samples"])) == (
+        f"config.{name}: unknown field; did you mean config.{field}?"
+    )
+
+
+def test_what_there_is_no_field_for_gets_no_false_hint():
+    assert str(unknown_field("wd")) == "config.wd: unknown field; the optimizer is Adam without weight decay"
+    assert str(unknown_field("model.xyzzy")) == "config.model.xyzzy: unknown field"
+    names = [*config_module.SYNONYMS.values()]
+    assert {name.rpartition(".")[2] for name in CHECKS} >= set(names)
