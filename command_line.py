@@ -22,7 +22,7 @@ from seadlif_jax.config import CHECKS, ConfigError, unknown_field
 from seadlif_jax.costs import CostError
 from seadlif_jax.dataset import DatasetError
 from seadlif_jax.health import DivergenceError
-from seadlif_jax.interrupt import Interrupted
+from seadlif_jax.interrupt import Interrupted, stop_signals
 from seadlif_jax.paths import PathError
 from seadlif_jax.robustness import ShiftError
 from seadlif_jax.run import RunError
@@ -90,7 +90,9 @@ def lines(table: Mapping[str, Sequence[Any]]) -> list[str]:
 @contextlib.contextmanager
 def errors_in_one_line(interrupted: str) -> Iterator[None]:
     """Ends the program with one line about an error of the user's, or an interruption; `interrupted` says what then."""
-    signal.signal(signal.SIGTERM, _stop)
+    for number in stop_signals():
+        if number != signal.SIGINT:
+            signal.signal(number, _stop)
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.FATAL)  # orbax tells every step of a save, and raises what goes wrong
         sys.unraisablehook = _unraisable
@@ -116,7 +118,7 @@ def _unraisable(problem: "sys.UnraisableHookArgs") -> None:
 
 
 def _stop(*_: object) -> None:
-    """SIGTERM outside of training, when there is nothing to save: training has a way of its own."""
+    """A signal to stop, outside of training, when there is nothing to save: training has a way of its own."""
     raise Interrupted
 
 
@@ -149,8 +151,49 @@ def keep_compiled_programs() -> None:
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     with contextlib.suppress(RuntimeError):  # a user without a home has no such folder
-        caches = Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(caches / "seadlif-jax" / "compiled" / _processor()))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled" / _processor()))
+
+
+def cache_folder() -> Path:
+    """Return the folder for what may be deleted at any time; raises a `RuntimeError` for a user without a home."""
+    return Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache") / "seadlif-jax"
+
+
+def protect_output() -> None:
+    """Let nothing that cannot be printed end a program: a closed pipe, a terminal that has gone, an unknown letter."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # 0 to 2 that are closed would be given to the next files to be opened
+    os.close(descriptor)
+    sys.stdout, sys.stderr = (_Output(stream or open(os.devnull, "w")) for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+
+
+class _Output:
+    """A text stream for which an error is the end of its output, and of nothing else."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+        stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        with self._giving_up():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._giving_up():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):  # ValueError: it is closed
+            # What is still buffered, and what comes, goes nowhere.
+            with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
 
 
 def _processor() -> str:

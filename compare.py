@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from command_line import errors_in_one_line, lines, parse_flags
+from command_line import errors_in_one_line, lines, parse_flags, protect_output
 from seadlif_jax import plots
 from seadlif_jax.comparison import columns, read
 from seadlif_jax.paths import local_path
@@ -41,4 +41,5 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    protect_output()
     app.run(main, flags_parser=functools.partial(parse_flags, check=lambda: None, takes_arguments=True))

@@ -29,7 +29,7 @@ import numpy as np
 from absl import app, flags
 
 import command_line
-from command_line import define_moved, errors_in_one_line, lines, parse_flags, prepare_jax
+from command_line import define_moved, errors_in_one_line, lines, parse_flags, prepare_jax, protect_output
 from seadlif_jax import costs, plots, readout, results, robustness
 from seadlif_jax.dataset import SPLITS, Samples, Split
 from seadlif_jax.evaluation import evaluate
@@ -134,4 +134,5 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    protect_output()
     app.run(main, flags_parser=functools.partial(parse_flags, check=check_flags))

@@ -23,9 +23,10 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from checked_jax import jax
-from command_line import errors_in_one_line, parse_flags, prepare_jax
+from command_line import cache_folder, errors_in_one_line, parse_flags, prepare_jax, protect_output
 from seadlif_jax import devices
 from seadlif_jax.config import SWEPT, ConfigError, is_sweep, normalize, validate
+from seadlif_jax.coordinator import CoordinatorError, reserve
 from seadlif_jax.results import describe
 from seadlif_jax.run import timestamp
 from seadlif_jax.training import train_and_evaluate
@@ -59,9 +60,13 @@ def default_workdir(config_file: str, config: ConfigDict) -> Path:
 
 def join_other_processes() -> None:
     try:
+        if COORDINATOR.value is not None:
+            reserve(COORDINATOR.value, PROCESS_ID.value or 0, cache_folder() / "coordinators")
         jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    except CoordinatorError as error:
+        sys.exit(f"error: --coordinator={error}")
     except (RuntimeError, ValueError) as error:
-        sys.exit(f"error: --distributed: {error}; say --coordinator, --num_processes and --process_id")
+        sys.exit(f"error: --distributed: {error}; give --coordinator, --num_processes and --process_id")
 
 
 def main(_: Sequence[str]) -> None:
@@ -85,5 +90,6 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    protect_output()
     devices.one_per_core()  # before the config, which may use JAX
     app.run(main, flags_parser=functools.partial(parse_flags, check=check_flags))

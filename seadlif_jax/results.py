@@ -102,7 +102,6 @@ def finish_sweep(run: Run, dataset: Dataset, task: Task, results: list[dict[str,
     _write_tables(run.folder, results, summary)
     rows_of = run.metrics.by_member()
     rows = [rows_of.get(number, []) for number in range(len(results))]
-    plots.save_sweep(results, rows, score_name(run.config), run.folder / "sweep.png")
     run.finish(
         members=results,
         summary=summary,
@@ -110,6 +109,7 @@ def finish_sweep(run: Run, dataset: Dataset, task: Task, results: list[dict[str,
         mesh=task.mesh.devices.shape,
         wall_seconds=max(sum(row["seconds"] for row in own) for own in rows),
     )
+    plots.save_sweep(results, rows, score_name(run.config), run.folder / "sweep.png")
 
 
 def _finish_run(
@@ -127,14 +127,7 @@ def _finish_run(
     variables = jax.tree.map(lambda array: array[0], {"params": state.best.params, "constants": state.constants})
     hyper = Hyperparameters.from_config(run.config)
     rows, best_epoch = run.metrics.read(), int(state.best.epoch[0])
-    plots.save_curves(rows, best_epoch, score_name(config), run.folder / "curves.png")
-    if config.model.aggregation == "forecast":
-        samples = Samples.of(dataset.test)
-        outputs = inference.outputs(config, hyper, variables, samples.inputs)
-        save_forecast(samples, outputs, config.data.step_ms, run.folder / "forecast")
-    else:
-        _save_raster(config, hyper, variables, dataset.test, run.folder / "raster.png")
-    # The last file: a run that has it is complete.
+    # Before the pictures, which must never cost a result.
     run.finish(
         **metrics,
         protocol=dataset.protocol,
@@ -142,6 +135,13 @@ def _finish_run(
         best_epoch=best_epoch,
         wall_seconds=sum(row["seconds"] for row in rows),
     )
+    plots.save_curves(rows, best_epoch, score_name(config), run.folder / "curves.png")
+    if config.model.aggregation == "forecast":
+        samples = Samples.of(dataset.test)
+        outputs = inference.outputs(config, hyper, variables, samples.inputs)
+        save_forecast(samples, outputs, config.data.step_ms, run.folder / "forecast")
+    else:
+        _save_raster(config, hyper, variables, dataset.test, run.folder / "raster.png")
 
 
 def _of_member(measured: Measured, number: int) -> dict[str, dict[str, float]]:
