@@ -23,7 +23,7 @@ TIMES, UNITS, LABELS, SPEAKERS = "spikes/times", "spikes/units", "labels", "extr
 NUM_UNITS = 700
 READ = 256  # recordings read at a time: many enough that the file's own bookkeeping does not matter
 CHUNK = 16  # recordings binned in one pass: few enough that their counts stay in the processor's cache
-CACHE_VERSION = 1  # another one makes all caches anew
+CACHE_VERSION = 2  # another one makes all caches anew
 COUNTS, NUM_STEPS = "counts.npy", "num_steps.npy"
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Int, Num
 from ml_collections import ConfigDict
 
+from seadlif_jax.arrays import ArrayError, as_native, value_problem
 from seadlif_jax.config import ConfigError, base_config
 from seadlif_jax.readout import IGNORED
 
@@ -47,6 +48,19 @@ class Dataset(Protocol):
     def test(self) -> Split: ...
     @property
     def protocol(self) -> str: ...
+
+
+class _Split(NamedTuple):
+    inputs: np.ndarray
+    targets: np.ndarray
+    block_index: np.ndarray
+
+
+class _Dataset(NamedTuple):
+    train: Split
+    validation: Split
+    test: Split
+    protocol: str
 
 
 class DatasetError(ValueError):
@@ -129,8 +143,33 @@ def load_dataset(config: ConfigDict) -> Dataset:
     for name in (*SPLITS, "protocol"):
         if not hasattr(dataset, name):
             raise DatasetError(f"{config.data.loader} returned a value without {name!r}; see data/dataset.py")
+    dataset = _native(dataset, config.data.loader)
     check_dataset(dataset, config)
     return dataset
+
+
+def _native(dataset: Dataset, loader: str) -> Dataset:
+    """The same data in NumPy arrays that JAX takes as they are; a split that serves twice is converted once."""
+    of_split: dict[int, Split] = {}
+    for name in SPLITS:
+        split = getattr(dataset, name)
+        if id(split) in of_split:
+            continue
+        try:
+            of_split[id(split)] = native_split(split)
+        except (AttributeError, ArrayError) as error:
+            raise DatasetError(f"the {name} split of {loader}: {error}") from error
+    train, validation, test = (of_split[id(getattr(dataset, name))] for name in SPLITS)
+    return _Dataset(train, validation, test, dataset.protocol)
+
+
+def native_split(split: Split) -> Split:
+    """The same samples in NumPy arrays that JAX takes as they are.
+
+    Raises:
+      ArrayError: an array has values that are not numbers, or without one meaning.
+    """
+    return _Split(*(as_native(getattr(split, name), name) for name in _Split._fields))
 
 
 def find_loader(name: str) -> tuple[ModuleType, Callable[[ConfigDict], Any]]:
@@ -181,9 +220,8 @@ def _problem(split: Split, channels: tuple[int, ...], config: ConfigDict) -> str
         return f"inputs have shape {inputs.shape}; they must be [sample, time, channel], none of them empty"
     if inputs.shape[2:] != channels:
         return f"inputs have {inputs.shape[2]} channels, those of the train split {channels[0]}"
-    if np.issubdtype(inputs.dtype, np.floating) and not np.isfinite(inputs).all():
-        sample = np.argwhere(~np.isfinite(inputs))[0][0]
-        return f"inputs are NaN or infinite, first in sample {sample}"
+    if problem := value_problem(inputs):
+        return f"inputs are {problem}"
     if block_index.shape != inputs.shape[:2] or not np.issubdtype(block_index.dtype, np.integer):
         return f"block_index is {block_index.dtype} {block_index.shape}; it must be integers {inputs.shape[:2]}"
     if config.model.aggregation == "forecast":
@@ -195,8 +233,8 @@ def _forecast_problem(inputs: np.ndarray, targets: np.ndarray, num_classes: int)
     samples, steps, channels = inputs.shape
     if targets.shape != (samples, steps + 1, channels):
         return f"targets have shape {targets.shape}; to forecast they must be {(samples, steps + 1, channels)}"
-    if not np.isfinite(targets).all():
-        return "targets are NaN or infinite"
+    if problem := value_problem(targets):
+        return f"targets are {problem}"
     if num_classes != channels:
         return f"config.data.num_classes = {num_classes}, but a forecast has the {channels} channels of the input"
     return None
