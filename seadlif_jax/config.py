@@ -292,10 +292,13 @@ MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes", 
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The fields in which two configs (as read back from JSON) differ, as `field: old -> new`; not those that may."""
+    """The fields in which two configs (as read back from JSON) differ, as `field: old -> new`; not those that may.
+
+    A field that is absent, as in configs of earlier versions, is like one that is unset.
+    """
     old, new = flatten(old), flatten(new)
     return [
         f"config.{name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
         for name in sorted(old.keys() | new.keys())
-        if name not in MAY_CHANGE and old.get(name, "absent") != new.get(name, "absent")
+        if name not in MAY_CHANGE and old.get(name) != new.get(name)
     ]

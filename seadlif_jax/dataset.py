@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from seadlif_jax.arrays import ArrayError, as_native, value_problem
 from seadlif_jax.config import ConfigError, base_config
+from seadlif_jax.progress import say
 from seadlif_jax.readout import IGNORED
 
 SPLITS = ("train", "validation", "test")
@@ -128,7 +129,7 @@ def _aligned(array: np.ndarray) -> np.ndarray:
 def load_dataset(config: ConfigDict) -> Dataset:
     """Calls the loader that `config.data.loader` names, and checks what it returns.
 
-    Fields of its own under `config.data` a loader's module names in `FIELDS`.
+    Fields of its own under `config.data` a loader's module names in `FIELDS`, those that may be missing in `OPTIONAL`.
 
     Raises:
       ConfigError: there is no such loader; or a field of `config.data` is missing or unknown to it.
@@ -137,7 +138,7 @@ def load_dataset(config: ConfigDict) -> Dataset:
     module, loader = find_loader(config.data.loader)
     if hasattr(module, "FIELDS"):
         known = {*base_config().data, *module.FIELDS}
-        for name in sorted(known ^ set(config.data)):
+        for name in sorted((known ^ set(config.data)) - set(getattr(module, "OPTIONAL", ()))):
             raise ConfigError(f"config.data.{name}: {'missing' if name in known else 'unknown field'}")
     dataset = loader(config)
     for name in (*SPLITS, "protocol"):
@@ -145,7 +146,30 @@ def load_dataset(config: ConfigDict) -> Dataset:
             raise DatasetError(f"{config.data.loader} returned a value without {name!r}; see data/dataset.py")
     dataset = _native(dataset, config.data.loader)
     check_dataset(dataset, config)
+    for warning in filter(None, (_silent_channels(dataset, config), _single_class(dataset, config))):
+        say(f"warning: {warning}")
     return dataset
+
+
+def _silent_channels(dataset: Dataset, config: ConfigDict) -> str | None:
+    """Warning text if some channels of the training samples are always 0."""
+    active = np.zeros(dataset.train.inputs.shape[2], bool)
+    for start in range(0, len(dataset.train.inputs), 256):  # usually, the first samples are enough
+        active |= (dataset.train.inputs[start : start + 256] != 0).any(axis=(0, 1))
+        if active.all():
+            return None
+    hint = "; is config.data.num_units that of the files?" if "num_units" in config.data else ""
+    channels = f"{np.sum(~active)} of {len(active)} channels"
+    return f"{channels} are 0 in all training samples, the first of them channel {np.argmin(active)}{hint}"
+
+
+def _single_class(dataset: Dataset, config: ConfigDict) -> str | None:
+    """Warning text if there is nothing to tell apart."""
+    targets = dataset.train.targets
+    if config.model.aggregation == "forecast" or config.data.num_classes == 1:
+        return None
+    classes = np.unique(targets[targets != IGNORED])
+    return f"all training targets are of class {classes[0]}: accuracy says nothing" if len(classes) == 1 else None
 
 
 def _native(dataset: Dataset, loader: str) -> Dataset:
