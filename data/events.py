@@ -170,8 +170,9 @@ def _checked(binning: Binning) -> Binning:
     """The settings as Python's whole numbers."""
     limits = {"num_units": math.inf, "num_channels": binning.num_units, "bin_ms": LONGEST_SECONDS * 1000}
     for name, largest in limits.items():
-        value = getattr(binning, name)
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 1 <= value <= largest or value % 1:
+        value: Any = getattr(binning, name)
+        is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+        if not is_number or not 1 <= value <= largest or value % 1:
             raise DataError(
                 f"Binning.{name} = {value!r}: it must be a whole number"
                 + {

@@ -56,6 +56,10 @@ class _Split(NamedTuple):
     targets: np.ndarray
     block_index: np.ndarray
 
+    def take(self, indices: Any) -> "_Split":
+        """The samples at `indices`, a slice or an array."""
+        return _Split(*(array[indices] for array in self))
+
 
 class _Dataset(NamedTuple):
     train: Split
@@ -138,7 +142,8 @@ def load_dataset(config: ConfigDict) -> Dataset:
     module, loader = find_loader(config.data.loader)
     if hasattr(module, "FIELDS"):
         known = {*base_config().data, *module.FIELDS}
-        for name in sorted((known ^ set(config.data)) - set(getattr(module, "OPTIONAL", ()))):
+        optional = {"class_weights", *getattr(module, "OPTIONAL", ())}
+        for name in sorted(set(config.data) - known | known - set(config.data) - optional):
             raise ConfigError(f"config.data.{name}: {'missing' if name in known else 'unknown field'}")
     dataset = loader(config)
     for name in (*SPLITS, "protocol"):

@@ -102,3 +102,30 @@ def test_json_keeps_every_field(tiny_config):
         "config.model.q: 120.0 -> 60.0"
     ]
     assert config_module.flatten(read)["model.hidden"] == [8]
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ((1.0, 2.0), "one number for each of the 10 classes"),
+        ((1.0,) * 9 + (-1.0,), "numbers of at least 0"),
+        ((0.0,) * 10, "not all 0"),
+        ((1.0,) * 9 + (float("nan"),), "numbers of at least 0"),
+        ((), "not all 0"),
+    ],
+)
+def test_class_weights_that_do_not_fit_are_refused(weights, message):
+    config = base_config()
+    config.data.loader = "data.bsd:load"
+    config.data.class_weights = weights
+    with pytest.raises(ConfigError, match=rf"config.data.class_weights = .*{message}"):
+        validate(config)
+
+
+def test_a_forecast_has_no_class_weights():
+    config = base_config()
+    config.data.loader = "data.oscillation:load"
+    config.model.aggregation = "forecast"
+    config.data.class_weights = (1.0,) * 10
+    with pytest.raises(ConfigError, match="a forecast has no classes"):
+        validate(config)
