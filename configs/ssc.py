@@ -8,7 +8,7 @@ What is not in DIR is downloaded to it. Published test accuracy: 80.44 +- 0.26 %
 Variants: `se_adlif` (default), `ef_adlif` or `lif`.
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from configs import variants
 from seadlif_jax.config import base_config
@@ -28,6 +28,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.cache_dir = "datasets/cache"  # of the binned events, 4.5 GB
     config.data.num_classes = 35
     config.data.step_ms = 4.0  # width of a bin
+    config.data.num_units = config_dict.placeholder(int)  # of the recordings (unset: 700)
+    config.data.max_seconds = config_dict.placeholder(float)  # longest recording that is accepted (unset: 10)
+    config.data.skip_empty = config_dict.placeholder(
+        bool
+    )  # leave recordings without events out, instead of refusing the file
     config.data.num_channels = 140  # five neighbouring units are one channel
     config.data.pad_to = 300  # steps that every recording has at least; those added count
     config.data.ignore_first_steps = 10

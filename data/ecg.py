@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import scipy.io
 
@@ -25,6 +26,8 @@ REMEDY = (
     "QTDB_train.mat and QTDB_test.mat come from the folder data/ of the repository byin-cwi/Efficient-spiking-networks "
     "on GitHub; put both into a folder QTDB and set --config.data.dir to the folder that holds it"
 )
+
+OTHER_DATA = "For recordings of your own, write a loader: see docs/own-data.md"
 
 
 def load(config: Any) -> Dataset:
@@ -77,13 +80,18 @@ def read(path: Path, config: Any = None) -> Split:
     def refuse(what: str) -> DataError:
         return DataError(f"{path}: {what}. {REMEDY}")
 
+    if x.ndim == y.ndim == 3 and x.shape[:2] == y.shape[:2] and (x.shape[2], y.shape[2]) != (NUM_CHANNELS, NUM_CLASSES):
+        raise DataError(
+            f"{path}: it has {x.shape[2]} channels and {y.shape[2]} classes; data.ecg reads the files of the QT "
+            f"database, with {NUM_CHANNELS} and {NUM_CLASSES}. {OTHER_DATA}"
+        )
     if x.ndim != 3 or x.shape[2] != NUM_CHANNELS or y.shape != (*x.shape[:2], NUM_CLASSES) or x.size == 0:
         raise refuse(
             f"x is {x.shape} and y is {y.shape}; expected x [recording, time, {NUM_CHANNELS}] "
             f"and y [recording, time, {NUM_CLASSES}]"
         )
     if not np.isin(x, (-1, 0, 1)).all():
-        raise refuse("x holds values other than -1, 0 and 1")
+        raise DataError(f"{path}: x holds values other than -1, 0 and 1. {OTHER_DATA}")
     if not np.isin(y, (0, 1)).all() or (y.sum(axis=2, dtype=np.int64) > 1).any():
         raise refuse("y has steps with more than one class")
 
@@ -100,5 +108,9 @@ def read(path: Path, config: Any = None) -> Split:
 
 def parse(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields the arrays x and y of a file, once."""
-    arrays = scipy.io.loadmat(path, variable_names=["x", "y"])
-    yield arrays["x"], arrays["y"]
+    if not h5py.is_hdf5(path):
+        arrays = scipy.io.loadmat(path, variable_names=["x", "y"])
+        yield arrays["x"], arrays["y"]
+        return
+    with h5py.File(path) as file:  # saved by MATLAB with -v7.3, which stores the last axis first
+        yield file["x"][:].T, file["y"][:].T

@@ -3,7 +3,8 @@
 The result is that of `tonic.transforms.Downsample(time_factor=1e-3, target_size=(num_channels, 1), ...)` and then
 `tonic.transforms.ToFrame(time_window=bin_ms)`, bit for bit, for all events of many recordings at once:
 
-- event times are truncated to whole microseconds, then to whole milliseconds;
+- event times are truncated to whole microseconds, then to whole milliseconds; but only those in float16, as in the
+  files of SHD and SSC: all others are taken to the nearest microsecond, so that 0.007 is 7 ms whatever the rounding;
 - neighbouring units are merged to channels, `channel = floor(unit * num_channels / num_units)`;
 - bins of `bin_ms` start at a recording's first event; the last, partial one is dropped (a recording shorter than a bin
   still has one);
@@ -12,6 +13,7 @@ The result is that of `tonic.transforms.Downsample(time_factor=1e-3, target_size
 
 import functools
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -44,23 +46,33 @@ class Binning(NamedTuple):
         return np.maximum((last_ms - first_ms) // self.bin_ms, 1)
 
 
-def bin_events(
-    times: Sequence[np.ndarray], units: Sequence[np.ndarray], binning: Binning, num_steps: int
-) -> np.ndarray:
+def bin_events(times: Sequence[Any], units: Sequence[Any] | None, binning: Binning, num_steps: int) -> np.ndarray:
     """Counts the events of some recordings, all in one pass: uint8 `[recording, num_steps, channel]`.
 
     Args:
-      times: for each recording the times of its events in seconds, in order.
-      units: for each recording the units that fired then.
+      times: for each recording the times of its events, in order: floats, which are seconds; `timedelta64`, or
+        `datetime64`, which counts from the first event; or the events of tonic, structured arrays with whole
+        microseconds in `t` and units in `x`.
+      units: for each recording the units that fired then; None for structured arrays.
       binning: the settings.
       num_steps: at least the number of bins of every recording; the bins after a recording's last are zero.
 
     Raises:
-      EventError: a recording has no events, a time or unit out of range, events out of order, more bins than
-        `num_steps`, or more than 255 events in a bin.
+      EventError: a recording has no events, times without a unit, a time or unit out of range, events out of order,
+        more bins than `num_steps`, or more than 255 events in a bin.
+      DataError: a setting is out of range.
     """
+    binning = _checked(binning)
+    if not isinstance(num_steps, numbers.Integral) or num_steps < 1:
+        raise DataError(f"num_steps = {num_steps!r}: it must be a whole number of at least 1")
+    if units is None:
+        units = [_units_of_structured(of_recording, number) for number, of_recording in enumerate(times)]
+    elif len(times) and _fields(times[0]):
+        raise DataError("units are given twice: structured arrays of events have them in 'x'; pass units=None")
+    times = _in_seconds(times)
     lengths = _lengths(times)
-    if not np.array_equal(lengths, [len(of_recording) for of_recording in units]):
+    units = [np.asarray(of_recording) for of_recording in units]
+    if not np.array_equal(lengths, [of_recording.size for of_recording in units]):
         raise EventError(0, "it, or one after it, has not as many units as event times")
     starts = np.cumsum(lengths) - lengths
 
@@ -110,12 +122,15 @@ def bin_events(
     return counts.astype(np.uint8)
 
 
-def count_bins(times: Sequence[np.ndarray], binning: Binning) -> np.ndarray:
-    """The number of bins of each recording, from the times of its events.
+def count_bins(times: Sequence[Any], binning: Binning) -> np.ndarray:
+    """The number of bins of each recording, from the times of its events, as `bin_events` takes them.
 
     Raises:
-      EventError: a recording has no events, or begins or ends at a time out of range.
+      EventError: a recording has no events, times without a unit, or begins or ends at a time out of range.
+      DataError: a setting is out of range.
     """
+    binning = _checked(binning)
+    times = _in_seconds(times)
     _lengths(times)
     first, last = (milliseconds(np.array([of_recording[i] for of_recording in times])) for i in (0, -1))
     wrong = (first < 0) | (last < first)
@@ -128,21 +143,99 @@ def count_bins(times: Sequence[np.ndarray], binning: Binning) -> np.ndarray:
 
 
 def milliseconds(times: np.ndarray) -> np.ndarray:
-    """Seconds to whole milliseconds, int32, by way of whole microseconds: rounding otherwise moves events by a bin.
+    """Seconds to whole milliseconds, int32: float16 by truncation to whole microseconds, others to the nearest.
 
-    A time that is negative, NaN, or 2000 seconds and more gives -1.
+    A float32 has no microseconds beyond 16 seconds: it stands for the latest time that is rounded to it. A time that is
+    negative, NaN, or 2000 seconds and more gives -1.
     """
     if times.dtype == np.float16:
         # The 65,536 values there are, looked up: several times faster.
         return _of_every_half().take(times.view(np.uint16))
     valid = (times >= 0) & (times < LONGEST_SECONDS)
-    microseconds = (np.where(valid, times, 0).astype(np.float64) * 1e6).astype(np.int64)
-    return np.where(valid, (microseconds * 1e-3).astype(np.int32), -1)
+    times = np.where(valid, times, times.dtype.type(0))
+    nearest = np.maximum(0.5, np.spacing(times) * 0.5e6)
+    microseconds = np.floor(times.astype(np.float64) * 1e6 + nearest).astype(np.int64)
+    return np.where(valid, microseconds // 1000, -1).astype(np.int32)
 
 
 @functools.cache
 def _of_every_half() -> np.ndarray:
-    return milliseconds(np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64))
+    times = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64)
+    valid = (times >= 0) & (times < LONGEST_SECONDS)
+    microseconds = (np.where(valid, times, 0) * 1e6).astype(np.int64)
+    return np.where(valid, (microseconds * 1e-3).astype(np.int32), -1)
+
+
+def _checked(binning: Binning) -> Binning:
+    """The settings as Python's whole numbers."""
+    limits = {"num_units": math.inf, "num_channels": binning.num_units, "bin_ms": LONGEST_SECONDS * 1000}
+    for name, largest in limits.items():
+        value: Any = getattr(binning, name)
+        is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+        if not is_number or not 1 <= value <= largest or value % 1:
+            raise DataError(
+                f"Binning.{name} = {value!r}: it must be a whole number"
+                + {
+                    "num_units": " of at least 1",
+                    "num_channels": f" in 1..{binning.num_units}, the number of units",
+                    "bin_ms": f" of milliseconds in 1..{largest}",
+                }[name]
+            )
+    return Binning(*map(int, binning))
+
+
+def _fields(events: Any) -> tuple[str, ...]:
+    """The names of the fields of a structured array; none of another."""
+    return getattr(getattr(events, "dtype", None), "names", None) or ()
+
+
+def _units_of_structured(events: Any, recording: int) -> np.ndarray:
+    names = _fields(events)
+    if not {"t", "x"} <= set(names):
+        raise EventError(
+            recording, f"it is no structured array with the fields 't' and 'x' ({names or type(events).__name__}); "
+            "give times and units apart"
+        )  # fmt: skip
+    for name in {"y", "p"} & set(names):
+        if len(events) and np.ptp(events[name]):
+            raise EventError(
+                recording,
+                f"its events differ in {name!r}; number the units over all fields yourself, such as "
+                "x + width * y, and give times['t'] * 1e-6 and these units apart",
+            )
+    return events["x"]
+
+
+def _in_seconds(times: Sequence[Any]) -> list[np.ndarray]:
+    """Native floats, one array a recording."""
+    if isinstance(times, np.ndarray) and times.ndim == 1 and times.dtype != object:
+        raise DataError("times must be a sequence of arrays, one a recording; of a single recording, [times]")
+    return [_recording_in_seconds(of_recording, number) for number, of_recording in enumerate(times)]
+
+
+def _recording_in_seconds(times: Any, recording: int) -> np.ndarray:
+    if np.ma.is_masked(times):
+        raise EventError(recording, "it has masked event times; leave these events out (.compressed())")
+    if _fields(times):
+        if times["t"].dtype.kind not in "iu":
+            raise EventError(recording, f"its field 't' is {times['t'].dtype}; it must be whole microseconds")
+        return times["t"] * 1e-6
+    times = np.asarray(times)
+    if times.ndim != 1:
+        raise EventError(recording, f"its event times have shape {times.shape}; they must be one array a recording")
+    if times.dtype.kind == "M":
+        times = times - times[:1]
+    if times.dtype.kind == "m":
+        return times / np.timedelta64(1, "s")
+    if times.dtype.kind in "iu":
+        raise EventError(
+            recording,
+            f"its event times are {times.dtype}, whole numbers without a unit; say it by .astype('timedelta64[us]') "
+            "(or [ms]), or give seconds as floats",
+        )
+    if times.dtype.kind != "f":
+        raise EventError(recording, f"its event times are {times.dtype}; they must be seconds as floats")
+    return times.astype(times.dtype.newbyteorder("="), copy=False)
 
 
 def _lengths(times: Sequence[np.ndarray]) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 from data import heidelberg
 from data.dataset import Dataset
 
-FIELDS = heidelberg.FIELDS
+FIELDS, OPTIONAL = heidelberg.FIELDS, heidelberg.OPTIONAL
 read = heidelberg.read
 FILES = {"train": "shd_train.h5", "test": "shd_test.h5"}
 

@@ -9,7 +9,7 @@ from typing import Any
 from data import heidelberg
 from data.dataset import Dataset
 
-FIELDS = heidelberg.FIELDS
+FIELDS, OPTIONAL = heidelberg.FIELDS, heidelberg.OPTIONAL
 read = heidelberg.read
 FILES = {"train": "ssc_train.h5", "valid": "ssc_valid.h5", "test": "ssc_test.h5"}
 

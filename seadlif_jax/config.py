@@ -40,6 +40,7 @@ def base_config() -> ConfigDict:
     data.seed = 0  # generation and split of the data, apart from the seed of the run
     data.num_classes = 10  # number of outputs
     data.validation = "held_out"  # protocol: what the best epoch is selected on
+    data.class_weights = config_dict.placeholder(tuple)  # factors of the loss, one a class (unset: all 1)
     data.step_ms = config_dict.placeholder(float)  # milliseconds a step stands for (unset: no time of its own)
 
     config.model = model = ConfigDict()
@@ -185,6 +186,7 @@ def _is_pair(value: Any) -> bool:
 _BOOL = Check(lambda v: isinstance(v, bool), "True or False")
 _TEXT = Check(lambda v: isinstance(v, str), "a text")
 _POSITIVE = _number("above 0", lambda v: v > 0)
+_WEIGHT = _number("of at least 0", lambda v: v >= 0)
 _TAU_RANGE = Check(
     lambda v: _is_pair(v) and 0 < v[0] <= v[1], "a pair (min, max) of steps with 0 < min <= max, such as (5.0, 25.0)"
 )
@@ -201,6 +203,10 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "data.dir": _TEXT,
     "data.seed": _integer(0, 2**31 - 1),
     "data.num_classes": _integer(1),
+    "data.class_weights": Check(
+        lambda v: v is None or (isinstance(v, tuple | list) and all(map(_WEIGHT.accepts, v)) and any(v)),
+        "a tuple of numbers of at least 0, one a class, not all 0, such as (1.0, 3.5); or None",
+    ),
     "data.step_ms": Check(lambda v: v is None or _POSITIVE.accepts(v), "a number above 0, or None"),
     "data.validation": _TEXT,
     "model.neuron": _one_of(NEURONS),
@@ -386,6 +392,13 @@ def validate(config: ConfigDict) -> None:
             raise ConfigError(f"config.{name}: missing; it must be {check.requirement}")
         if not check.accepts(fields[name]):
             raise ConfigError(f"config.{name} = {fields[name]!r}: it must be {check.requirement}")
+    weights, classes = config.data.class_weights, config.data.num_classes
+    if weights is not None and config.model.aggregation == "forecast":
+        raise ConfigError(f"config.data.class_weights = {weights!r}: a forecast has no classes; it must be None")
+    if weights is not None and len(weights) != classes:
+        raise ConfigError(
+            f"config.data.class_weights = {weights!r}: it must have one number for each of the {classes} classes"
+        )
     for name in UNUSED.get(config.model.neuron, ()):
         if len(config.sweep[name]):
             raise ConfigError(f"config.sweep.{name}: {config.model.neuron} neurons do not have it; leave it out")

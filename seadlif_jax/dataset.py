@@ -17,8 +17,10 @@ import numpy as np
 from jaxtyping import Array, Int, Num
 from ml_collections import ConfigDict
 
+from seadlif_jax.arrays import ArrayError, as_native, value_problem
 from seadlif_jax.config import ConfigError, base_config, unknown_field
 from seadlif_jax.paths import local_path
+from seadlif_jax.progress import say
 from seadlif_jax.readout import IGNORED
 
 SPLITS = ("train", "validation", "test")
@@ -48,6 +50,23 @@ class Dataset(Protocol):
     def test(self) -> Split: ...
     @property
     def protocol(self) -> str: ...
+
+
+class _Split(NamedTuple):
+    inputs: np.ndarray
+    targets: np.ndarray
+    block_index: np.ndarray
+
+    def take(self, indices: Any) -> "_Split":
+        """The samples at `indices`, a slice or an array."""
+        return _Split(*(array[indices] for array in self))
+
+
+class _Dataset(NamedTuple):
+    train: Split
+    validation: Split
+    test: Split
+    protocol: str
 
 
 class DatasetError(ValueError):
@@ -115,7 +134,7 @@ def _aligned(array: np.ndarray) -> np.ndarray:
 def load_dataset(config: ConfigDict) -> Dataset:
     """Calls the loader that `config.data.loader` names, and checks what it returns.
 
-    Fields of its own under `config.data` a loader's module names in `FIELDS`.
+    Fields of its own under `config.data` a loader's module names in `FIELDS`, those that may be missing in `OPTIONAL`.
 
     Raises:
       ConfigError: there is no such loader; or a field of `config.data` is missing or unknown to it.
@@ -124,7 +143,8 @@ def load_dataset(config: ConfigDict) -> Dataset:
     module, loader = find_loader(config.data.loader)
     if hasattr(module, "FIELDS"):
         known = {*base_config().data, *module.FIELDS}
-        for name in sorted(known ^ set(config.data)):
+        optional = {"class_weights", *getattr(module, "OPTIONAL", ())}
+        for name in sorted(set(config.data) - known - optional | known - set(config.data) - optional):
             if name in known:
                 raise ConfigError(f"config.data.{name}: missing")
             raise unknown_field(f"data.{name}", [f"data.{field}" for field in known])
@@ -135,8 +155,56 @@ def load_dataset(config: ConfigDict) -> Dataset:
     for name in (*SPLITS, "protocol"):
         if not hasattr(dataset, name):
             raise DatasetError(f"{config.data.loader} returned a value without {name!r}; see data/dataset.py")
+    dataset = _native(dataset, config.data.loader)
     check_dataset(dataset, config)
+    for warning in filter(None, (_silent_channels(dataset, config), _single_class(dataset, config))):
+        say(f"warning: {warning}")
     return dataset
+
+
+def _silent_channels(dataset: Dataset, config: ConfigDict) -> str | None:
+    """Warning text if some channels of the training samples are always 0."""
+    active = np.zeros(dataset.train.inputs.shape[2], bool)
+    for start in range(0, len(dataset.train.inputs), 256):  # usually, the first samples are enough
+        active |= (dataset.train.inputs[start : start + 256] != 0).any(axis=(0, 1))
+        if active.all():
+            return None
+    hint = "; is config.data.num_units that of the files?" if "num_units" in config.data else ""
+    channels = f"{np.sum(~active)} of {len(active)} channels"
+    return f"{channels} are 0 in all training samples, the first of them channel {np.argmin(active)}{hint}"
+
+
+def _single_class(dataset: Dataset, config: ConfigDict) -> str | None:
+    """Warning text if there is nothing to tell apart."""
+    targets = dataset.train.targets
+    if config.model.aggregation == "forecast" or config.data.num_classes == 1:
+        return None
+    classes = np.unique(targets[targets != IGNORED])
+    return f"all training targets are of class {classes[0]}: accuracy says nothing" if len(classes) == 1 else None
+
+
+def _native(dataset: Dataset, loader: str) -> Dataset:
+    """The same data in NumPy arrays that JAX takes as they are; a split that serves twice is converted once."""
+    of_split: dict[int, Split] = {}
+    for name in SPLITS:
+        split = getattr(dataset, name)
+        if id(split) in of_split:
+            continue
+        try:
+            of_split[id(split)] = native_split(split)
+        except (AttributeError, ArrayError) as error:
+            raise DatasetError(f"the {name} split of {loader}: {error}") from error
+    train, validation, test = (of_split[id(getattr(dataset, name))] for name in SPLITS)
+    return _Dataset(train, validation, test, dataset.protocol)
+
+
+def native_split(split: Split) -> Split:
+    """The same samples in NumPy arrays that JAX takes as they are.
+
+    Raises:
+      ArrayError: an array has values that are not numbers, or without one meaning.
+    """
+    return _Split(*(as_native(getattr(split, name), name) for name in _Split._fields))
 
 
 def find_loader(name: str) -> tuple[ModuleType, Callable[[ConfigDict], Any]]:
@@ -187,9 +255,8 @@ def _problem(split: Split, channels: tuple[int, ...], config: ConfigDict) -> str
         return f"inputs have shape {inputs.shape}; they must be [sample, time, channel], none of them empty"
     if inputs.shape[2:] != channels:
         return f"inputs have {inputs.shape[2]} channels, those of the train split {channels[0]}"
-    if np.issubdtype(inputs.dtype, np.floating) and not np.isfinite(inputs).all():
-        sample = np.argwhere(~np.isfinite(inputs))[0][0]
-        return f"inputs are NaN or infinite, first in sample {sample}"
+    if problem := value_problem(inputs):
+        return f"inputs are {problem}"
     if block_index.shape != inputs.shape[:2] or not np.issubdtype(block_index.dtype, np.integer):
         return f"block_index is {block_index.dtype} {block_index.shape}; it must be integers {inputs.shape[:2]}"
     if config.model.aggregation == "forecast":
@@ -201,8 +268,8 @@ def _forecast_problem(inputs: np.ndarray, targets: np.ndarray, num_classes: int)
     samples, steps, channels = inputs.shape
     if targets.shape != (samples, steps + 1, channels):
         return f"targets have shape {targets.shape}; to forecast they must be {(samples, steps + 1, channels)}"
-    if not np.isfinite(targets).all():
-        return "targets are NaN or infinite"
+    if problem := value_problem(targets):
+        return f"targets are {problem}"
     if num_classes != channels:
         return f"config.data.num_classes = {num_classes}, but a forecast has the {channels} channels of the input"
     return None

@@ -11,8 +11,8 @@ from ml_collections import FrozenConfigDict
 
 from seadlif_jax import inference
 from seadlif_jax.checkpoint import Variables
-from seadlif_jax.dataset import Samples, Split
-from seadlif_jax.program import Hyperparameters
+from seadlif_jax.dataset import Samples, Split, native_split
+from seadlif_jax.program import Hyperparameters, class_weights
 from seadlif_jax.readout import IGNORED, Sums, aggregate, classification
 from seadlif_jax.trained import TrainedNetwork, batches
 
@@ -21,7 +21,7 @@ class Evaluation(NamedTuple):
     """What a network does on a split.
 
     Attributes:
-      loss: the mean cross-entropy of a target.
+      loss: the mean cross-entropy of a target, weighted by `config.data.class_weights` as in training.
       confusion: `[true class, predicted class]`, how many targets were taken for what.
 
     Example:
@@ -62,7 +62,8 @@ def evaluate(trained: TrainedNetwork, split: Split) -> Evaluation:
     """Compares the network's predictions with all targets of a split of its data set.
 
     Raises:
-      ValueError: the network forecasts, and does not predict classes; or there is no sample.
+      ValueError: the network forecasts, and does not predict classes; or there is no sample; or the split's arrays are
+        not arrays of numbers.
 
     Example:
       >>> trained = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
@@ -85,6 +86,7 @@ def evaluate(trained: TrainedNetwork, split: Split) -> Evaluation:
     hyper = Hyperparameters.from_config(trained.config)
     if not len(split.inputs):
         raise ValueError("there is no sample to evaluate on")
+    split = native_split(split)
     size = min(config.batch_size, len(split.inputs))
     classes = config.data.num_classes
     sums, confusion = Sums.zero(), np.zeros((classes, classes), np.int64)
@@ -104,7 +106,7 @@ def _compare(
 ) -> tuple[Sums, Int[Array, "class class"]]:
     outputs = inference.outputs(config, hyper, variables, batch.inputs)
     how = config.model.aggregation
-    sums = classification(outputs, batch.block_index, batch.targets, how)
+    sums = classification(outputs, batch.block_index, batch.targets, how, class_weights(config))
     scores = aggregate(outputs, batch.block_index, batch.targets.shape[1] - 1, how)
     return sums, _confusion(scores, batch.targets)
 

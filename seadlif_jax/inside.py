@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from seadlif_jax import readout
 from seadlif_jax.dataset import Samples
 from seadlif_jax.network import batch_major, interpolate, time_major
-from seadlif_jax.program import Purpose, key_for
+from seadlif_jax.program import Purpose, class_weights, key_for
 from seadlif_jax.trained import TrainedNetwork
 from seadlif_jax.unroll import outputs
 
@@ -73,13 +73,13 @@ def gradient_norms(trained: TrainedNetwork, samples: Samples) -> list[Float[np.n
       a curve for each hidden layer, and one for the readout.
     """
     layers: Any = trained.network.apply(trained.variables, trained.num_channels, method="bind_parameters")
-    how = trained.config.model.aggregation
+    how, weights = trained.config.model.aggregation, class_weights(trained.config)
 
     def loss(x: Array, first: int) -> Array:
         y = batch_major(outputs(layers[first:], x))
         if how == "forecast":
             return readout.forecast(y, samples.block_index, samples.targets).mean_loss()
-        return readout.classification(y, samples.block_index, samples.targets, how).mean_loss()
+        return readout.classification(y, samples.block_index, samples.targets, how, weights).mean_loss()
 
     x, norms = time_major(jnp.asarray(samples.inputs, float)), []
     for number in range(len(layers)):

@@ -163,6 +163,12 @@ def score_name(config: ConfigDict | FrozenConfigDict) -> str:
     return "mse" if config.model.aggregation == "forecast" else "accuracy"
 
 
+def class_weights(config: ConfigDict | FrozenConfigDict) -> tuple[float, ...] | None:
+    """The weights of the classes in the loss; None for none, as in configs of earlier versions."""
+    weights = config.data.get("class_weights")
+    return tuple(weights) if weights else None
+
+
 class Program:
     """The pure functions of a config; they hold no state, and can be compiled and mapped over runs.
 
@@ -373,7 +379,8 @@ class Program:
     def _compare(self, outputs: Float[Array, "sample time output"], batch: Samples) -> readout.Sums:
         if self.forecasting:
             return readout.forecast(outputs, batch.block_index, batch.targets)
-        return readout.classification(outputs, batch.block_index, batch.targets, self.config.model.aggregation)
+        how, weights = self.config.model.aggregation, class_weights(self.config)
+        return readout.classification(outputs, batch.block_index, batch.targets, how, weights)
 
     def _metrics(self, prefix: str, sums: readout.Sums) -> Metrics:
         return {f"{prefix}loss": sums.mean_loss(), f"{prefix}{self.score_name}": sums.mean_score()}

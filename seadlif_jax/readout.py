@@ -118,8 +118,12 @@ def classification(
     block_index: Int[Array, "batch time"],
     targets: Int[Array, "batch blocks"],
     how: str,
+    class_weights: Sequence[float] | None = None,
 ) -> Sums:
     """Cross-entropy and number of correct predictions over all blocks whose target is not -1.
+
+    With `class_weights`, one a class, the cross-entropy of each target is multiplied by the weight of its class. The
+    numbers of terms, and the score, are those without.
 
     Example:
       >>> outputs = jnp.array([[[9.0, 9.0], [1.0, 0.0], [3.0, 2.0], [0.0, 5.0]]])  # one sample of four steps
@@ -132,6 +136,8 @@ def classification(
     counted = targets != IGNORED
     labels = jnp.where(counted, targets, 0)
     losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+    if class_weights:
+        losses = losses * jnp.asarray(class_weights, losses.dtype)[labels]
     correct = jnp.argmax(scores, axis=-1) == targets
     terms = jnp.sum(counted)
     return Sums(

@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import inference, portable, sweep
+from seadlif_jax.arrays import as_native, value_problem
 from seadlif_jax.checkpoint import Checkpoints, Variables
 from seadlif_jax.config import ConfigError, is_sweep
 from seadlif_jax.dataset import Dataset, Split, find_loader, fingerprint, load_dataset
@@ -22,13 +23,16 @@ from seadlif_jax.program import Hyperparameters, build_network
 from seadlif_jax.progress import bar
 from seadlif_jax.run import Run, RunError, read_config
 
+Inputs = Any  # [sample, time, channel]
+
 
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
     """The network of a run, with the parameters of its best epoch.
 
-    Everything takes arrays of any number of samples, of any number of steps; in batches of the run's size, so that as
-    many fit into memory as did in training. For other uses, `network.apply(variables, inputs)` is the whole of it.
+    Everything takes arrays of any library (see `arrays.as_native`), of any number of samples, of any number of steps;
+    in batches of the run's size, so that as many fit into memory as did in training. For other uses,
+    `network.apply(variables, inputs)` is the whole of it.
 
     Attributes:
       config: that of the run.
@@ -62,21 +66,19 @@ class TrainedNetwork:
         """Whether it predicts its next input, and no classes."""
         return self.config.model.aggregation == "forecast"
 
-    def outputs(self, inputs: Num[Any, "sample time channel"]) -> Float[np.ndarray, "sample time class"]:
+    def outputs(self, inputs: Inputs) -> Float[np.ndarray, "sample time class"]:
         """The readout's potential `y_t` of every step; of a run that forecasts, its predictions of the next input.
 
         Raises:
-          ValueError: inputs of another shape, or with NaN or infinite values; all methods do.
+          ValueError: inputs of another shape, with NaN or infinite values, or that are not numbers; all methods do.
         """
         return self._in_batches(inference.outputs, self._checked(inputs))
 
-    def predict(
-        self, inputs: Num[Any, "sample time channel"], counted: Any | None = None
-    ) -> Int[np.ndarray, " sample"]:
+    def predict(self, inputs: Inputs, counted: Any | None = None) -> Int[np.ndarray, " sample"]:
         """The class of each sample.
 
         Args:
-          inputs: counts of events, or any numbers.
+          inputs: counts of events, or any numbers, `[sample, time, channel]`.
           counted: bool `[sample, time]`, the steps that say it; None for all. A network does best on those that it was
             trained to answer in: `block_index == 1`, in its data set.
 
@@ -85,13 +87,11 @@ class TrainedNetwork:
         """
         return self.probabilities(inputs, counted).argmax(axis=-1)
 
-    def probabilities(
-        self, inputs: Num[Any, "sample time channel"], counted: Any | None = None
-    ) -> Float[np.ndarray, "sample class"]:
+    def probabilities(self, inputs: Inputs, counted: Any | None = None) -> Float[np.ndarray, "sample class"]:
         """The probability of every class: the softmax of the scores that the loss is of. Arguments as in `predict`."""
         self._refuse_forecast("a class")
         inputs = self._checked(inputs)
-        counted = np.ones(inputs.shape[:2], bool) if counted is None else np.asarray(counted, bool)
+        counted = np.ones(inputs.shape[:2], bool) if counted is None else as_native(counted, "counted") != 0
         if counted.shape != inputs.shape[:2]:
             raise ValueError(f"counted has shape {counted.shape}; for these inputs it must be {inputs.shape[:2]}")
         uncounted = np.flatnonzero(~counted.any(axis=1))
@@ -99,7 +99,7 @@ class TrainedNetwork:
             raise ValueError(f"no step of sample {uncounted[0]} is counted: nothing says its class")
         return self._in_batches(inference.probabilities, inputs, counted.astype(np.int32))
 
-    def predict_steps(self, inputs: Num[Any, "sample time channel"]) -> Int[np.ndarray, "sample time"]:
+    def predict_steps(self, inputs: Inputs) -> Int[np.ndarray, "sample time"]:
         """The class of each step, for networks that label steps."""
         self._refuse_forecast("a class")
         return self.outputs(inputs).argmax(axis=-1)
@@ -108,20 +108,18 @@ class TrainedNetwork:
         """The state before the first step, for `step`: one entry a layer, the readout's last."""
         return self.network.initial_state(batch)
 
-    def step(
-        self, state: tuple[Any, ...], x: Num[Any, "batch channel"]
-    ) -> tuple[tuple[Any, ...], Float[Array, "batch class"]]:
+    def step(self, state: tuple[Any, ...], x: Any) -> tuple[tuple[Any, ...], Float[Array, "batch class"]]:
         """One step of streaming, `(state, x_t) -> (state, y_t)`: the same `y_t` as from `outputs`.
 
         Unless it forecasts: what it is fed is then yours to choose.
         """
         if np.ndim(x) != 2 or np.shape(x)[1] != self.num_channels:
             raise ValueError(f"x has shape {np.shape(x)}; it must be [batch, {self.num_channels} channels]")
+        if not isinstance(x, jax.Array):  # which may be traced, and need not leave the device
+            x = _converted(x, "x")
         return inference.step(self._frozen, self._hyper, self.variables, state, x)
 
-    def trace(
-        self, inputs: Num[Any, "sample time channel"]
-    ) -> tuple[Float[Array, "sample time class"], tuple[Any, ...]]:
+    def trace(self, inputs: Inputs) -> tuple[Float[Array, "sample time class"], tuple[Any, ...]]:
         """The readout of every step, and the states `u`, `w`, `z` of each hidden layer, `[sample, time, neuron]`.
 
         Of all samples at once: it is for looking at a few. A network that forecasts is fed its inputs in all steps.
@@ -181,27 +179,13 @@ class TrainedNetwork:
             raise ValueError(f"this network forecasts its inputs and does not predict {what}; use outputs")
 
     def _checked(self, inputs: Any) -> np.ndarray:
-        inputs = self._converted(inputs)
+        inputs = _converted(inputs, "inputs")
         if inputs.shape[:1] == (0,):
             raise ValueError("there is no sample in the inputs")
         if inputs.ndim != 3 or 0 in inputs.shape or inputs.shape[2] != self.num_channels:
             raise ValueError(
                 f"inputs have shape {inputs.shape}; they must be [sample, time, {self.num_channels} channels]"
             )
-        return inputs
-
-    def _converted(self, inputs: Any) -> np.ndarray:
-        """As numbers that JAX has, all of them finite."""
-        inputs = np.asarray(inputs)
-        if inputs.dtype.kind not in "biuf":
-            raise ValueError(f"inputs are of type {inputs.dtype}; they must be numbers")
-        if inputs.dtype == bool:
-            return inputs.astype(np.uint8)
-        if inputs.dtype.itemsize > 4:
-            with np.errstate(over="ignore"):
-                inputs = inputs.astype(jnp.result_type(float))
-        if not np.isfinite(inputs).all():
-            raise ValueError(f"inputs are NaN or infinite, first in sample {np.argwhere(~np.isfinite(inputs))[0][0]}")
         return inputs
 
     def _in_batches(self, function: Callable[..., Array], *arrays: np.ndarray) -> np.ndarray:
@@ -282,6 +266,15 @@ def load_network(workdir: str | Path, member: int | None = None) -> tuple[Networ
     """
     trained = load_run(workdir, member)
     return trained.network, trained.variables
+
+
+def _converted(values: Any, name: str) -> np.ndarray:
+    """Numbers that JAX has, all of them finite."""
+    array = as_native(values, name)
+    problem = value_problem(array)
+    if problem:
+        raise ValueError(f"{name} are {problem}")
+    return array.astype(jnp.result_type(float)) if array.dtype.itemsize > 4 else array
 
 
 def batches(arrays: tuple[np.ndarray, ...], size: int) -> Iterator[tuple[np.ndarray, ...]]:

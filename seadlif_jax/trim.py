@@ -6,7 +6,6 @@ trimmed to the next of a few lengths, each of which is compiled: only where that
 lengths would be computed and one selected: a mapped program is given none.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -30,20 +29,24 @@ def choose_lengths(block_index: np.ndarray, batch_size: int) -> tuple[int, ...]:
     num_samples, num_steps = block_index.shape
     own = num_steps - np.argmax(block_index[:, ::-1] != 0, axis=1)  # up to the last step that counts
 
-    def probability(length: int) -> float:
-        """That no sample of a batch, drawn without repetition, is longer."""
-        return math.comb(int(np.sum(own <= length)), batch_size) / math.comb(num_samples, batch_size)
+    candidates, counts = np.unique(own, return_counts=True)
+    drawn = np.arange(batch_size)
+    # That no sample of a batch, drawn without repetition, is longer: of each sample drawn, after those before it.
+    probability = {
+        length: float(np.prod((shorter - drawn) / (num_samples - drawn)))
+        for length, shorter in zip(candidates.tolist(), np.cumsum(counts).tolist(), strict=True)
+        if shorter >= batch_size
+    }
 
     def mean_length(lengths: tuple[int, ...]) -> float:
         return sum(
-            length * (probability(length) - (probability(shorter) if shorter else 0))
+            length * (probability.get(length, 1.0) - (probability[shorter] if shorter else 0))
             for shorter, length in zip((0, *lengths), lengths, strict=False)
         )
 
-    candidates = [length for length in np.unique(own).tolist() if probability(length) > 0]
     lengths = (num_steps,)
     while len(lengths) < MOST_LENGTHS:
-        best = min((tuple(sorted({*lengths, length})) for length in candidates), key=mean_length)
+        best = min((tuple(sorted({*lengths, length})) for length in probability), key=mean_length)
         if mean_length(lengths) - mean_length(best) < LEAST_SAVING * num_steps:
             break
         lengths = best

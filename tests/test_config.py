@@ -228,3 +228,29 @@ def test_what_there_is_no_field_for_gets_no_false_hint():
     assert str(unknown_field("model.xyzzy")) == "config.model.xyzzy: unknown field"
     names = [*config_module.SYNONYMS.values()]
     assert {name.rpartition(".")[2] for name in CHECKS} >= set(names)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ((1.0, 2.0), "one number for each of the 10 classes"),
+        ((1.0,) * 9 + (-1.0,), "numbers of at least 0"),
+        ((0.0,) * 10, "not all 0"),
+        ((), "not all 0"),
+    ],
+)
+def test_class_weights_that_do_not_fit_are_refused(weights, message):
+    config = base_config()
+    config.data.loader = "data.bsd:load"
+    config.data.class_weights = weights
+    with pytest.raises(ConfigError, match=rf"config.data.class_weights = .*{message}"):
+        validate(config)
+
+
+def test_a_forecast_has_no_class_weights():
+    config = base_config()
+    config.data.loader = "data.oscillation:load"
+    config.model.aggregation = "forecast"
+    config.data.class_weights = (1.0,) * 10
+    with pytest.raises(ConfigError, match="a forecast has no classes"):
+        validate(config)

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from data.dataset import DataError, Dataset, Split, draw_groups, draw_samples
 from seadlif_jax.config import ConfigError
-from seadlif_jax.dataset import DatasetError, load_dataset, to_device
+from seadlif_jax.dataset import DatasetError, fingerprint, load_dataset, to_device
 
 
 def good_split():
@@ -46,6 +46,18 @@ def test_a_loader_of_ones_own_is_found_by_name(load):
     assert load().protocol == "none"
 
 
+def test_arrays_of_other_libraries_and_byte_orders_become_native(load):
+    native, good = load(), good_split()
+    for convert in (np.ndarray.tolist, np.ma.masked_array, lambda array: array.astype(array.dtype.newbyteorder(">"))):
+        dataset = load(**{name: convert(array) for name, array in good._asdict().items()})
+        for array, expected in zip(dataset.train, good, strict=True):
+            assert type(array) is np.ndarray
+            assert array.dtype.isnative
+            np.testing.assert_array_equal(array, expected)
+    big_endian = good._replace(inputs=good.inputs.astype(">f4"))
+    assert fingerprint(load(inputs=big_endian.inputs)) == fingerprint(native)
+
+
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -61,7 +73,12 @@ def test_a_loader_of_ones_own_is_found_by_name(load):
         ({"targets": np.tile([-1, 3], (20, 1))}, "targets reach -1..3; with config.data.num_classes = 3"),
         ({"targets": np.tile([-1, -2], (20, 1))}, "targets reach -2"),
         ({"targets": np.full((20, 2), -1)}, "no target at all"),
-        ({"inputs": [[[0.0]]]}, "inputs are of type list; they must be one NumPy array"),
+        ({"inputs": [[[0.0]], [[0.0, 1.0]]]}, r"inputs have samples of different shapes, \(1, 1\) in sample 0"),
+        ({"inputs": np.ma.masked_equal(good_split().inputs, 1)}, "inputs have masked values, first in sample"),
+        ({"inputs": np.full((20, 9, 4), 1e300)}, "inputs are beyond the largest float32"),
+        ({"inputs": np.full((20, 9, 4), 2**40)}, "inputs are whole numbers beyond 16,777,216"),
+        ({"targets": np.tile([-1, 1], (20, 1)).astype(str)}, "targets are of type <U"),
+        ({"block_index": None}, "block_index hold objects of type NoneType"),
         (
             {"block_index": np.repeat([1, 0], (19 * 9, 9)).reshape(20, 9)},
             "sample 19 has a target for block 1, but no step",

@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -71,6 +72,32 @@ def test_missing_files_say_where_to_get_them(config, train_file):
         ecg.load(config)
 
 
+def save_as_v73(path, arrays):
+    """As MATLAB does it: HDF5 after a header of 512 bytes, the axes in reverse."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, array in arrays.items():
+            file[name] = array.T
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+
+
+def test_a_file_of_matlab_7_3_is_read(config, files, train_file):
+    before = ecg.load(config)
+    for path, arrays in zip((train_file, train_file.with_name("QTDB_test.mat")), files, strict=True):
+        save_as_v73(path, arrays)
+    after = ecg.load(config)
+    for split, expected in zip(after[:3], before[:3], strict=True):
+        for array, of_before in zip(split, expected, strict=True):
+            np.testing.assert_array_equal(array, of_before)
+
+
+@pytest.mark.parametrize("content", [{}, {"x": np.zeros((20, 30, 4))}])
+def test_a_file_of_matlab_7_3_without_the_arrays_is_refused(config, files, train_file, content):
+    save_as_v73(train_file, content)
+    with pytest.raises(DataError, match=r"QTDB_train.mat is damaged or not the ECG file \(KeyError"):
+        ecg.load(config)
+
+
 @pytest.mark.parametrize("size", [0, 50, 400])
 def test_a_truncated_file_is_refused(config, files, train_file, size):
     train_file.write_bytes(train_file.read_bytes()[:size])
@@ -81,9 +108,12 @@ def test_a_truncated_file_is_refused(config, files, train_file, size):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x": np.zeros((20, 30, 3))}, r"x is \(20, 30, 3\)"),
+        ({"x": np.zeros((20, 30, 3))}, r"3 channels and 6 classes; .*docs/own-data.md$"),
+        ({"x": np.zeros((20, 30, 24)), "y": np.zeros((20, 30, 5))}, r"24 channels and 5 classes; .*docs/own-data.md$"),
+        ({"y": np.zeros((20, 30, 5))}, r"4 channels and 5 classes; .*docs/own-data.md$"),
+        ({"x": np.zeros((20, 120))}, r"x is \(20, 120\)"),
         ({"y": np.zeros((20, 29, 6))}, r"y is \(20, 29, 6\)"),
-        ({"x": np.full((20, 30, 4), 2)}, "values other than -1, 0 and 1"),
+        ({"x": np.full((20, 30, 4), 2)}, "values other than -1, 0 and 1. .*docs/own-data.md$"),
         ({"x": np.full((20, 30, 4), np.nan)}, "values other than -1, 0 and 1"),
         ({"y": np.ones((20, 30, 6))}, "more than one class"),
         ({"y": np.full((20, 30, 6), 0.5)}, "more than one class"),

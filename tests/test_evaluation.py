@@ -1,10 +1,16 @@
+import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from seadlif_jax import load_run
+from seadlif_jax.dataset import Samples
 from seadlif_jax.evaluation import Evaluation, evaluate
+from seadlif_jax.program import Hyperparameters, Program, no_sums
+from seadlif_jax.training import train_and_evaluate
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -38,3 +44,42 @@ def test_steps_without_target_do_not_count(tmp_path, finished_run):
     hidden[::2, 1] = -1
     found = evaluate(trained, samples._replace(targets=hidden))
     assert found.confusion.sum() == 10
+
+
+def test_class_weights_are_in_the_losses_of_training_and_evaluation_but_not_in_accuracy(tiny_config, tmp_path):
+    tiny_config.num_epochs = 1
+    tiny_config.data.class_weights = (0.0, 1.0, 2.5)
+    result = train_and_evaluate(tiny_config, tmp_path / "weighted")
+    trained = load_run(tmp_path / "weighted")
+    test = trained.dataset().test
+    weighted = evaluate(trained, test)
+    assert weighted.loss == pytest.approx(result["test"]["loss"], rel=1e-5)
+    assert weighted.accuracy == pytest.approx(result["test"]["accuracy"])
+    of_class = [test.take(test.targets[:, 1] == label) for label in range(3)]
+    trained.config.unlock().data.class_weights = None
+    plain = dataclasses.replace(trained)
+    by_hand = sum(
+        weight * len(split.inputs) * evaluate(plain, split).loss
+        for weight, split in zip((0.0, 1.0, 2.5), of_class, strict=True)
+    )
+    assert weighted.loss == pytest.approx(by_hand / len(test.inputs), rel=1e-5)
+
+
+def test_without_a_weight_a_class_is_not_learnt(tiny_config):
+    """Its samples, with their labels, have no influence on the parameters."""
+    tiny_config.data.class_weights = (1.0, 1.0, 0.0)
+    tiny_config.batch_size = 8
+    program, hyper = Program(tiny_config), Hyperparameters.from_config(tiny_config)
+    rng = np.random.default_rng(0)
+    inputs = jnp.asarray(rng.integers(0, 3, (8, 20, 4)), jnp.float32)
+    labels = np.arange(8) % 3
+    changed = jnp.where(jnp.asarray(labels == 2)[:, None, None], 0, inputs)
+
+    def gradients(inputs):
+        samples = Samples(inputs, jnp.asarray(np.stack([np.full(8, -1), labels], 1)), jnp.ones((8, 20), jnp.int32))
+        state = program.init(0, hyper, samples)
+        state, _ = jax.jit(program.train_steps)(state, no_sums(), hyper, samples, 0, 1)
+        return state.params
+
+    for of_all, of_others in zip(*(jax.tree.leaves(gradients(x)) for x in (inputs, changed)), strict=True):
+        np.testing.assert_allclose(of_all, of_others, rtol=1e-5, atol=1e-7)

@@ -19,7 +19,10 @@ def tonic_frames(times, units, binning):
     from tonic.transforms import Downsample, ToFrame
 
     dtype = np.dtype([("t", int), ("x", int), ("p", int)])
-    events = make_structured_array(times.astype(np.float64) * 1e6, units, 1, dtype=dtype)
+    microseconds = times.astype(np.float64) * 1e6
+    if times.dtype != np.float16:  # which is what the files have that the reference reads
+        microseconds = np.rint(microseconds)
+    events = make_structured_array(microseconds, units, 1, dtype=dtype)
     downsample = Downsample(
         time_factor=1e-3, sensor_size=(binning.num_units, 1, 1), target_size=(binning.num_channels, 1)
     )
@@ -72,11 +75,112 @@ def test_events_are_counted_in_the_bin_and_channel_they_belong_to():
     np.testing.assert_array_equal(frames, expected)
 
 
-def test_times_are_truncated_by_way_of_microseconds():
-    assert milliseconds(np.array([0.0, 0.0009999, 0.001, 1.1999999, 1999.9])).tolist() == [0, 0, 1, 1199, 1999900]
+def test_times_are_taken_to_the_nearest_microsecond():
+    times = np.array([0.0, 0.000999, 0.0009994, 0.0009996, 0.001, 1.1999994, 1999.9])
+    assert milliseconds(times).tolist() == [0, 0, 0, 1, 1, 1199, 1999900]
+
+
+def test_half_precision_is_truncated_by_way_of_microseconds():
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
-    halves = halves[np.isfinite(halves)]
-    np.testing.assert_array_equal(milliseconds(halves), milliseconds(halves.astype(np.float64)))
+    valid = (halves >= 0) & (halves < 2000)
+    microseconds = (halves[valid].astype(np.float64) * 1e6).astype(np.int64)
+    np.testing.assert_array_equal(milliseconds(halves[valid]), microseconds // 1000)
+    assert (milliseconds(halves[~valid]) == -1).all()
+
+
+@pytest.mark.parametrize(
+    "in_seconds",
+    [
+        lambda ms: ms * 1000 * 1e-6,
+        lambda ms: ms / 1000,
+        lambda ms: (ms / 1000).astype(np.float32),
+        lambda ms: ms.astype(np.float32) * np.float32(1e-3),
+        lambda ms: (ms / 1000).astype(">f8"),
+        lambda ms: (ms / 1000).astype(np.longdouble),
+        lambda ms: ms.astype("m8[ms]"),
+        lambda ms: (ms * 1000).astype("m8[us]"),
+        lambda ms: (ms * 10**6).astype("m8[ns]"),
+        lambda ms: np.datetime64("2024-02-29T12:00") + ms.astype("m8[ms]"),
+        lambda ms: (ms / 1000).tolist(),
+    ],
+)
+@pytest.mark.parametrize("longest", [1_000, 200_000])
+def test_whole_milliseconds_are_one_event_a_bin_however_they_are_given(in_seconds, longest):
+    ms = np.arange(0, longest, longest // 1000)
+    times, binning = [in_seconds(ms)], Binning(10, 10, longest // 1000)
+    num_steps = count_bins(times, binning)[0]
+    assert num_steps == 999
+    counts = bin_events(times, [np.zeros(len(ms), int)], binning, num_steps)
+    assert (counts[..., 0] == 1).all()
+
+
+def structured(times, units, **fields):
+    events = np.zeros(len(times), [("t", int), ("x", int), *((name, int) for name in fields)])
+    events["t"], events["x"] = times, units
+    for name, values in fields.items():
+        events[name] = values
+    return events
+
+
+def test_events_of_tonic_are_binned_as_by_tonic():
+    times, units = random_events(np.random.default_rng(0), dtype=np.float64)
+    events = [structured(np.rint(t * 1e6), u, p=1) for t, u in zip(times, units, strict=True)]
+    num_steps = count_bins(events, SHD).max()
+    expected = bin_events(times, units, SHD, num_steps)
+    np.testing.assert_array_equal(bin_events(events, None, SHD, num_steps), expected)
+
+
+@pytest.mark.parametrize(
+    ("times", "units", "message"),
+    [
+        (
+            [np.arange(3)],
+            [[0, 1, 2]],
+            r"recording 0: its event times are int64, whole .*astype\('timedelta64\[us\]'\)",
+        ),
+        ([[0.1, 0.2], np.arange(3, dtype=np.uint32)], [[0, 1], [0, 1, 2]], "recording 1: its event times are uint32"),
+        ([np.array(["0.1"])], [[0]], "its event times are <U3; they must be seconds as floats"),
+        ([np.array([0.1 + 0j])], [[0]], "its event times are complex128"),
+        ([np.array([True])], [[0]], "its event times are bool"),
+        ([np.ones((2, 3))], [[0, 1]], r"its event times have shape \(2, 3\)"),
+        (np.array([0.1, 0.2]), [[0, 1]], r"one a recording; of a single recording, \[times\]"),
+        ([np.ma.masked_array([0.1, 0.2], [True, False])], [[0, 1]], "it has masked event times"),
+        ([np.array(["NaT"], "m8[us]")], [[0]], "an event time is not in"),
+        ([structured([1, 2], [0, 1])], [[0, 1]], "units are given twice"),
+        ([[0.1, 0.2]], None, "no structured array with the fields 't' and 'x'"),
+        ([structured([1, 2], [0, 1], p=[0, 1])], None, "its events differ in 'p'; number the units"),
+        ([structured([1, 2], [0, 1], y=[3, 4])], None, "its events differ in 'y'; number the units"),
+        ([np.zeros(2, [("t", float), ("x", int)])], None, "its field 't' is float64; it must be whole microseconds"),
+    ],
+)
+def test_events_without_one_meaning_are_refused_with_the_remedy(times, units, message):
+    with pytest.raises(DataError, match=message):
+        bin_events(times, units, SHD, num_steps=100)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("bin_ms", value) for value in (0.5, 0, -4, float("nan"), float("inf"), 10**9, "4", None, True)),
+        *(("num_channels", value) for value in (0, 701, 1.5)),
+        *(("num_units", value) for value in (0, -1, float("nan"))),
+    ],
+)
+def test_a_binning_that_makes_no_sense_is_refused(field, value):
+    times, units = [np.array([0.1, 0.2])], [np.array([0, 1])]
+    for refuse in (lambda b: count_bins(times, b), lambda b: bin_events(times, units, b, num_steps=30)):
+        with pytest.raises(DataError, match=rf"Binning.{field} = .*: it must be a whole number"):
+            refuse(SHD._replace(**{field: value}))
+
+
+def test_a_width_given_as_a_float_is_that_of_the_config():
+    times, units = random_events(np.random.default_rng(0))
+    num_steps = count_bins(times, SHD).max()
+    assert np.array_equal(count_bins(times, SHD._replace(bin_ms=4.0)), count_bins(times, SHD))
+    ours = bin_events(times, units, SHD._replace(bin_ms=4.0, num_channels=np.int64(140)), num_steps)
+    np.testing.assert_array_equal(ours, bin_events(times, units, SHD, num_steps))
+    with pytest.raises(DataError, match=r"num_steps = 30.5: it must be a whole number"):
+        bin_events(times, units, SHD, 30.5)
 
 
 def test_a_count_beyond_uint8_is_refused_not_wrapped():

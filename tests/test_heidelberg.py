@@ -4,14 +4,16 @@ import shutil
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs import shd as shd_config
 from configs import ssc as ssc_config
 from data import shd, ssc
 from data.dataset import DataError
 from data.events import Binning, count_bins
-from seadlif_jax.dataset import check_dataset, load_dataset
-from tests.recordings_file import write
+from seadlif_jax.config import differences
+from seadlif_jax.dataset import DatasetError, check_dataset, load_dataset
+from tests.recordings_file import random_events, write
 
 
 @pytest.fixture
@@ -116,6 +118,12 @@ def test_the_files_are_found_wherever_data_dir_may_point(config, tmp_path, given
         ("num_channels", 0, r"in 1\.\.700"),
         ("pad_to", 10**9, r"a number of steps in 0\.\.100000"),
         ("num_channels", 701, r"in 1\.\.700"),
+        ("num_units", 64, r"in 1\.\.64, the number of units"),
+        ("num_units", 0, r"in 1\.\."),
+        ("num_units", 64.0, r"in 1\.\."),
+        ("max_seconds", 0, "a number of seconds above 0"),
+        ("max_seconds", float("nan"), "a number of seconds above 0"),
+        ("skip_empty", "no", "True or False"),
         ("pad_to", -1, "a number of steps"),
         ("ignore_first_steps", -1, "a number of steps"),
         ("ignore_first_steps", 250, "leaves nothing of the shortest recording"),
@@ -124,7 +132,8 @@ def test_the_files_are_found_wherever_data_dir_may_point(config, tmp_path, given
 )
 def test_fields_out_of_range_are_refused(config, field, value, message):
     config.data = {**config.data, field: value}
-    with pytest.raises(DataError, match=rf"config\.data\.{field} = .*{message}"):
+    # With too few units, the channels are too many.
+    with pytest.raises(DataError, match=rf"config\.data\.(num_channels|{field}) = .*{message}"):
         shd.load(config)
 
 
@@ -170,3 +179,66 @@ def test_many_speakers_are_counted_not_named(config, tmp_path):
     config.data.validation = "held_out_speakers"
     config.data.validation_speakers = 8
     assert shd.load(config).protocol == "best epoch on the training recordings of 8 speakers, held out at random"
+
+
+def with_few_units(folder, num_units=64):
+    for name, recordings in (("shd_train.h5", 40), ("shd_test.h5", 12)):
+        times, units = random_events(np.random.default_rng(recordings), recordings)
+        few = [unit % num_units for unit in units]
+        write(folder / name, recordings, **{"spikes/times": times, "spikes/units": few})
+
+
+def test_the_number_of_units_is_a_field_and_channels_without_events_are_reported(config, tmp_path, capsys):
+    with_few_units(tmp_path / "SHD")
+    load_dataset(config)
+    message = (
+        "warning: 127 of 140 channels are 0 in all training samples, the first of them channel 13; is config.data."
+    )
+    assert message + "num_units that of the files?" in capsys.readouterr().out
+    config.data.num_units = 64
+    config.data.num_channels = 32
+    assert load_dataset(config).train.inputs.any(axis=(0, 1)).all()
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_units_beyond_their_number_name_the_field(config):
+    config.data.num_units = 300
+    with pytest.raises(DataError, match=r"of unit \d+; they must be in 0..299.*config.data.num_units does not suit it"):
+        shd.load(config)
+
+
+def test_recordings_without_events_are_skipped_and_counted(config, tmp_path, capsys):
+    times, units = random_events(np.random.default_rng(0), 40)
+    for number in (3, 17, 30):
+        times[number], units[number] = times[number][:0], units[number][:0]
+    write(tmp_path / "SHD" / "shd_train.h5", 40, **{"spikes/times": times, "spikes/units": units})
+    with pytest.raises(DataError, match="recording 3: it has no events"):
+        shd.load(config)
+    config.data.skip_empty = True
+    dataset = load_dataset(config)
+    assert f"{tmp_path}/SHD/shd_train.h5: 3 of 40 recordings have no events and are skipped" in capsys.readouterr().out
+    assert len(dataset.train.inputs) + len(dataset.validation.inputs) == 37
+    assert dataset.train.inputs.any(axis=(1, 2)).all()
+    assert len(shd.read(tmp_path / "SHD" / "shd_train.h5", config).inputs) == 37
+
+
+def test_labels_of_no_class_and_of_one_class_are_reported(config, tmp_path, capsys):
+    labels = np.arange(40) % 3
+    labels[[4, 9]] = -1
+    write(tmp_path / "SHD" / "shd_train.h5", 40, labels=labels)
+    load_dataset(config)
+    assert "shd_train.h5: 2 of 40 recordings have the label -1, which is no class" in capsys.readouterr().out
+    write(tmp_path / "SHD" / "shd_train.h5", 40, labels=np.full(40, 7))
+    load_dataset(config)
+    assert "warning: all training targets are of class 7: accuracy says nothing" in capsys.readouterr().out
+    write(tmp_path / "SHD" / "shd_train.h5", 40, labels=labels - 1)
+    with pytest.raises(DatasetError, match=r"targets reach -2"):
+        load_dataset(config)
+
+
+def test_a_config_of_an_earlier_version_is_still_read(config):
+    fields = {name: value for name, value in config.data.to_dict().items() if name not in shd.OPTIONAL}
+    new = config.to_dict()
+    assert not differences(new | {"data": fields}, new)
+    earlier = ConfigDict(new | {"data": fields})
+    assert len(load_dataset(earlier).test.inputs) == 12

@@ -75,3 +75,20 @@ def test_feedback_starts_at_half_the_steps_rounded_up(steps, start):
 def test_an_unknown_aggregation_is_refused_by_name():
     with pytest.raises(ValueError, match="unknown aggregation 'max'; choose one of softmax, mean"):
         readout.aggregate(jnp.asarray(OUTPUTS), jnp.asarray(BLOCKS), 4, "max")
+
+
+@pytest.mark.parametrize("how", ["softmax", "mean"])
+def test_class_weights_multiply_the_loss_of_each_target_and_nothing_else(how):
+    outputs, blocks, targets = map(jnp.asarray, (OUTPUTS, BLOCKS, TARGETS))
+    weights = tuple(float(weight) for weight in range(2, 2 + outputs.shape[-1]))
+    plain = readout.classification(outputs, blocks, targets, how)
+    weighted = readout.classification(outputs, blocks, targets, how, weights)
+    expected = 0.0
+    for label, weight in enumerate(weights):
+        of_class = jnp.where(targets == label, targets, readout.IGNORED)
+        expected += weight * float(readout.classification(outputs, blocks, of_class, how).loss)
+    assert float(weighted.loss) == pytest.approx(expected, rel=1e-6)
+    assert float(weighted.loss) != pytest.approx(float(plain.loss))
+    assert weighted[1:] == plain[1:]
+    ones = readout.classification(outputs, blocks, targets, how, (1.0,) * outputs.shape[-1])
+    assert float(ones.loss) == float(plain.loss)

@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -76,20 +77,82 @@ def test_a_damaged_file_is_one_clear_error(path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"spikes/times": None}, "object 'times' doesn't exist"),
-        ({"labels": None}, "object 'labels' doesn't exist"),
+        ({"spikes/times": None}, r"it has no data set spikes/times \(but extra/speaker, labels, spikes/units\)"),
+        ({"spikes/units": None}, "it has no data set spikes/units"),
+        ({"labels": None}, "it has no data set labels"),
         ({"labels": np.zeros(5, int)}, "lengths spikes/times 12, spikes/units 12, labels 5"),
         ({"labels": np.zeros(12)}, "labels are float64"),
         ({"labels": np.zeros((12, 2), int)}, "labels are int64"),
+        ({"labels": 3}, "lengths spikes/times 12, spikes/units 12, labels -"),
         ({"extra/speaker": np.zeros(3, int)}, "extra/speaker 3"),
-        ({"spikes/times": np.zeros((12, 7))}, "spikes/times holds float64, not arrays"),
-        ({"spikes/units": [np.zeros(3)] * 12}, "spikes/units holds float64, not arrays"),
+        (
+            {"spikes/times": np.zeros((12, 7))},
+            r"spikes/times holds float64 \(12, 7\), not an array of its own for each",
+        ),
+        ({"spikes/times": [np.arange(3)] * 12}, r"holds int64, whole numbers whose unit .* write times \* 1e-6"),
+        ({"spikes/times": [np.arange(3, dtype=np.uint32)] * 12}, "holds uint32, whole numbers whose unit"),
+        ({"spikes/units": [np.zeros(3)] * 12}, "spikes/units holds float64; it must be whole numbers"),
     ],
 )
-def test_a_file_of_another_format_is_one_clear_error(path, changes, message):
+def test_a_file_of_another_layout_is_not_called_damaged(path, changes, message):
     write(path, **changes)
-    with pytest.raises(DataError, match=f"shd_train.h5 is damaged, or not a file of event recordings.*{message}"):
+    with pytest.raises(
+        DataError, match=f"shd_train.h5 does not have the layout .*{message}.*docs/own-data.md"
+    ) as error:
         read(path)
+    assert "damaged" not in str(error.value)
+    assert "download" not in str(error.value)
+
+
+def test_a_filter_that_is_not_installed_is_named(path, monkeypatch):
+    write(path, labels=None)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("labels", data=np.zeros(12, int), compression="gzip")
+    assert len(read(path).labels) == 12
+    monkeypatch.setattr(recordings.h5py.h5z, "filter_avail", lambda code: False)
+    with pytest.raises(DataError, match=r"labels is compressed with the HDF5 filter 1 \(deflate\).*HDF5_PLUGIN_PATH"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "seconds"),
+    [
+        (lambda times: [1000 * t for t in times], "[0-9,]+"),  # milliseconds
+        (lambda times: [*times[:5], np.append(times[5], 900), *times[6:]], "900"),  # one corrupt time
+        (lambda times: [*times[:5], np.append(times[5], 11.5), *times[6:]], "11"),
+    ],
+)
+def test_recordings_that_last_too_long_are_refused_before_a_cache_is_written(path, tmp_path, change, seconds):
+    times, _ = random_events(np.random.default_rng(0), dtype=np.float32)
+    times = [np.asarray(of_recording, np.float32) for of_recording in change(times)]
+    units = [np.zeros(len(of_recording), np.uint16) for of_recording in times]
+    write(path, **{"spikes/times": times, "spikes/units": units})
+    message = rf"recording \d+ lasts {seconds} s, more than the 10 s of config.data.max_seconds.*times \* 1e-3"
+    with pytest.raises(DataError, match=message):
+        frames(path, SHD, 0, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("**/counts.npy"))
+
+
+def test_longer_recordings_are_accepted_if_asked_for(path, tmp_path):
+    times = [np.array([0.1, 20.0], np.float32)] * 12
+    write(path, **{"spikes/times": times, "spikes/units": [np.zeros(2, np.uint16)] * 12})
+    assert frames(path, SHD, 0, tmp_path / "cache", max_seconds=30.0).counts.shape[1] == 4975
+
+
+def test_recordings_without_events_are_skipped_if_asked_for(path, tmp_path):
+    times, units = random_events(np.random.default_rng(0), 3 * CHUNK)
+    empty = [0, CHUNK + 5, *range(2 * CHUNK, 3 * CHUNK)]  # a whole chunk, too
+    for number in empty:
+        times[number], units[number] = times[number][:0], units[number][:0]
+    write(path, 3 * CHUNK, **{"spikes/times": times, "spikes/units": units})
+    with pytest.raises(DataError, match=r"recording 0: it has no events \(config.data.skip_empty leaves such"):
+        frames(path, SHD, 0, tmp_path / "cache")
+    counts, num_steps = frames(path, SHD, 100, tmp_path / "cache", skip_empty=True)
+    filled = np.setdiff1d(np.arange(3 * CHUNK), empty)
+    assert np.flatnonzero(num_steps).tolist() == filled.tolist()
+    assert not counts[empty].any()
+    expected = bin_events([times[n] for n in filled], [units[n] for n in filled], SHD, counts.shape[1])
+    np.testing.assert_array_equal(counts[filled], expected)
 
 
 def test_events_that_cannot_be_binned_name_the_recording_and_leave_no_cache(path, tmp_path):

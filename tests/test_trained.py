@@ -72,7 +72,7 @@ def test_states_can_be_looked_at(trained, test_split):
     [
         (np.zeros((2, 10, 9)), None, r"inputs have shape \(2, 10, 9\); they must be \[sample, time, 10 channels\]"),
         (np.zeros((0, 10, 10)), None, "there is no sample"),
-        (np.full((1, 10, 10), 1e300), None, "NaN or infinite"),
+        (np.full((1, 10, 10), 1e300), None, "beyond the largest float32"),
         (np.zeros((2, 10, 10)), np.array([[True] * 10, [False] * 10]), "no step of sample 1 is counted"),
         (np.full((2, 10, 10), [[[0.0]], [[np.nan]]]), None, "NaN or infinite, first in sample 1"),
         (np.zeros((2, 10, 10)), np.ones(10), r"counted has shape \(10,\); for these inputs it must be \(2, 10\)"),

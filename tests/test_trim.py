@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 
 from seadlif_jax.dataset import Samples
 from seadlif_jax.program import Hyperparameters, Program
-from seadlif_jax.trim import at_own_length, choose_lengths
+from seadlif_jax.trim import LEAST_SAVING, MOST_LENGTHS, at_own_length, choose_lengths
 
 
 def block_index_of(own_lengths, num_steps):
@@ -83,3 +85,29 @@ def test_training_on_trimmed_batches_gives_the_same_parameters(tiny_config, x64,
     for ours, theirs in zip(jax.tree.leaves(trimmed.params), jax.tree.leaves(whole.params), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
     assert float(metrics["train_loss"]) == pytest.approx(float(whole_metrics["train_loss"]), rel=1e-12)
+
+
+def direct_choice(own, num_steps, batch_size):
+    """By exact binomial coefficients, for every pair of lengths."""
+
+    def mean_length(lengths):
+        ratio = [math.comb(sum(own <= length), batch_size) / math.comb(len(own), batch_size) for length in lengths]
+        return sum(length * (p - q) for length, p, q in zip(lengths, ratio, [0, *ratio], strict=False))
+
+    possible = [length for length in np.unique(own).tolist() if sum(own <= length) >= batch_size]
+    lengths = (num_steps,)
+    while len(lengths) < MOST_LENGTHS:
+        best = min((tuple(sorted({*lengths, length})) for length in possible), key=mean_length)
+        if mean_length(lengths) - mean_length(best) < LEAST_SAVING * num_steps:
+            break
+        lengths = best
+    return lengths
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_choice_is_that_of_exact_probabilities(seed):
+    rng = np.random.default_rng(seed)
+    own = np.minimum(10 + rng.gamma(1 + seed % 3, 9, 150), 80).astype(int)
+    for batch_size in (1, 3, 20, 149, 150):
+        block_index = block_index_of(own, 80)
+        assert choose_lengths(block_index, batch_size) == direct_choice(own, 80, batch_size)
