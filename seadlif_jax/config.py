@@ -427,11 +427,12 @@ LENGTH = "num_epochs"  # decides where training ends, and nothing before: no sch
 def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the fields in which two configs (as read back from JSON) differ, with both values; not those that may.
 
-    A field that one of them does not have is taken as its default: it may be of another version.
+    A field that one of them does not have is taken as its default, or as unset: it may be of another version.
     """
     old, new = (flatten(json.loads(to_json(base_config()))) | flatten(config) for config in (old, new))
     pairs = {name: (old.get(name, "absent"), new.get(name, "absent")) for name in sorted(old.keys() | new.keys())}
-    return {name: pair for name, pair in pairs.items() if name not in MAY_CHANGE and pair[0] != pair[1]}
+    changed = {name for name in pairs if old.get(name) != new.get(name)}
+    return {name: pair for name, pair in pairs.items() if name in changed and name not in MAY_CHANGE}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
