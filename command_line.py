@@ -1,6 +1,7 @@
 """What the programs share: what is wrong is said in one line, and the logs of libraries stay quiet."""
 
 import contextlib
+import errno
 import os
 import platform
 import re
@@ -23,7 +24,7 @@ from seadlif_jax.costs import CostError
 from seadlif_jax.dataset import DatasetError
 from seadlif_jax.health import DivergenceError
 from seadlif_jax.interrupt import Interrupted, stop_signals
-from seadlif_jax.paths import PathError
+from seadlif_jax.paths import PathError, local_path
 from seadlif_jax.robustness import ShiftError
 from seadlif_jax.run import RunError
 
@@ -52,11 +53,35 @@ def define_moved() -> Callable[[], dict[str, str]]:
     return lambda: {field: flag.value for field, flag in flags_of.items() if flag.value is not None}
 
 
+def define_output_dir() -> Callable[[Path], Path]:
+    """A flag for the folder of what a program leaves; returns a function from its default to the folder.
+
+    That function raises a `RunError` if the folder cannot be written to.
+    """
+    flag = flags.DEFINE_string("output_dir", None, "Folder for tables and pictures (default: the run's).")
+
+    def output_dir(default: Path) -> Path:
+        folder = default if flag.value is None else local_path(flag.value, "--output_dir")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise RunError(f"cannot write to {folder} ({error.strerror}); choose another --output_dir") from error
+        return folder
+
+    return output_dir
+
+
 def parse_flags(argv: Sequence[str], check: Callable[[], None], takes_arguments: bool = False) -> list[str]:
     """Parses the command line and calls `check`; what is wrong with it, or with a config file, is said in one line.
 
     Returns the name of the program, and its arguments that are no flags, if it takes any.
     """
+    names = re.findall(r"^--?(config\.[\w.]+)(?=$|=)", "\n".join(argv), re.MULTILINE)
+    for name in names:
+        if names.count(name) > 1:  # tuples would be joined
+            sys.exit(f"error: --{name} is given {names.count(name)} times; give it once")
     try:
         with warnings.catch_warnings():
             # ml_collections loads config files by a method that Python has deprecated, so that it would fail where the
@@ -93,9 +118,7 @@ def errors_in_one_line(interrupted: str) -> Iterator[None]:
     for number in stop_signals():
         if number != signal.SIGINT:
             signal.signal(number, _stop)
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.FATAL)  # orbax tells every step of a save, and raises what goes wrong
-        sys.unraisablehook = _unraisable
+    _quieten_libraries()
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -111,6 +134,13 @@ def errors_in_one_line(interrupted: str) -> Iterator[None]:
         sys.exit(f"error: {error}")
 
 
+def _quieten_libraries() -> None:
+    """Show no log lines of libraries unless --verbosity is given: orbax logs each step of a save, and raises errors."""
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.FATAL)
+        sys.unraisablehook = _unraisable
+
+
 def _unraisable(problem: "sys.UnraisableHookArgs") -> None:
     """Shows an error that has no caller, unless it is a write of a save that has failed by then and was told."""
     if str(problem.exc_value) != "Event loop is closed":
@@ -124,6 +154,7 @@ def _stop(*_: object) -> None:
 
 def prepare_jax() -> None:
     """Make JAX ready for a program: its devices, its checks of promotion, and where it keeps what it compiles."""
+    _quieten_libraries()
     keep_compiled_programs()
     # Checks for those who write JAX code: broadcasting, transfers and a first best score of -inf are meant here.
     jax.config.update("jax_numpy_rank_promotion", "allow")

@@ -1,8 +1,8 @@
 """Tests the network of a finished run: class by class, what it costs to run, and under shifts of its input.
 
-    python evaluate.py --workdir=DIR [--split=test] [--config.data.dir=DIR]
+    python evaluate.py --workdir=DIR [--split=test] [--output_dir=DIR] [--config.data.dir=DIR]
 
-Leaves in the run's folder, named after the split,
+Leaves in the run's folder, or `--output_dir`, named after the split,
 
     test_classes.csv                          targets, recall, precision and F1 of every class
     test_confusion.csv, test_confusion.png    what is taken for what
@@ -29,20 +29,28 @@ import numpy as np
 from absl import app, flags
 
 import command_line
-from command_line import define_moved, errors_in_one_line, lines, parse_flags, prepare_jax, protect_output
+from command_line import (
+    define_moved,
+    define_output_dir,
+    errors_in_one_line,
+    lines,
+    parse_flags,
+    prepare_jax,
+    protect_output,
+)
 from seadlif_jax import costs, plots, readout, results, robustness
 from seadlif_jax.dataset import SPLITS, Samples, Split
 from seadlif_jax.evaluation import evaluate
 from seadlif_jax.paths import local_path
 from seadlif_jax.progress import bar
-from seadlif_jax.run import Run, write_table
+from seadlif_jax.run import Run, read_config, write_table
 from seadlif_jax.trained import TrainedNetwork, open_run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "What to evaluate on.")
 SHIFTS = flags.DEFINE_list("shifts", None, "Mean added events per channel and step, such as 0.02,0.1,0.4.")
 DRAWS = flags.DEFINE_integer("draws", 3, "How often random shifts are drawn.")
-moved = define_moved()
+moved, output_dir = define_moved(), define_output_dir()
 flags.adopt_module_key_flags(command_line)  # for --help
 
 
@@ -116,6 +124,8 @@ def main(_: Sequence[str]) -> None:
     folder = local_path(WORKDIR.value, "--workdir")
     with errors_in_one_line("what was not finished was not written"):
         robustness.check(levels(), DRAWS.value)
+        read_config(folder)
+        output = output_dir(folder)
         trained, dataset = open_run(folder, moved())
         if levels():
             robustness.refuse_forecast(trained)
@@ -124,13 +134,13 @@ def main(_: Sequence[str]) -> None:
             print(f"(imported from {origin['file']}, epoch {origin['epoch']})", flush=True)
         elif run.result() is None:
             print("(this run is not finished: its best epoch so far)", flush=True)
-        split, stem = getattr(dataset, SPLIT.value), str(folder / SPLIT.value)
+        split, stem = getattr(dataset, SPLIT.value), str(output / SPLIT.value)
         test = test_forecast if trained.forecasts else test_classes
         test(trained, split, stem)
         measure_costs(trained, split, stem)
         if levels():
-            test_under_shifts(trained, dataset.test, dataset.protocol, folder)
-    print(f"tables and pictures: {stem}_*{f', {folder}/robustness.*' if levels() else ''}")
+            test_under_shifts(trained, dataset.test, dataset.protocol, output)
+    print(f"tables and pictures: {stem}_*{f', {output}/robustness.*' if levels() else ''}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python look.py --workdir=DIR [--split=test] [--sample=0] [--config.data.dir=DIR]
 
-Leaves in DIR/inside
+Leaves in DIR/inside, or `--output_dir`
 
     sample.png        input, spikes, membrane potential, adaptation current and readout for one sample of the split;
                       of a network that forecasts, its forecast
@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags
 
 import command_line
-from command_line import define_moved, errors_in_one_line, parse_flags, prepare_jax, protect_output
+from command_line import define_moved, define_output_dir, errors_in_one_line, parse_flags, prepare_jax, protect_output
 from seadlif_jax import inside, plots
 from seadlif_jax.dataset import SPLITS, Samples
 from seadlif_jax.paths import local_path
@@ -29,7 +29,7 @@ from seadlif_jax.trained import open_run
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Where the samples are from.")
 SAMPLE = flags.DEFINE_integer("sample", 0, "The sample to look at.", lower_bound=0)
-moved = define_moved()
+moved, output_dir = define_moved(), define_output_dir()
 flags.adopt_module_key_flags(command_line)  # for --help
 
 
@@ -46,8 +46,7 @@ def main(_: Sequence[str]) -> None:
         config, split = trained.config, getattr(dataset, SPLIT.value)
         if SAMPLE.value >= len(split.inputs):
             raise RunError(f"--sample={SAMPLE.value}: the {SPLIT.value} split has samples 0..{len(split.inputs) - 1}")
-        folder = run_folder / "inside"
-        folder.mkdir(exist_ok=True)
+        folder = output_dir(run_folder / "inside")
 
         imported = Run(run_folder, config).origin() is not None
         if not imported:  # it has no epochs, and parameters before training are not known

@@ -67,8 +67,9 @@ def _make(entry: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> 
 
 def _is_whole(entry: Path) -> bool:
     try:
-        return json.loads((entry / MANIFEST).read_text())["checksums"] == _checksums(entry)
-    except (OSError, ValueError, KeyError, TypeError):
+        checksums = json.loads((entry / MANIFEST).read_text())["checksums"]
+        return bool(checksums) and all(_checksum(entry / name) == checksum for name, checksum in checksums.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

@@ -17,6 +17,7 @@ import scipy.io
 
 from data.dataset import DataError, Dataset, Split, draw_samples
 from data.probe import probe
+from data.storage import storage_error
 
 FOLDER = "QTDB"
 NUM_CHANNELS = 4
@@ -74,6 +75,8 @@ def read(path: Path, config: Any = None) -> Split:
     try:
         ((x, y),) = parse(path)
     except Exception as error:  # scipy raises whatever its parser runs into
+        if passing := storage_error(error):
+            raise DataError(f"{path} cannot be read now ({passing}); try again") from error
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(f"{path} is damaged or not the ECG file ({reason}). {REMEDY}") from error
 

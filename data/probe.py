@@ -7,6 +7,7 @@ and told. What merely raises an exception is left to the reader itself, later, i
 import importlib
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 from data.dataset import DataError
 
 PATIENCE = 120.0  # seconds without a sign of life
+KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU)  # say nothing of the file
 THROUGH, RAISED = 0, 3  # exit statuses
 ROOT = Path(__file__).parent.parent
 
@@ -50,6 +52,8 @@ def probe(path: Path, reader: str) -> bool:
         except BaseException:
             process.kill()
             raise
+    if -process.returncode in KILLED:
+        raise DataError(f"reading {path} was stopped from outside (signal {-process.returncode}: is memory short?)")
     if process.returncode not in (THROUGH, RAISED):
         raise DataError(f"{path} is damaged: reading it crashes a process (status {process.returncode})")
     return process.returncode == THROUGH

@@ -18,6 +18,7 @@ from data.cache import cached
 from data.dataset import DataError
 from data.events import Binning, EventError, bin_events, count_bins
 from data.probe import probe
+from data.storage import storage_error
 
 TIMES, UNITS, LABELS, SPEAKERS = "spikes/times", "spikes/units", "labels", "extra/speaker"
 NUM_UNITS = 700  # of the Heidelberg data sets
@@ -167,9 +168,14 @@ def frames(
 
 
 def _identity(path: Path) -> dict[str, Any]:
-    """What changes whenever the file does."""
+    """What changes whenever the file does. Programs that copy can set the time of modification, but not of change."""
     status = path.stat()
-    return {"file": str(path.resolve()), "size": status.st_size, "modified": status.st_mtime_ns}
+    return {
+        "file": str(path.resolve()),
+        "size": status.st_size,
+        "modified": status.st_mtime_ns,
+        "changed": status.st_ctime_ns,
+    }
 
 
 def _count_bins(path: Path, binning: Binning, max_seconds: float, skip_empty: bool) -> np.ndarray:
@@ -239,13 +245,13 @@ def _chunks(path: Path, *names: str) -> Iterator[tuple]:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
     try:
-        with h5py.File(path) as file:
+        with h5py.File(path, locking="best-effort") as file:  # some file systems have no locks
             yield file
     except DataError:
         raise
-    except (PermissionError, BlockingIOError, MemoryError) as error:
-        raise DataError(f"{path} cannot be read now ({_reason(error)})") from error
     except Exception as error:  # h5py raises whatever it runs into
+        if reason := storage_error(error):
+            raise DataError(f"{path} cannot be read now ({reason}); try again") from error
         raise DataError(
             f"{path} is damaged, or not a file of event recordings ({_reason(error)}). Move it away to have it "
             "downloaded again, or set --config.data.dir to another folder"

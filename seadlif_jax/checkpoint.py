@@ -12,8 +12,10 @@ one before. All arrays have an axis of members in front, of length one for a sin
 """
 
 import contextlib
+import errno
 import importlib.metadata
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -35,6 +37,7 @@ LAYOUT = 3  # of the files; another number can be another version's
 KEPT = 2
 DAMAGED = "damaged-"  # before the number of a checkpoint that is
 NOT_NOW = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED")  # of the storage's errors, those that say nothing of the files
+OF_THE_FILES = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL})  # the system's, other than those
 Variables = dict[str, Any]
 T = TypeVar("T")
 
@@ -82,7 +85,8 @@ class Checkpoints:
         self._config = json.loads(to_json(config))
         self._writing = writing
         self._manager = self._open()
-        aside = [int(path.name.removeprefix(DAMAGED)) for path in folder.glob(f"{DAMAGED}*")]
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        aside = [int(match[1]) for name in names if (match := re.fullmatch(rf"{DAMAGED}(\d+)", name))]
         self._last = max(self._numbers() + aside, default=0)
 
     def __enter__(self) -> "Checkpoints":
@@ -268,9 +272,10 @@ class Checkpoints:
             return self._manager.restore(number, args=ocp.args.Composite(**{item: how}))[item]
         except Exception as error:  # orbax and the storage below it raise many kinds
             reason = _reason(error)
-            if isinstance(error, MemoryError | PermissionError) or any(name in reason for name in NOT_NOW):
+            if _is_of_the_storage(error, reason):
                 raise CheckpointError(
-                    f"the checkpoint {self.folder / str(number)} cannot be read ({reason})"
+                    f"the checkpoint {self.folder / str(number)} cannot be read now ({reason}). Nothing was changed; "
+                    "try the same command again"
                 ) from error
             raise self._damaged(number, reason) from error
 
@@ -337,6 +342,16 @@ def _quietly() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
+
+
+def _is_of_the_storage(error: Exception, reason: str) -> bool:
+    """Whether an error says nothing of the files: a disk that fails, a stale handle, no memory, too many open files."""
+    if isinstance(error, MemoryError) or any(name in reason for name in NOT_NOW):
+        return True
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (match := re.search(r"OS error (\d+)", str(error))):  # TensorStore's
+        number = int(match[1])
+    return number is not None and number not in OF_THE_FILES
 
 
 def _reason(error: Exception) -> str:

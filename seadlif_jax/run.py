@@ -321,10 +321,13 @@ def write_atomically(path: Path, text: str) -> None:
     """Writes a text file so that a reader sees the old or the new content, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w") as file:
+        with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             _to_disk(file)
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # an error of a write does not say where
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -363,9 +366,9 @@ def _merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 def _read_json(path: Path, needed: tuple[str, ...] = ()) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # an editor may have put a mark in front
         if not isinstance(content, dict) or any(name not in content for name in needed):
             raise ValueError("not the file that a run writes")
     except ValueError as error:
-        raise RunError(f"{path} is damaged ({error}); choose another --workdir, or remove the folder") from error
+        raise RunError(f"{path} is damaged ({error}); restore it from a copy, or choose another --workdir") from error
     return content

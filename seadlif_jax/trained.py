@@ -1,6 +1,7 @@
 """A network that a run has trained, for use: predictions, streaming, export."""
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from seadlif_jax.progress import bar
 from seadlif_jax.run import Run, RunError, read_config
 
 Inputs = Any  # [sample, time, channel]
+
+
+_process: int | None = None  # that has used JAX here
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +121,7 @@ class TrainedNetwork:
             raise ValueError(f"x has shape {np.shape(x)}; it must be [batch, {self.num_channels} channels]")
         if not isinstance(x, jax.Array):  # which may be traced, and need not leave the device
             x = _converted(x, "x")
+        _refuse_fork()
         return inference.step(self._frozen, self._hyper, self.variables, state, x)
 
     def trace(self, inputs: Inputs) -> tuple[Float[Array, "sample time class"], tuple[Any, ...]]:
@@ -124,6 +129,7 @@ class TrainedNetwork:
 
         Of all samples at once: it is for looking at a few. A network that forecasts is fed its inputs in all steps.
         """
+        _refuse_fork()
         return inference.trace(self._frozen, self._hyper, self.variables, self._checked(inputs))
 
     def dataset(self, **moved: str) -> Dataset:
@@ -189,11 +195,23 @@ class TrainedNetwork:
         return inputs
 
     def _in_batches(self, function: Callable[..., Array], *arrays: np.ndarray) -> np.ndarray:
+        _refuse_fork()
         size = min(self.config.batch_size, len(arrays[0]))
         found = [
             np.asarray(function(self._frozen, self._hyper, self.variables, *batch)) for batch in batches(arrays, size)
         ]
         return np.concatenate(found)[: len(arrays[0])]
+
+
+def _refuse_fork() -> None:
+    """Raise a `RuntimeError` in a fork of a process that has used JAX: its threads are missing, and JAX would wait."""
+    global _process
+    _process = _process or os.getpid()
+    if _process != os.getpid():
+        raise RuntimeError(
+            "this process is a fork of one that has used JAX, and would hang; start workers by "
+            "multiprocessing.get_context('spawn')"
+        )
 
 
 def load_run(workdir: str | Path, member: int | None = None) -> TrainedNetwork:
@@ -211,6 +229,7 @@ def load_run(workdir: str | Path, member: int | None = None) -> TrainedNetwork:
       >>> trained = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
       >>> trained.predict(trained.dataset().test.inputs)  # doctest: +SKIP
     """
+    _refuse_fork()
     folder = local_path(workdir, "--workdir")
     config = read_config(folder)
     members = sweep.members(config)

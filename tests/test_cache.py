@@ -119,3 +119,16 @@ def test_two_that_start_at_once_make_it_once(tmp_path, capsys):
         thread.join()
     assert make.calls == 1
     assert "waiting for another process" in capsys.readouterr().out
+
+
+def test_a_foreign_file_in_an_entry_is_ignored(tmp_path):
+    made = []
+
+    def make(folder):
+        made.append(folder)
+        (folder / "counts").write_text("1")
+
+    entry = cached(tmp_path, "name", {}, make)
+    (entry / ".DS_Store").touch()
+    assert cached(tmp_path, "name", {}, make) == entry
+    assert len(made) == 1

@@ -292,3 +292,35 @@ def test_parameters_saved_in_float64_are_read_in_float32_and_the_reverse(tmp_pat
             best = checkpoints.restore_best(lambda _, like=like: like)
         for array, original in zip(jax.tree.leaves(best), jax.tree.leaves(like), strict=True):
             np.testing.assert_array_equal(array, original)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(116, "Stale file handle"),
+        OSError(5, "Input/output error"),
+        OSError(24, "Too many open files"),
+        MemoryError(),
+        ValueError("INTERNAL: Error reading local file [OS error 5: EIO Input/output error] [tensorstore_spec={}]"),
+    ],
+)
+def test_an_error_of_the_storage_is_no_damage_and_changes_nothing(saved, tiny_config, monkeypatch, error):
+    folder, (_, last) = saved
+    before = files(folder)
+
+    def fail(*_, **__):
+        raise error
+
+    with Checkpoints(folder, tiny_config, writing=True) as checkpoints, monkeypatch.context() as patch:
+        patch.setattr(checkpoints._manager, "restore", fail)
+        with pytest.raises(CheckpointError, match=r"2 cannot be read now .* Nothing was changed; try the same command"):
+            checkpoints.restore(at(0, tiny_config))
+    assert files(folder) == before
+    assert_same(restored(folder, tiny_config), last)
+
+
+@pytest.mark.parametrize("name", ["damaged-1.bak", "damaged-1 (copy)", "damaged-", "2.bak", ".DS_Store", "notes.txt"])
+def test_other_files_beside_checkpoints_are_ignored(saved, tiny_config, name):
+    folder, (_, last) = saved
+    (folder / name).mkdir()
+    assert_same(restored(folder, tiny_config), last)

@@ -1,6 +1,6 @@
 """Damaged and senseless input of every kind: refused with one of our errors, or without effect.
 
-The errors are those that `train.py` tells in one line. There are some 400 examples; with SEADLIF_FUZZ=4 in the
+The errors are those that `train.py` tells in one line. There are some 600 examples; with SEADLIF_FUZZ=4 in the
 environment, four times as many.
 """
 
@@ -12,6 +12,8 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 import scipy.io
@@ -26,9 +28,11 @@ from data import shd as shd_data
 from data.cache import cached
 from data.dataset import Dataset, Split
 from seadlif_jax import sweep
-from seadlif_jax.checkpoint import Checkpoints
+from seadlif_jax.arrays import ArrayError, as_native
+from seadlif_jax.checkpoint import CheckpointError, Checkpoints
 from seadlif_jax.config import CHECKS, ConfigError, base_config, to_json, validate
 from seadlif_jax.dataset import DatasetError, check_dataset
+from seadlif_jax.paths import PathError
 from seadlif_jax.program import Hyperparameters
 from seadlif_jax.run import Run, RunError
 from tests import recordings_file
@@ -252,6 +256,95 @@ def test_files_of_a_run(tmp_path_factory, seed):
         told(refusal, str(run.folder))
         return
     assert again.metrics.read() == rows
+
+
+NAMES = st.one_of(
+    st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=12),
+    st.lists(
+        st.sampled_from([*"[]{}*?%#:,'\"\\ -~$!&|;<>@=+^()\n\t", "a", "..", "gs:", "\u65e5", "\udcff"]), min_size=1
+    ).map("".join),
+)
+
+
+@examples(40)
+@given(NAMES)
+def test_paths(checkpoints, tmp_path_factory, name):
+    """A run is saved and restored under any name, or the name is refused before anything is written."""
+    _, (position, _), config = checkpoints
+    parent = tmp_path_factory.mktemp("parent")
+    (parent / "decoy").mkdir()
+    try:
+        folder = Run(os.path.join(parent, "decoy", name), config).folder
+    except (PathError, RunError) as refusal:
+        told(refusal, "")
+        str(refusal).encode()
+        assert [path.name for path in parent.rglob("*")] == ["decoy"]
+        return
+    folder = folder / "checkpoints"
+    with Checkpoints(folder, config, writing=True) as saving:
+        saving.save(position)
+    with Checkpoints(folder, config) as reading:
+        assert_same(reading.restore(at(0, config, seed=1)), position)
+
+
+SETTINGS = {
+    "jax_enable_x64": (False, True),
+    "jax_default_prng_impl": ("threefry2x32", "rbg", "unsafe_rbg"),
+    "jax_threefry_partitionable": (True, False),
+    "jax_numpy_rank_promotion": ("allow", "raise"),
+    "jax_numpy_dtype_promotion": ("standard", "strict"),
+    "jax_transfer_guard": ("allow", "disallow"),
+    "jax_debug_nans": (False, True),
+}
+STATE_SETTINGS = ("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable")
+
+
+@examples(12)
+@given(st.fixed_dictionaries({name: st.sampled_from(values) for name, values in SETTINGS.items()}))
+def test_settings_of_jax(checkpoints, changes):
+    """Under other settings, checkpoints are restored to the bit, or the settings are named; none is called damaged."""
+    folder, (_, last), config = checkpoints
+    start = at(0, config, seed=1)
+    before = {name: getattr(jax.config, name) for name in SETTINGS}
+    try:
+        for name, value in changes.items():
+            jax.config.update(name, value)
+        with Checkpoints(folder, config) as reading:
+            found = reading.restore(start)
+    except CheckpointError as refusal:
+        assert any(changes[name] != before[name] for name in STATE_SETTINGS)
+        told(refusal, "saved under other settings of JAX")
+        return
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+    assert_same(found, last)
+    assert all(changes[name] == before[name] for name in STATE_SETTINGS)
+
+
+NATIVE = ("?", "i1", "u1", "f2", "f4", "f8", "i2", "u4", "i8", "u8", "g")
+FOREIGN = (">f2", ">f4", ">f8", ">i2", ">i4", ">u8", "bfloat16", "float8_e4m3fn", "int4")
+NO_NUMBERS = ("c8", "c16", ">c8", "O", "S3", "U3", "M8[us]", "m8[ms]", "V4")
+ELEMENTS = st.sampled_from((*NATIVE, *FOREIGN, *NO_NUMBERS))
+FORMS = st.sampled_from((np.asarray, np.asfortranarray, np.flip, np.ndarray.tolist, np.ma.masked_array, list, np.ravel))
+
+
+@examples(80)
+@given(ELEMENTS, FORMS, st.sampled_from((0, 1, 2, 7)))
+def test_types_of_arrays(dtype, form, fill):
+    """An array has the same numbers in a type of JAX's, or is refused in one line."""
+    element = np.dtype(getattr(ml_dtypes, dtype)) if hasattr(ml_dtypes, dtype) else np.dtype(dtype)
+    array = form(np.full((2, 3, 4), fill).astype(element))
+    try:
+        native = as_native(array, "inputs")
+    except ArrayError as refusal:
+        told(refusal, "inputs")
+        assert element.kind not in "?iuf"
+        return
+    assert native.dtype.isnative
+    assert native.dtype.kind in "biuf"
+    assert np.array_equal(np.asarray(native, float), np.asarray(np.asarray(array), float))
+    assert np.array_equal(np.asarray(jnp.asarray(native), float), np.asarray(native, float))
 
 
 SHAPES = st.lists(st.integers(0, 4), min_size=0, max_size=4).map(tuple)

@@ -56,7 +56,7 @@ def test_runs_side_by_side(tmp_path, own_run, finished_run):
     ("arguments", "message"),
     [
         ((), "error: give the folders of runs to compare"),
-        (("{}", "nowhere"), "nowhere holds no run"),
+        (("nowhere",), "none of these folders holds a run with a finished epoch"),
         (("{}", "{}"), "a run is given twice"),
     ],
 )

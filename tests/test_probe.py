@@ -1,4 +1,5 @@
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -47,3 +48,14 @@ def test_a_reader_without_an_end_is_told(monkeypatch):
     monkeypatch.setattr(probe, "PATIENCE", 3)
     with pytest.raises(DataError, match="a file is damaged: reading it does not come to an end"):
         probe.probe(FILE, "tests.test_probe:hanging")
+
+
+def killed(path):
+    yield
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_reader_that_is_killed_says_nothing_of_the_file():
+    with pytest.raises(DataError, match=r"reading a file was stopped from outside .signal 9: is memory short") as error:
+        probe.probe(FILE, "tests.test_probe:killed")
+    assert "damaged" not in str(error.value)

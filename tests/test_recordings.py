@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -175,12 +176,12 @@ def test_a_setting_that_does_not_suit_the_data_is_not_blamed_on_the_file_alone(p
 
 
 def test_a_file_that_is_locked_is_not_called_damaged(path, monkeypatch):
-    def locked(*_):
-        raise BlockingIOError("unable to lock file")
+    def locked(*_, **__):
+        raise BlockingIOError(errno.EAGAIN, "unable to lock file")
 
     write(path)
     monkeypatch.setattr(recordings.h5py, "File", locked)
-    with pytest.raises(DataError, match=r"shd_train.h5 cannot be read now \(unable to lock file\)"):
+    with pytest.raises(DataError, match=r"shd_train.h5 cannot be read now \(another program has locked it\)"):
         read(path)
 
 
@@ -246,3 +247,38 @@ def test_of_two_processes_on_an_empty_cache_one_may_be_killed(path, tmp_path):
     counts, num_steps = frames(path, SHD, 250, cache)
     np.testing.assert_array_equal(num_steps, np.maximum(count_bins(times, SHD), 250))
     np.testing.assert_array_equal(counts, expected[:, : counts.shape[1]])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ESTALE, "stale"),
+        OSError(errno.EMFILE, "too many"),
+        PermissionError(errno.EACCES, "denied"),
+        MemoryError(),
+        OSError("Can't synchronously read data (file read failed: filename = 'x', errno = 5, error message = 'I/O')"),
+    ],
+)
+def test_an_error_of_the_storage_says_nothing_of_the_file(path, monkeypatch, error):
+    write(path, recordings=1)
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(h5py, "File", fail)
+    with pytest.raises(DataError, match=r"shd_train.h5 cannot be read now \([\w /]+\); try again"):
+        read(path)
+
+
+def test_another_file_of_the_same_size_and_time_is_binned_anew(path, tmp_path):
+    write(path, recordings=3, seed=0)
+    status = path.stat()
+    before = np.array(frames(path, SHD, pad_to=200, cache=tmp_path / "cache").counts)
+    content = path.read_bytes()
+    write(path, recordings=3, seed=1)
+    changed = path.read_bytes()[: len(content)].ljust(len(content), b"\0")
+    path.write_bytes(changed)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    after = frames(path, SHD, pad_to=200, cache=tmp_path / "cache").counts
+    assert not np.array_equal(before, after)

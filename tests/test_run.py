@@ -4,7 +4,7 @@ import os
 import pytest
 
 from seadlif_jax.config import to_json
-from seadlif_jax.run import MetricsLog, Run, RunError, write_atomically
+from seadlif_jax.run import MetricsLog, Run, RunError, read_config, write_atomically, write_table
 
 ROWS = [{"epoch": epoch, "train_loss": 1 / (3 * epoch), "seconds": 0.1} for epoch in range(1, 5)]
 
@@ -163,3 +163,22 @@ def test_a_row_that_is_cut_off_is_not_read(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,seconds\n1,0.5\n2,0.25\n3,0.1")
     assert [row["epoch"] for row in MetricsLog(path).read()] == [1, 2]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
+def test_a_mark_that_an_editor_puts_in_front_of_the_config_is_no_damage(tmp_path, tiny_config, encoding):
+    run = Run(tmp_path / "run", tiny_config)
+    with run.held():
+        pass
+    path = run.folder / "config.json"
+    path.write_text(path.read_text(), encoding=encoding)
+    assert read_config(run.folder).seed == tiny_config.seed
+
+
+def test_an_error_of_a_write_names_the_file(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*table.csv"):
+        write_table(tmp_path / "table.csv", {"a": [1]})

@@ -1,6 +1,7 @@
 """Using a trained network: predictions, streaming, files of recordings, export."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import seadlif_jax
 from seadlif_jax import trained as trained_module
 from seadlif_jax.config import ConfigError
 from seadlif_jax.run import RunError
-from seadlif_jax.trained import open_run
+from seadlif_jax.trained import load_run, open_run
 from seadlif_jax.training import train_and_evaluate
 from tests.recordings_file import write
 
@@ -188,3 +189,14 @@ def test_a_forecast_predicts_its_inputs_and_no_classes(tmp_path):
         trained.predict(test.inputs)
     with pytest.raises(ValueError, match="forecasts"):
         trained.export(tmp_path / "network.bin")
+
+
+def test_a_fork_of_a_process_that_has_used_jax_is_refused(finished_run, monkeypatch):
+    trained = load_run(finished_run)
+    inputs = np.zeros((1, 5, 10), np.uint8)
+    trained.predict(inputs)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    state, x = trained.initial_state(), inputs[:, 0]
+    for use in (lambda: trained.predict(inputs), lambda: trained.step(state, x), lambda: load_run(finished_run)):
+        with pytest.raises(RuntimeError, match="a fork of one that has used JAX, and would hang; start workers by"):
+            use()

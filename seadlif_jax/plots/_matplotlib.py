@@ -1,14 +1,24 @@
-"""The first import of matplotlib, which reads `MPLBACKEND`: pictures here are files, and need no backend.
+"""The first import of matplotlib, which fails on a `MPLBACKEND` that is not there; pictures in files need none.
 
-The shell of a notebook hands on a backend that other environments do not have; matplotlib then cannot be imported.
+The shell of a notebook hands on a backend that other environments do not have.
 """
 
+import contextlib
 import os
+import sys
 
-try:
-    import matplotlib
-except ValueError:
-    os.environ.pop("MPLBACKEND", None)
+
+def _import() -> None:
+    """Import matplotlib, with the backend that the user has set where there is one."""
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
     import matplotlib
 
-__all__ = ["matplotlib"]
+    if backend is not None:
+        os.environ["MPLBACKEND"] = backend
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
+
+
+_import()

@@ -1,0 +1,64 @@
+"""Pictures depend on no setting of the user's, and cost no result."""
+
+import os
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+
+from seadlif_jax import plots
+from seadlif_jax.plots.style import picture
+from tests.picture import is_drawn
+
+CONFUSION = np.array([[3, 1], [0, 4]])
+SETTINGS = {
+    "text.usetex": True,
+    "font.family": "Nonexistent",
+    "savefig.format": "pdf",
+    "savefig.bbox": "tight",
+    "axes.formatter.use_locale": True,
+    "figure.dpi": 3,
+    "image.cmap": "jet",
+    "path.sketch": (1, 100, 2),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_picture_is_the_same_under_any_setting_of_the_user(tmp_path, setting):
+    plots.save_confusion(CONFUSION, "a $title with \\frac", tmp_path / "before.png")
+    with matplotlib.rc_context({setting: SETTINGS[setting]}):
+        plots.save_confusion(CONFUSION, "a $title with \\frac", tmp_path / "after.png")
+    assert is_drawn(tmp_path / "before.png")
+    assert (tmp_path / "before.png").read_bytes() == (tmp_path / "after.png").read_bytes()
+
+
+@pytest.mark.parametrize("backend", ["module://a_notebook_elsewhere", "nonsense", "TkAgg", "pdf"])
+def test_pictures_need_no_backend(backend):
+    code = "from seadlif_jax import plots; import matplotlib.figure"
+    environment = os.environ | {"MPLBACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("latex\nnot found"), OSError(28, "No space"), ValueError(), MemoryError()]
+)
+def test_a_picture_that_fails_is_a_warning(tmp_path, capsys, error):
+    @picture
+    def save(path):
+        raise error
+
+    save(tmp_path / "curves.png")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"warning: {tmp_path / 'curves.png'} could not be drawn (")
+
+
+def test_an_interruption_is_none():
+    @picture
+    def save(path):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        save("curves.png")
