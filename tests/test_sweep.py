@@ -5,10 +5,10 @@ import jax
 import numpy as np
 import pytest
 
-from seadlif_jax import plots, results, sweep
+from seadlif_jax import results, sweep
 from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.config import ConfigError, to_json
-from seadlif_jax.run import MetricsLog, RunError
+from seadlif_jax.run import MetricsLog, Run, RunError
 from seadlif_jax.trained import load_network
 from seadlif_jax.training import train_and_evaluate
 from tests.picture import is_drawn
@@ -257,14 +257,15 @@ def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(tmp_path, sweep_
 def test_a_sweep_cut_off_while_its_members_are_written_goes_on_there(tmp_path, sweep_config, monkeypatch, moment):
     """In the middle of a member, or when all are there."""
 
-    def killed(*arguments):
-        if arguments[-1] in (tmp_path / "members" / "2" / "curves.png", tmp_path / "sweep.png"):
-            raise Killed
+    finish = Run.finish
 
-    name = "save_curves" if moment == 2 else "save_sweep"
+    def killed(self, **result):
+        if self.folder == (tmp_path / "members" / "2" if moment == 2 else tmp_path):
+            raise Killed
+        return finish(self, **result)
+
     with monkeypatch.context() as patch:
-        patch.setattr(results, "_save_raster", lambda *_: None)
-        patch.setattr(plots, name, killed)
+        patch.setattr(Run, "finish", killed)
         with pytest.raises(Killed):
             train_and_evaluate(sweep_config, tmp_path)
     paths = [tmp_path / "members" / str(member) / "result.json" for member in range(4)]

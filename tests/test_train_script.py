@@ -138,7 +138,7 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path):
         ((QUICK, "--config.model.hidden=()"), "config.model.hidden = ()"),
         ((QUICK, "--config.model.dropout=1.0"), "config.model.dropout = 1.0"),
         ((QUICK, "--config.optimizer.learning_rate=nan"), "config.optimizer.learning_rate = nan"),
-        ((QUICK, "--distributed"), "say --coordinator, --num_processes and --process_id"),
+        ((QUICK, "--distributed"), "give --coordinator, --num_processes and --process_id"),
         ((QUICK, "--config.sweep.seed=(1,1)"), "config.sweep.seed = (1, 1): it must be a tuple of values"),
         ((QUICK, "--config.sweep.learning_rat=(1.,)"), "did you mean config.sweep.learning_rate?"),
         ((QUICK, "--config.devices.mesh=(3,)"), "config.devices.mesh = (3,): it must be two numbers of devices"),
