@@ -13,7 +13,6 @@ one before. All arrays have an axis of members in front, of length one for a sin
 
 import contextlib
 import errno
-import importlib.metadata
 import json
 import re
 import zlib
@@ -32,6 +31,7 @@ from seadlif_jax import devices
 from seadlif_jax.config import differences, to_json
 from seadlif_jax.program import EpochSums, TrainState
 from seadlif_jax.progress import say
+from seadlif_jax.run import versions
 
 LAYOUT = 3  # of the files; another number can be another version's
 KEPT = 2
@@ -319,7 +319,7 @@ def _environment() -> dict[str, Any]:
         "devices": jax.device_count(),
         "platform": jax.default_backend(),
         "JAX_DEFAULT_MATMUL_PRECISION": jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
-        **{package: importlib.metadata.version(package) for package in ("jax", "jaxlib", "flax", "optax")},
+        **{package: versions()[package] for package in ("jax", "jaxlib", "flax", "optax")},
     }
 
 
