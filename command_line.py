@@ -161,7 +161,7 @@ def prepare_jax() -> None:
     jax.config.update("jax_numpy_dtype_promotion", "standard")
     jax.config.update("jax_transfer_guard", "allow")
     jax.config.update("jax_debug_infs", False)
-    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+    if jax.config.values["jax_disable_jit"]:
         print("warning: JAX_DISABLE_JIT is set: nothing is compiled, and training takes hours", file=sys.stderr)
     try:
         jax.numpy.zeros(()).block_until_ready()

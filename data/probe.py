@@ -16,7 +16,8 @@ from pathlib import Path
 from data.dataset import DataError
 
 PATIENCE = 120.0  # seconds without a sign of life
-KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU)  # say nothing of the file
+# Signals from outside, which say nothing of the file; not all systems have all.
+KILLED = {getattr(signal, f"SIG{name}", None) for name in ("KILL", "TERM", "INT", "HUP", "XCPU")}
 THROUGH, RAISED = 0, 3  # exit statuses
 ROOT = Path(__file__).parent.parent
 

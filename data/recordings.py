@@ -187,9 +187,10 @@ def _count_bins(path: Path, binning: Binning, max_seconds: float, skip_empty: bo
         if filled.any():
             of_chunk[filled] = _apply(path, start + np.flatnonzero(filled), count_bins, times[filled], binning)
         seconds = of_chunk * binning.bin_ms / 1000
-        if seconds.max() > max_seconds:
+        longest = np.max(seconds)
+        if longest > max_seconds:
             raise DataError(
-                f"{path}: recording {start + np.argmax(seconds)} lasts {seconds.max():,.0f} s, more than the "
+                f"{path}: recording {start + np.argmax(seconds)} lasts {longest:,.0f} s, more than the "
                 f"{max_seconds:g} s of config.data.max_seconds. Event times must be seconds (of milliseconds, write "
                 "times * 1e-3 into the file); if they are, leave out the event with a wrong time, or set "
                 "--config.data.max_seconds to what the recordings last"

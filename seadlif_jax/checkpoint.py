@@ -307,9 +307,9 @@ class Checkpoints:
 def jax_settings() -> dict[str, bool | str]:
     """The settings of JAX that a training state depends on, by their environment variables."""
     return {
-        "JAX_ENABLE_X64": bool(jax.config.jax_enable_x64),  # type: ignore[attr-defined]
-        "JAX_DEFAULT_PRNG_IMPL": str(jax.config.jax_default_prng_impl),  # type: ignore[attr-defined]
-        "JAX_THREEFRY_PARTITIONABLE": bool(jax.config.jax_threefry_partitionable),  # type: ignore[attr-defined]
+        "JAX_ENABLE_X64": jax.dtypes.canonicalize_dtype(float) == np.float64,
+        "JAX_DEFAULT_PRNG_IMPL": str(jax.config.values["jax_default_prng_impl"]),
+        "JAX_THREEFRY_PARTITIONABLE": bool(jax.config.values["jax_threefry_partitionable"]),
     }
 
 
@@ -318,7 +318,7 @@ def _environment() -> dict[str, Any]:
     return {
         "devices": jax.device_count(),
         "platform": jax.default_backend(),
-        "JAX_DEFAULT_MATMUL_PRECISION": jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
+        "JAX_DEFAULT_MATMUL_PRECISION": jax.config.values["jax_default_matmul_precision"],
         **{package: versions()[package] for package in ("jax", "jaxlib", "flax", "optax")},
     }
 
