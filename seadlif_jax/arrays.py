@@ -50,7 +50,9 @@ def as_native(values: Any, name: str) -> np.ndarray:
 
 
 def value_problem(array: np.ndarray) -> str | None:
-    """Return what is wrong with a native array's values as floats of the device, or None."""
+    """Return what is wrong with an array's values as floats of the device, or None."""
+    if array.dtype.kind not in "biuf":
+        return f"of type {array.dtype}; they must be numbers"
     device_float = jnp.finfo(jnp.result_type(float))
     if array.dtype.kind == "f":
         wrong = ~(np.abs(array) <= device_float.max)

@@ -328,9 +328,9 @@ def _place(array: np.ndarray, like: Any) -> Any:
     sharding = getattr(like, "sharding", None)
     if sharding is None:
         return array
-    if not devices.is_key(like):
-        return devices.put(array, sharding)
-    return jax.random.wrap_key_data(devices.put(array, sharding))
+    with jax.transfer_guard("allow"):  # meant here, whatever the user guards against
+        placed = devices.put(array, sharding)
+        return jax.random.wrap_key_data(placed) if devices.is_key(like) else placed
 
 
 @contextlib.contextmanager

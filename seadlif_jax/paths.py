@@ -47,7 +47,7 @@ storage as a folder, or copy the files
 
 
 def check_checkpoint_path(path: Path, option: str) -> None:
-    """Refuse what the storage below orbax cannot write: backslashes, line breaks, and bytes that are no UTF-8.
+    """Refuse what the storage below orbax cannot write: backslashes, `**`, line breaks, and bytes that are no UTF-8.
 
     Raises:
       PathError: the path contains one of them.
@@ -57,10 +57,10 @@ def check_checkpoint_path(path: Path, option: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise PathError(f"{option} {text!a}: its name is not UTF-8; choose another folder") from error
-    if any(character in text for character in "\\\n\r"):
+    if any(part in text for part in ("\\", "**", "\n", "\r")):
         raise PathError(
-            f"{option} {text!a}: checkpoints cannot be saved below a folder with a backslash or a line break in "
-            "its name; choose another folder"
+            f"{option} {text!a}: checkpoints cannot be saved below a folder with a backslash, ** or a line "
+            "break in its name; choose another folder"
         )
 
 

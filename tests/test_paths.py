@@ -15,7 +15,7 @@ def test_an_address_is_refused_before_anything_is_written(address, tmp_path, mon
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["a\\b", "a\nb", "a\rb", b"\xff".decode("utf8", "surrogateescape")])
+@pytest.mark.parametrize("name", ["a\\b", "a**", "a\nb", "a\rb", b"\xff".decode("utf8", "surrogateescape")])
 def test_a_name_that_checkpoints_cannot_have_is_refused(name, tmp_path, tiny_config):
     with pytest.raises(PathError, match="choose another folder") as refusal:
         Run(tmp_path / name, tiny_config)
