@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 MAX_BYTES = 3_800  # of the 4,096 that Linux allows for a path: the rest is for what is written below a folder
+BUCKETS = frozenset({"gs", "s3", "az", "hf"})
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -47,7 +48,7 @@ storage as a folder, or copy the files
 
 
 def check_checkpoint_path(path: Path, option: str) -> None:
-    """Refuse what the storage below orbax cannot write: backslashes, `**`, line breaks, and bytes that are no UTF-8.
+    """Refuse what orbax cannot write: backslashes, `**`, line breaks, bytes that are no UTF-8, and names like `gs:`.
 
     Raises:
       PathError: the path contains one of them.
@@ -57,6 +58,12 @@ def check_checkpoint_path(path: Path, option: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise PathError(f"{option} {text!a}: its name is not UTF-8; choose another folder") from error
+    # As orbax's paths take these; among the folders at the root without the colon.
+    buckets = {f"{name}:" for name in BUCKETS}.intersection(path.parts) | BUCKETS.intersection(path.parts[1:2])
+    if buckets:
+        raise PathError(
+            f"{option} {text!a}: orbax takes the folder {buckets.pop()} for an address; choose another folder"
+        )
     if any(part in text for part in ("\\", "**", "\n", "\r")):
         raise PathError(
             f"{option} {text!a}: checkpoints cannot be saved below a folder with a backslash, ** or a line "

@@ -15,7 +15,7 @@ def test_an_address_is_refused_before_anything_is_written(address, tmp_path, mon
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["a\\b", "a**", "a\nb", "a\rb", b"\xff".decode("utf8", "surrogateescape")])
+@pytest.mark.parametrize("name", ["a\\b", "a**", "gs:/b", "a\nb", "a\rb", b"\xff".decode("utf8", "surrogateescape")])
 def test_a_name_that_checkpoints_cannot_have_is_refused(name, tmp_path, tiny_config):
     with pytest.raises(PathError, match="choose another folder") as refusal:
         Run(tmp_path / name, tiny_config)
@@ -48,3 +48,13 @@ def test_other_names_are_taken_as_they_are(name, tmp_path):
     path = local_path(tmp_path / name, "--workdir")
     check_checkpoint_path(path, "--workdir")
     assert os.fspath(path) == os.path.join(tmp_path.resolve(), name)
+
+
+@pytest.mark.parametrize("path", ["/gs/run", "/s3/run", "/az", "/home/gs:/run", "/home/hf:"])
+def test_a_folder_that_orbax_takes_for_an_address_is_refused(path):
+    with pytest.raises(PathError, match="for an address; choose another folder"):
+        check_checkpoint_path(Path(path), "--workdir")
+
+
+def test_a_folder_that_is_merely_named_like_an_address_is_taken(tmp_path):
+    check_checkpoint_path(tmp_path / "gs" / "s3", "--workdir")
