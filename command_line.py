@@ -78,10 +78,10 @@ def parse_flags(argv: Sequence[str], check: Callable[[], None], takes_arguments:
 
     Returns the name of the program, and its arguments that are no flags, if it takes any.
     """
-    names = re.findall(r"^--?(config\.[\w.]+)(?=$|=)", "\n".join(argv), re.MULTILINE)
+    names = _fields_given(argv)
     for name in names:
         if names.count(name) > 1:  # tuples would be joined
-            sys.exit(f"error: --{name} is given {names.count(name)} times; give it once")
+            sys.exit(f"error: --config.{name} is given {names.count(name)} times; give it once")
     try:
         with warnings.catch_warnings():
             # ml_collections loads config files by a method that Python has deprecated, so that it would fail where the
@@ -181,13 +181,15 @@ def keep_compiled_programs() -> None:
     """
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
-    with contextlib.suppress(RuntimeError):  # a user without a home has no such folder
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled" / _processor()))
+    if folder := cache_folder():
+        jax.config.update("jax_compilation_cache_dir", str(folder / "compiled" / _processor()))
 
 
-def cache_folder() -> Path:
-    """Return the folder for what may be deleted at any time; raises a `RuntimeError` for a user without a home."""
-    return Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache") / "seadlif-jax"
+def cache_folder() -> Path | None:
+    """Return the folder for what may be deleted at any time; None for a user without a home."""
+    with contextlib.suppress(RuntimeError):
+        return Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache") / "seadlif-jax"
+    return None
 
 
 def protect_output() -> None:
@@ -248,10 +250,15 @@ def _reason(error: Exception, argv: Sequence[str]) -> str:
     return _unknown_field(text, argv) or text
 
 
+def _fields_given(argv: Sequence[str]) -> list[str]:
+    """The fields of the config that a command line sets: `model.hidden` for `--config.model.hidden=(8,)`."""
+    flags_given = [argument.lstrip("-").partition("=")[0] for argument in argv if argument.startswith("-")]
+    return [name.removeprefix("config.") for name in flags_given if name.startswith("config.")]
+
+
 def _unknown_field(text: str, argv: Sequence[str]) -> str | None:
     """Return the message for an unknown field of the config, if the text is an error of ml_collections about one."""
-    given = [argument.lstrip("-").partition("=")[0] for argument in argv]
-    given = [name.removeprefix("config.") for name in given if name.startswith("config.")]
+    given = _fields_given(argv)
     for name in given:
         if any(name.startswith(f"{field}.") for field in CHECKS):  # a field has no fields of its own
             return str(unknown_field(name))

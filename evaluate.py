@@ -41,9 +41,9 @@ from command_line import (
 from seadlif_jax import costs, plots, readout, results, robustness
 from seadlif_jax.dataset import SPLITS, Samples, Split
 from seadlif_jax.evaluation import evaluate
-from seadlif_jax.paths import local_path
+from seadlif_jax.paths import workdir_path
 from seadlif_jax.progress import bar
-from seadlif_jax.run import Run, read_config, write_table
+from seadlif_jax.run import Run, write_table
 from seadlif_jax.trained import TrainedNetwork, open_run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -121,12 +121,11 @@ def percent(row: robustness.Row) -> str:
 
 def main(_: Sequence[str]) -> None:
     prepare_jax()
-    folder = local_path(WORKDIR.value, "--workdir")
     with errors_in_one_line("what was not finished was not written"):
+        folder = workdir_path(WORKDIR.value)
         robustness.check(levels(), DRAWS.value)
-        read_config(folder)
-        output = output_dir(folder)
         trained, dataset = open_run(folder, moved())
+        output = output_dir(folder)
         if levels():
             robustness.refuse_forecast(trained)
         run = Run(folder, trained.config)

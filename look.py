@@ -22,7 +22,7 @@ import command_line
 from command_line import define_moved, define_output_dir, errors_in_one_line, parse_flags, prepare_jax, protect_output
 from seadlif_jax import inside, plots
 from seadlif_jax.dataset import SPLITS, Samples
-from seadlif_jax.paths import local_path
+from seadlif_jax.paths import workdir_path
 from seadlif_jax.run import MetricsLog, Run, RunError
 from seadlif_jax.trained import open_run
 
@@ -40,8 +40,8 @@ def check_flags() -> None:
 
 def main(_: Sequence[str]) -> None:
     prepare_jax()
-    run_folder = local_path(WORKDIR.value, "--workdir")
     with errors_in_one_line("nothing more was written"):
+        run_folder = workdir_path(WORKDIR.value)
         trained, dataset = open_run(run_folder, moved())
         config, split = trained.config, getattr(dataset, SPLIT.value)
         if SAMPLE.value >= len(split.inputs):

@@ -61,7 +61,8 @@ def default_workdir(config_file: str, config: ConfigDict) -> Path:
 def join_other_processes() -> None:
     try:
         if COORDINATOR.value is not None:
-            reserve(COORDINATOR.value, PROCESS_ID.value or 0, cache_folder() / "coordinators")
+            cache = cache_folder()
+            reserve(COORDINATOR.value, PROCESS_ID.value or 0, cache and cache / "coordinators")
         jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     except CoordinatorError as error:
         sys.exit(f"error: --coordinator={error}")

@@ -23,7 +23,7 @@ from seadlif_jax import devices, sweep, tensorboard
 from seadlif_jax.checkpoint import Checkpoints, Position
 from seadlif_jax.config import LENGTH, changed_fields, is_sweep, to_json
 from seadlif_jax.dataset import Dataset
-from seadlif_jax.paths import local_path
+from seadlif_jax.paths import workdir_path
 from seadlif_jax.program import TrainState
 from seadlif_jax.results import finish_sweep
 from seadlif_jax.run import LOCK, MetricsLog, Run, RunError, read_config
@@ -80,7 +80,7 @@ def find(workdir: str | Path, config: ConfigDict, members: Sequence[sweep.Member
     Raises:
       RunError: the sweep is not finished, or there are several processes.
     """
-    folder = local_path(workdir, "--workdir")
+    folder = workdir_path(workdir)
     if not is_sweep(config) or not (folder / "config.json").exists():
         return None
     before = read_config(folder)
@@ -149,7 +149,7 @@ def complete(workdir: str | Path) -> None:
     Raises:
       RunError: the folder is in use.
     """
-    folder = local_path(workdir, "--workdir")
+    folder = workdir_path(workdir)
     if devices.is_first_process() and (folder / FOLDER).exists():
         with Run(folder, read_config(folder)).held():
             if (folder / FOLDER / "whole" / "result.json").exists():

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from seadlif_jax import sweep
 from seadlif_jax.config import MAY_CHANGE, ConfigError, flatten
+from seadlif_jax.paths import PathError
 from seadlif_jax.program import score_name
 from seadlif_jax.run import MetricsLog, Run, RunError, read_config
 
@@ -42,7 +43,7 @@ def read(folders: Sequence[Path], skipped: Callable[[str], None] = lambda reason
     for folder, name in zip(folders, _names(folders), strict=True):
         try:
             runs += _read(folder, name)
-        except (RunError, ConfigError, OSError) as error:
+        except (RunError, ConfigError, OSError, PathError) as error:
             skipped(str(error))
     if not runs:
         raise RunError("none of these folders holds a run with a finished epoch")

@@ -104,7 +104,7 @@ def find_task(checkpoint: ReferenceCheckpoint) -> str | None:
 
 
 def import_checkpoint(
-    path: Path, checkpoint: ReferenceCheckpoint, base: ConfigDict, workdir: Path, task: str | None
+    path: Path, checkpoint: ReferenceCheckpoint, base: ConfigDict, workdir: str | Path, task: str | None
 ) -> Imported:
     """Make a run of a checkpoint, in a new folder.
 
@@ -118,7 +118,7 @@ def import_checkpoint(
     Raises:
       ConversionError: a setting has no counterpart, or the parameters do not fit the settings.
       ConfigError: a setting is out of range.
-      RunError: `workdir` holds something else already.
+      RunError, PathError: `workdir` holds something else already, or cannot hold a run.
     """
     try:
         network, variables = from_reference(checkpoint.arrays, checkpoint.settings)

@@ -15,7 +15,7 @@ class CoordinatorError(ValueError):
 _held = contextlib.ExitStack()  # until the end of the process
 
 
-def reserve(address: str, process_id: int, folder: Path) -> None:
+def reserve(address: str, process_id: int, folder: Path | None) -> None:
     """Reserve an address on this machine for one process of a run.
 
     A second run at the same address would join the first, and abort it.
@@ -23,7 +23,7 @@ def reserve(address: str, process_id: int, folder: Path) -> None:
     Args:
       address: HOST:PORT of the first process.
       process_id: the number of this process.
-      folder: for the files that stand for what is reserved.
+      folder: for the files that stand for what is reserved; None to check the address alone.
 
     Raises:
       CoordinatorError: it is no address; another run has reserved it; or, for the first process, its port is in use.
@@ -35,9 +35,10 @@ def reserve(address: str, process_id: int, folder: Path) -> None:
     def refuse() -> None:
         raise CoordinatorError(f"{address}: process {process_id} of another run uses it; choose another port")
 
-    with contextlib.suppress(OSError):  # no folder to write to: go on without
-        folder.mkdir(parents=True, exist_ok=True)
-        _held.enter_context(lock(folder / f"{re.sub('[^a-zA-Z0-9.-]', '_', address)}-{process_id}", refuse))
+    if folder is not None:
+        with contextlib.suppress(OSError):  # it cannot be written to: go on without
+            folder.mkdir(parents=True, exist_ok=True)
+            _held.enter_context(lock(folder / f"{re.sub('[^a-zA-Z0-9.-]', '_', address)}-{process_id}", refuse))
     if process_id == 0:
         _check_port(address, match["host"].strip("[]"), int(match["port"]))
 

@@ -47,6 +47,13 @@ storage as a folder, or copy the files
     return absolute
 
 
+def workdir_path(path: str | Path) -> Path:
+    """Return the absolute path of a run's folder; raises a `PathError` for one without a place for checkpoints, too."""
+    absolute = local_path(path, "--workdir")
+    check_checkpoint_path(absolute, "--workdir")
+    return absolute
+
+
 def check_checkpoint_path(path: Path, option: str) -> None:
     """Refuse what orbax cannot write: backslashes, `**`, line breaks, bytes that are no UTF-8, and names like `gs:`.
 

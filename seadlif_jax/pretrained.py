@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 from seadlif_jax import devices
 from seadlif_jax.checkpoint import Checkpoints, Variables, checksum
 from seadlif_jax.config import ConfigError
+from seadlif_jax.paths import local_path
 from seadlif_jax.program import TrainState
 from seadlif_jax.run import Run
 from seadlif_jax.sweep import Member
@@ -36,7 +37,7 @@ def load(run: Run, members: Sequence[Member]) -> Start | None:
 
     Raises:
       ConfigError: the network there is another one, or has couplings outside of the ranges of this config.
-      RunError, CheckpointError: as `load_run`.
+      RunError, CheckpointError, PathError: as `load_run`.
     """
     folder = run.config.init_from
     if not folder:
@@ -44,7 +45,7 @@ def load(run: Run, members: Sequence[Member]) -> Start | None:
     with Checkpoints(run.folder / "checkpoints", run.config) as checkpoints:
         if devices.of_first_process(checkpoints.any_saved()):
             return None
-    trained = load_run(folder)
+    trained = load_run(local_path(folder, "config.init_from ="))
     for member in members:
         _check(folder, trained, member)
     return Start(folder, jax.tree.map(np.asarray, trained.variables))

@@ -37,7 +37,7 @@ from ml_collections import ConfigDict
 from seadlif_jax.config import LENGTH, base_config, changed_fields, differences, flatten, is_sweep, normalize, to_json
 from seadlif_jax.devices import is_first_process
 from seadlif_jax.locking import lock
-from seadlif_jax.paths import check_checkpoint_path, local_path
+from seadlif_jax.paths import workdir_path
 
 LOCK = ".lock"
 ORIGIN = "imported.json"
@@ -66,8 +66,7 @@ class Run:
     """
 
     def __init__(self, workdir: str | Path, config: ConfigDict):
-        self.folder = local_path(workdir, "--workdir")
-        check_checkpoint_path(self.folder, "--workdir")
+        self.folder = workdir_path(workdir)
         self.config = config
         saved_before = self._check_folder()
         every_epochs = max(saved_before, config.checkpoint.every_epochs)

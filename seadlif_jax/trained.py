@@ -19,7 +19,7 @@ from seadlif_jax.checkpoint import Checkpoints, Variables
 from seadlif_jax.config import ConfigError, is_sweep
 from seadlif_jax.dataset import Dataset, Split, find_loader, fingerprint, load_dataset
 from seadlif_jax.network import Network
-from seadlif_jax.paths import local_path
+from seadlif_jax.paths import local_path, workdir_path
 from seadlif_jax.program import Hyperparameters, build_network
 from seadlif_jax.progress import bar
 from seadlif_jax.run import Run, RunError, read_config
@@ -230,7 +230,7 @@ def load_run(workdir: str | Path, member: int | None = None) -> TrainedNetwork:
       >>> trained.predict(trained.dataset().test.inputs)  # doctest: +SKIP
     """
     _refuse_fork()
-    folder = local_path(workdir, "--workdir")
+    folder = workdir_path(workdir)
     config = read_config(folder)
     members = sweep.members(config)
     if member is None and is_sweep(config):
@@ -264,7 +264,7 @@ def open_run(workdir: str | Path, moved: Mapping[str, str]) -> tuple[TrainedNetw
       RunError: as `load_run`; or it is a sweep; or the data are not those of the run.
       DatasetError, ConfigError: the data cannot be loaded (and what the loader itself raises).
     """
-    folder = local_path(workdir, "--workdir")
+    folder = workdir_path(workdir)
     config = read_config(folder)
     if is_sweep(config):
         first = folder / "members" / "0"

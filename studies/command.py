@@ -8,8 +8,13 @@ from absl import app, flags
 
 from command_line import parse_flags, prepare_jax
 from seadlif_jax import devices
+from seadlif_jax.paths import local_path
 
 FOLDER = flags.DEFINE_string("output_dir", None, "Folder for all that the study leaves.", required=True)
+
+
+def check_flags() -> None:
+    local_path(FOLDER.value, "--output_dir")
 
 
 def run(study: Callable[[], None]) -> None:
@@ -23,4 +28,4 @@ def run(study: Callable[[], None]) -> None:
         prepare_jax()
         study()
 
-    app.run(main, flags_parser=functools.partial(parse_flags, check=lambda: None))
+    app.run(main, flags_parser=functools.partial(parse_flags, check=check_flags))

@@ -27,6 +27,13 @@ def test_a_port_that_a_foreign_program_listens_on_is_refused(tmp_path):
         reserve(address, 1, tmp_path)  # who joins finds it listening
 
 
+def test_without_a_folder_the_address_is_checked_all_the_same():
+    """As for a user without a home."""
+    reserve(f"localhost:{free_port()}", 0, None)
+    with socket.create_server(("localhost", 0)) as server, pytest.raises(CoordinatorError, match="cannot listen"):
+        reserve(f"localhost:{server.getsockname()[1]}", 0, None)
+
+
 def test_a_host_that_is_not_this_machine_is_refused_for_the_first_process(tmp_path):
     with pytest.raises(CoordinatorError, match="give an address of this machine"):
         reserve(f"192.0.2.1:{free_port()}", 0, tmp_path)

@@ -80,6 +80,7 @@ def test_the_data_must_be_the_run_s(own_run):
     [
         ((), "--workdir is missing"),
         (("--workdir={}",), "holds no run: there is no config.json"),
+        (("--workdir=gs://bucket/run",), "must be a folder or file of this machine"),
         (("--workdir={}", "--shifts=0,x"), "--shifts=0,x: it must be numbers joined by commas"),
         (("--workdir={}", "--shifts="), "--shifts=: it must be numbers"),
         (("--workdir={}", "--shifts=-0.1"), "level -0.1: it must be a number of events"),

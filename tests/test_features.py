@@ -149,6 +149,14 @@ def test_the_study_compares_what_is_found_with_the_bursts(tmp_path, tiny_config)
     assert is_drawn(tmp_path / "study" / "figure.png")
 
 
+def test_the_study_refuses_an_address(tmp_path):
+    result = run_study("--output_dir=gs://bucket/study", f"--workdir={tmp_path}")
+    assert result.returncode == 1
+    assert result.stderr.startswith(
+        "error: --output_dir gs://bucket/study: it must be a folder or file of this machine"
+    )
+
+
 def test_the_study_refuses_a_folder_without_a_run(tmp_path):
     result = run_study(f"--output_dir={tmp_path / 'study'}", f"--workdir={tmp_path}")
     assert result.returncode == 1

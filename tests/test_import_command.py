@@ -246,6 +246,7 @@ def test_a_missing_setting_is_named(tmp_path, missing):
         (["import", "{path}", "--workdir={folder}", "--config=configs/shd.py"], "config.data.num_classes = 20"),
         (["import", "{path}", "--workdir={folder}", "--config=configs/bsd.py:slow"], "unknown variant 'slow'"),
         (["import", "{path}", "--workdir={path}"], "is a file; choose a folder"),
+        (["import", "{path}", "--workdir=https://host/run"], "must be a folder or file of this machine"),
         (["import", "{path}", "--workdir={used}"], "holds notes.txt but no config.json"),
     ],
 )  # fmt: skip

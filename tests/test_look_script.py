@@ -29,6 +29,7 @@ def test_pictures_of_the_inside(own_run):
     [
         ((), "--workdir is missing"),
         (("--workdir=nowhere",), "nowhere holds no run: there is no config.json"),
+        (("--workdir=s3://bucket/run",), "must be a folder or file of this machine"),
         (("--workdir={}", "--sample=20"), "--sample=20: the test split has samples 0..19"),
         (("--workdir={}", "--split=all"), "--split=all"),
     ],

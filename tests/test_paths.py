@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from seadlif_jax.paths import MAX_BYTES, PathError, check_checkpoint_path, local_path
-from seadlif_jax.run import Run
+from seadlif_jax.comparison import read
+from seadlif_jax.paths import MAX_BYTES, PathError, check_checkpoint_path, local_path, workdir_path
+from seadlif_jax.run import Run, RunError
+from seadlif_jax.trained import load_run
 
 
 @pytest.mark.parametrize("address", ["gs://bucket/run", "s3://b/r", "file:///tmp/x", "hdfs://h/x", "az+blob://x"])
@@ -58,3 +60,28 @@ def test_a_folder_that_orbax_takes_for_an_address_is_refused(path):
 
 def test_a_folder_that_is_merely_named_like_an_address_is_taken(tmp_path):
     check_checkpoint_path(tmp_path / "gs" / "s3", "--workdir")
+
+
+def test_a_run_in_a_folder_that_checkpoints_cannot_have_is_refused_not_called_damaged(tmp_path, finished_run):
+    moved = tmp_path / "a\\b"
+    moved.symlink_to(finished_run)  # resolved: the real name counts
+    assert load_run(moved).num_channels == 10
+    with pytest.raises(PathError, match="checkpoints cannot be saved below a folder with a backslash"):
+        load_run(tmp_path / "c\\d")
+
+
+def test_a_comparison_skips_a_folder_of_such_a_name(tmp_path, finished_run):
+    (tmp_path / "a\\b").mkdir()
+    (tmp_path / "a\\b" / "config.json").write_text((finished_run / "config.json").read_text())
+    reasons = []
+    assert len(read([tmp_path / "a\\b", finished_run], reasons.append)) == 1
+    assert "a\\\\b" in reasons[0]
+    with pytest.raises(RunError, match="none of these folders"):
+        read([tmp_path / "a\\b"])
+
+
+def test_a_workdir_is_checked_for_both(tmp_path):
+    assert workdir_path(tmp_path / "x" / ".." / "run") == tmp_path.resolve() / "run"
+    for path in ("gs://bucket/run", tmp_path / "a**"):
+        with pytest.raises(PathError, match="--workdir"):
+            workdir_path(path)

@@ -13,10 +13,11 @@ from seadlif_jax.checkpoint import CheckpointError
 from seadlif_jax.config import ConfigError
 from seadlif_jax.conversion import TASKS, ConversionError, find_task, import_checkpoint
 from seadlif_jax.interop import read_checkpoint
+from seadlif_jax.paths import PathError
 from seadlif_jax.run import RunError
 from seadlif_jax.torch_file import TorchFileError
 
-USER_ERRORS = (CheckpointError, ConfigError, ConversionError, OSError, RunError, TorchFileError)
+USER_ERRORS = (CheckpointError, ConfigError, ConversionError, OSError, PathError, RunError, TorchFileError)
 
 
 def add_to(subcommands: "argparse._SubParsersAction[Any]") -> None:
@@ -30,7 +31,7 @@ def add_to(subcommands: "argparse._SubParsersAction[Any]") -> None:
         allow_abbrev=False,
     )
     parser.add_argument("checkpoint", type=Path, help="the file, *.ckpt")
-    parser.add_argument("--workdir", type=Path, required=True, help="folder of the run, new")
+    parser.add_argument("--workdir", required=True, help="folder of the run, new")
     parser.add_argument(
         "--config",
         metavar="FILE[:VARIANT]",
