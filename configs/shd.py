@@ -37,9 +37,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.step_ms = 4.0  # width of a bin
     config.data.num_units = config_dict.placeholder(int)  # of the recordings (unset: 700)
     config.data.max_seconds = config_dict.placeholder(float)  # longest recording that is accepted (unset: 10)
-    config.data.skip_empty = config_dict.placeholder(
-        bool
-    )  # leave recordings without events out, instead of refusing the file
+    config.data.skip_empty = config_dict.placeholder(bool)  # leave out recordings without events (unset: refuse them)
     config.data.num_channels = 140  # five neighbouring units are one channel
     config.data.pad_to = 250  # steps that every recording has at least; those added count
     config.data.ignore_first_steps = 10

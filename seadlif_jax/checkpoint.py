@@ -28,7 +28,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from seadlif_jax import devices
-from seadlif_jax.config import differences, to_json
+from seadlif_jax.config import differences, differing, to_json
 from seadlif_jax.program import EpochSums, TrainState
 from seadlif_jax.progress import say
 from seadlif_jax.run import versions
@@ -84,6 +84,7 @@ class Checkpoints:
         self.folder = folder
         self._config = json.loads(to_json(config))
         self._writing = writing
+        self._settings, self._environment = jax_settings(), _environment()
         self._manager = self._open()
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         aside = [int(match[1]) for name in names if (match := re.fullmatch(rf"{DAMAGED}(\d+)", name))]
@@ -123,8 +124,8 @@ class Checkpoints:
             "members": members,
             "channels": channels,
             "config": self._config,
-            "jax_settings": jax_settings(),
-            "environment": _environment(),
+            "jax_settings": self._settings,
+            "environment": self._environment,
             "checksums": {name: checksum(tree) for name, tree in content.items()},
         }
         items = {name: ocp.args.PyTreeSave(tree) for name, tree in content.items()}
@@ -232,23 +233,17 @@ class Checkpoints:
 
     def _check_settings(self, number: int, metadata: dict[str, Any]) -> None:
         """Refuses to continue under settings of JAX that change the arrays; reports what changes their rounding."""
-        changes = [
-            f"{name} was {saved}, and is {jax_settings()[name]}"
-            for name, saved in metadata["jax_settings"].items()
-            if saved != jax_settings()[name]
-        ]
-        if changes:
+        settings = differing(metadata["jax_settings"], self._settings)
+        if settings:
+            changes = [f"{name} was {saved}, and is {now}" for name, (saved, now) in settings.items()]
             raise self._foreign(
                 number,
                 f"was saved under other settings of JAX ({'; '.join(changes)}); with the same settings, set by these "
                 "environment variables, the run can be continued",
             )
-        changes = [
-            f"{name} {saved} -> {_environment().get(name)}"
-            for name, saved in metadata["environment"].items()
-            if saved != _environment().get(name)
-        ]
-        if changes:
+        environment = differing(metadata["environment"], self._environment)
+        if environment:
+            changes = [f"{name} {saved} -> {now}" for name, (saved, now) in environment.items()]
             say(
                 f"note: the run was saved with another environment ({'; '.join(changes)}); numbers may be rounded "
                 "differently than in an uninterrupted run"
@@ -319,7 +314,7 @@ def _environment() -> dict[str, Any]:
         "devices": jax.device_count(),
         "platform": jax.default_backend(),
         "JAX_DEFAULT_MATMUL_PRECISION": jax.config.values["jax_default_matmul_precision"],
-        **{package: versions()[package] for package in ("jax", "jaxlib", "flax", "optax")},
+        **{name: version for name, version in versions().items() if name in ("jax", "jaxlib", "flax", "optax")},
     }
 
 

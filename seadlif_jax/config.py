@@ -424,15 +424,23 @@ MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes", 
 LENGTH = "num_epochs"  # decides where training ends, and nothing before: no schedule depends on it
 
 
+def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the pairs of values in which two mappings differ; a name that one lacks is "absent" there, as if None."""
+    return {
+        name: (old.get(name, "absent"), new.get(name, "absent"))
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    }
+
+
 def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the fields in which two configs (as read back from JSON) differ, with both values; not those that may.
 
     A field that one of them does not have is taken as its default, or as unset: it may be of another version.
     """
-    old, new = (flatten(json.loads(to_json(base_config()))) | flatten(config) for config in (old, new))
-    pairs = {name: (old.get(name, "absent"), new.get(name, "absent")) for name in sorted(old.keys() | new.keys())}
-    changed = {name for name in pairs if old.get(name) != new.get(name)}
-    return {name: pair for name, pair in pairs.items() if name in changed and name not in MAY_CHANGE}
+    defaults = flatten(json.loads(to_json(base_config())))
+    changed = differing(defaults | flatten(old), defaults | flatten(new))
+    return {name: pair for name, pair in changed.items() if name not in MAY_CHANGE}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

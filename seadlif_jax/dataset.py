@@ -142,12 +142,12 @@ def load_dataset(config: ConfigDict) -> Dataset:
     """
     module, loader = find_loader(config.data.loader)
     if hasattr(module, "FIELDS"):
-        known = {*base_config().data, *module.FIELDS}
         optional = {"class_weights", *getattr(module, "OPTIONAL", ())}
-        for name in sorted(set(config.data) - known - optional | known - set(config.data) - optional):
-            if name in known:
-                raise ConfigError(f"config.data.{name}: missing")
+        known = {*base_config().data, *module.FIELDS, *optional}
+        for name in sorted(set(config.data) - known):
             raise unknown_field(f"data.{name}", [f"data.{field}" for field in known])
+        for name in sorted(known - optional - set(config.data)):
+            raise ConfigError(f"config.data.{name}: missing")
     for name in ("dir", "cache_dir"):
         if name in config.data and isinstance(config.data[name], str):
             local_path(config.data[name], f"config.data.{name} =")

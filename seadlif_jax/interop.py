@@ -23,6 +23,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 
+from seadlif_jax.config import differing
 from seadlif_jax.network import LeakyReadout, Network, Range, RecurrentLayer
 from seadlif_jax.neurons import NEURONS
 from seadlif_jax.torch_file import Placeholder, TorchFileError, read
@@ -231,10 +232,6 @@ def _check_shapes(network: Network, variables: Mapping[str, Any]) -> None:
         {name: array.shape for name, array in flatten_dict(tree, sep=".").items()}
         for tree in (jax.eval_shape(network.init, jax.random.key(0), inputs), variables)
     )
-    wrong = [
-        f"{name} is {found.get(name, 'absent')}, needed {needed.get(name, 'absent')}"
-        for name in sorted(needed.keys() | found.keys())
-        if found.get(name) != needed.get(name)
-    ]
+    wrong = [f"{name} is {shape}, needed {other}" for name, (shape, other) in differing(found, needed).items()]
     if wrong:
         raise ValueError(f"the arrays do not fit the settings: {'; '.join(wrong)}")

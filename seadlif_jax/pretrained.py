@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 
 from seadlif_jax import devices
 from seadlif_jax.checkpoint import Checkpoints, Variables, checksum
-from seadlif_jax.config import ConfigError
+from seadlif_jax.config import ConfigError, differing
 from seadlif_jax.paths import local_path
 from seadlif_jax.program import TrainState
 from seadlif_jax.run import Run
@@ -59,11 +59,7 @@ def replace_parameters(initial: TrainState, start: Start, mesh: jax.sharding.Mes
     """
     like = {"params": initial.params, "constants": initial.constants}
     here, there = (_shapes(tree, skip) for tree, skip in ((like, 1), (start.variables, 0)))
-    differ = [
-        f"{name} is {there.get(name, 'absent')} there and {here.get(name, 'absent')} here"
-        for name in sorted(here.keys() | there.keys())
-        if here.get(name) != there.get(name)
-    ]
+    differ = [f"{name} is {other} there and {own} here" for name, (other, own) in differing(there, here).items()]
     if differ:
         raise ConfigError(f"config.init_from = {start.folder!r}: other parameters: {'; '.join(differ)}")
     each = devices.by_member(mesh)
