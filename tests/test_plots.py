@@ -7,8 +7,11 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.cbook import is_math_text
+from matplotlib.figure import Figure
 
 from seadlif_jax import plots
+from seadlif_jax.comparison import Compared
 from seadlif_jax.plots.style import picture
 from tests.picture import is_drawn
 
@@ -32,6 +35,41 @@ def test_a_picture_is_the_same_under_any_setting_of_the_user(tmp_path, setting):
         plots.save_confusion(CONFUSION, "a $title with \\frac", tmp_path / "after.png")
     assert is_drawn(tmp_path / "before.png")
     assert (tmp_path / "before.png").read_bytes() == (tmp_path / "after.png").read_bytes()
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are saved, with the text in them as it is drawn."""
+    saved = []
+
+    def savefig(figure, path, **settings):
+        original(figure, path, **settings)
+        saved.append(figure)
+
+    original = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return saved
+
+
+NAMES = ["cost_$5_to_$9", r"a$\foo$b", r"x^{$\frac$}", "one $", "a_^b"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_name_of_a_run_is_drawn_as_it_is(tmp_path, figures, name):
+    rows = [{"epoch": epoch, "validation_loss": 1.0, "validation_accuracy": 0.5} for epoch in (1, 2)]
+    plots.save_comparison([Compared(name, "accuracy", {}, rows, None)], tmp_path / "comparison.png")
+    assert is_drawn(tmp_path / "comparison.png")
+    for text in figures[0].axes[-1].get_legend().get_texts():
+        assert is_math_text(text.get_text()) is False
+        assert text.get_text().replace(r"\$", "$") == name
+
+
+def test_powers_of_ten_along_a_logarithmic_axis_are_drawn_as_math(tmp_path, figures):
+    norms = [10.0 ** -np.arange(8), 10.0 ** -np.arange(8)]
+    plots.save_gradients(norms, np.arange(8) > 5, None, tmp_path / "gradients.png")
+    labels = [label for label in figures[0].axes[0].get_yticklabels() if "10^" in label.get_text()]
+    assert labels
+    assert all(label.get_parse_math() and is_math_text(label.get_text()) for label in labels)
 
 
 @pytest.mark.parametrize("backend", ["module://a_notebook_elsewhere", "nonsense", "TkAgg", "pdf"])

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seadlif_jax.plots.style import CLASS_COLOURS, STYLE, marker, picture
+from seadlif_jax.plots.style import CLASS_COLOURS, STYLE, literal, marker, picture
 
 if TYPE_CHECKING:
     from seadlif_jax.comparison import Compared
@@ -39,7 +39,9 @@ def save_comparison(runs: Sequence["Compared"], path: Path) -> None:
                 line = LINES[number // len(CLASS_COLOURS)]
                 epochs = [row["epoch"] for row in run.rows]
                 values = [scale * row[f"validation_{metric}"] for row in run.rows]
-                ax.plot(epochs, values, line, color=colour, marker=marker(run.rows), linewidth=1.4, label=run.name)
+                ax.plot(
+                    epochs, values, line, color=colour, marker=marker(run.rows), linewidth=1.4, label=literal(run.name)
+                )
                 best = (run.result or {}).get("best_epoch")
                 if best:
                     ax.plot(best, values[best - 1], "o", color=colour, markersize=5)

@@ -28,7 +28,6 @@ NOT_STYLE = (
 # All others are set: what users have set for their own pictures (LaTeX, sizes, formats) may not fit these.
 STYLE: dict[Any, Any] = {
     **{name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith(NOT_STYLE)},
-    "text.parse_math": False,  # names of folders may hold a `$`
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -51,6 +50,11 @@ def picture(save: Callable[..., None]) -> Callable[..., None]:
             say(f"warning: {args[-1]} could not be drawn ({reason})")
 
     return guarded
+
+
+def literal(text: str) -> str:
+    """Return a text of the user's so that it is drawn as it is: matplotlib would read what is between `$` as math."""
+    return text.replace("$", r"\$")
 
 
 def marker(rows: Sized) -> str | None:
