@@ -28,8 +28,12 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-import command_line
-from command_line import (
+from seadlif_jax import losses as readout
+from seadlif_jax import plots
+from seadlif_jax.analysis import robustness
+from seadlif_jax.analysis import synops as costs
+from seadlif_jax.cli import common as command_line
+from seadlif_jax.cli.common import (
     define_moved,
     define_output_dir,
     errors_in_one_line,
@@ -38,13 +42,13 @@ from command_line import (
     prepare_jax,
     protect_output,
 )
-from seadlif_jax import costs, plots, readout, results, robustness
-from seadlif_jax.dataset import SPLITS, Samples, Split
-from seadlif_jax.evaluation import evaluate
-from seadlif_jax.paths import workdir_path
-from seadlif_jax.progress import bar
-from seadlif_jax.run import Run, write_table
-from seadlif_jax.trained import TrainedNetwork, open_run
+from seadlif_jax.data.loading import SPLITS, Samples, Split
+from seadlif_jax.inference.evaluation import evaluate
+from seadlif_jax.inference.model import TrainedNetwork, open_run
+from seadlif_jax.runs.folder import Run, write_table
+from seadlif_jax.training import report as results
+from seadlif_jax.utils.paths import workdir_path
+from seadlif_jax.utils.progress import bar
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "What to evaluate on.")

@@ -18,13 +18,21 @@ from collections.abc import Sequence
 import numpy as np
 from absl import app, flags
 
-import command_line
-from command_line import define_moved, define_output_dir, errors_in_one_line, parse_flags, prepare_jax, protect_output
-from seadlif_jax import inside, plots
-from seadlif_jax.dataset import SPLITS, Samples
-from seadlif_jax.paths import workdir_path
-from seadlif_jax.run import MetricsLog, Run, RunError
-from seadlif_jax.trained import open_run
+from seadlif_jax import plots
+from seadlif_jax.analysis import gradients as inside
+from seadlif_jax.cli import common as command_line
+from seadlif_jax.cli.common import (
+    define_moved,
+    define_output_dir,
+    errors_in_one_line,
+    parse_flags,
+    prepare_jax,
+    protect_output,
+)
+from seadlif_jax.data.loading import SPLITS, Samples
+from seadlif_jax.inference.model import open_run
+from seadlif_jax.runs.folder import MetricsLog, Run, RunError
+from seadlif_jax.utils.paths import workdir_path
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Where the samples are from.")

@@ -22,14 +22,14 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from checked_jax import jax
-from command_line import cache_folder, errors_in_one_line, parse_flags, prepare_jax, protect_output
-from seadlif_jax import devices
+from seadlif_jax.cli.checked_jax import jax
+from seadlif_jax.cli.common import cache_folder, errors_in_one_line, parse_flags, prepare_jax, protect_output
 from seadlif_jax.config import SWEPT, ConfigError, is_sweep, normalize, validate
-from seadlif_jax.coordinator import CoordinatorError, reserve
-from seadlif_jax.results import describe
-from seadlif_jax.run import timestamp
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.parallel import mesh as devices
+from seadlif_jax.parallel.coordinator import CoordinatorError, reserve
+from seadlif_jax.runs.folder import timestamp
+from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.training.report import describe
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config: configs/<task>.py[:variant].", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all that the run leaves (default: runs/<name>).")

@@ -24,8 +24,8 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.machine import peak_mib
-from data.events import Binning, bin_events, count_bins
-from data.recordings import CHUNK, frames
+from seadlif_jax.data.events import Binning, bin_events, count_bins
+from seadlif_jax.data.recordings import CHUNK, frames
 
 FILE = flags.DEFINE_string("file", None, "An .h5 file of SHD's format.", required=True)
 COPIES = flags.DEFINE_integer("copies", 6, "How many times larger the generated file is.")

@@ -24,9 +24,9 @@ from benchmarks import machine
 from benchmarks.peers import ours
 from benchmarks.report import align, save
 from benchmarks.shapes import SHAPES, Shape, refuse_unknown
-from seadlif_jax import devices
-from seadlif_jax.compute import Compute
-from seadlif_jax.run import versions
+from seadlif_jax.nn.execution import Compute
+from seadlif_jax.parallel import mesh as devices
+from seadlif_jax.runs.folder import versions
 
 NAMES = flags.DEFINE_list("shapes", list(SHAPES), f"Which: {', '.join(SHAPES)}.")
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/bound-cpu.json", "File for the result.")

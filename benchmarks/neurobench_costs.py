@@ -5,7 +5,7 @@
 The networks are built again in PyTorch, from `torch.nn.Linear` (the recurrence too) and SE-adLIF neurons, with our
 weights. In float64 their spikes must be ours, or nothing is written. NeuroBench takes batches of one sample, where its
 figures and ours are to be equal, and all samples as one batch, where it tells ACs from MACs in another way (see
-`seadlif_jax.costs`). Needs `pip install neurobench`.
+`seadlif_jax.analysis.synops`). Needs `pip install neurobench`.
 """
 
 import importlib.metadata
@@ -21,8 +21,9 @@ from absl import app, flags
 
 from benchmarks.progress import progress
 from benchmarks.report import align, save
-from seadlif_jax import LeakyReadout, Network, RecurrentLayer, costs
-from seadlif_jax.run import versions
+from seadlif_jax import LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.analysis import synops as costs
+from seadlif_jax.runs.folder import versions
 
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/neurobench.json", "File for the result.")
 SAMPLES, STEPS, CHANNELS, HIDDEN, CLASSES = 8, 50, 12, (20, 16), 4

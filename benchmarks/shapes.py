@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from configs import bsd, ecg, shd, ssc
 from data.bsd import ANSWER_STEPS, NUM_CHANNELS, NUM_STEPS
-from data.dataset import Split
+from seadlif_jax.data.dataset import Split
 
 
 class Shape(NamedTuple):

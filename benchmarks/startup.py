@@ -22,10 +22,11 @@ from benchmarks.progress import progress
 from benchmarks.report import align, save
 from benchmarks.shapes import SHAPES, random_samples
 from configs import bsd, ecg, oscillation, shd, ssc
-from data.dataset import Dataset, Split
-from seadlif_jax import devices, sweep
-from seadlif_jax.run import versions
-from seadlif_jax.task import Task
+from seadlif_jax.data.dataset import Dataset, Split
+from seadlif_jax.parallel import mesh as devices
+from seadlif_jax.runs.folder import versions
+from seadlif_jax.training import sweep
+from seadlif_jax.training.task import Task
 
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/startup-cpu.json", "File for the result.")
 CONFIGS = {"bsd": bsd, "ecg": ecg, "oscillation": oscillation, "shd": shd, "ssc": ssc}

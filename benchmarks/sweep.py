@@ -19,10 +19,11 @@ from benchmarks import machine
 from benchmarks.progress import progress
 from benchmarks.report import align, save
 from benchmarks.rounds import measure, summary
-from seadlif_jax import devices, sweep
-from seadlif_jax.dataset import load_dataset
-from seadlif_jax.run import versions
-from seadlif_jax.task import Task
+from seadlif_jax.data.loading import load_dataset
+from seadlif_jax.parallel import mesh as devices
+from seadlif_jax.runs.folder import versions
+from seadlif_jax.training import sweep
+from seadlif_jax.training.task import Task
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/bsd.py:quick", "What is trained.")
 MEMBERS = flags.DEFINE_integer("members", 8, "How many members.", lower_bound=1)

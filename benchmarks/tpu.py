@@ -23,12 +23,12 @@ from jax.sharding import Mesh
 from benchmarks import machine
 from benchmarks.report import align, save
 from benchmarks.shapes import SHAPES, Shape, refuse_unknown
-from seadlif_jax import devices
-from seadlif_jax.compute import CHUNK_MIB
-from seadlif_jax.dataset import Samples
-from seadlif_jax.program import Hyperparameters, Program, no_sums
-from seadlif_jax.run import versions
-from seadlif_jax.task import repeat
+from seadlif_jax.data.loading import Samples
+from seadlif_jax.nn.execution import CHUNK_MIB
+from seadlif_jax.parallel import mesh as devices
+from seadlif_jax.runs.folder import versions
+from seadlif_jax.training.task import repeat
+from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
 
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "The TPU, as its compiler calls it.")
 NAMES = flags.DEFINE_list("shapes", ["shd", "ssc", "ecg"], f"Which: {', '.join(SHAPES)}.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data.dataset import DataError, Dataset, Split
+from seadlif_jax.data.dataset import DataError, Dataset, Split
 
 FIELDS = ("num_samples",)  # of `config.data`, beyond those that all tasks share
 NUM_CHANNELS = 10

@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 import scipy.io
 
-from data.dataset import DataError, Dataset, Split, draw_samples
-from data.probe import probe
-from data.storage import storage_error
+from seadlif_jax.data.dataset import DataError, Dataset, Split, draw_samples
+from seadlif_jax.data.probe import probe
+from seadlif_jax.utils.storage import storage_error
 
 FOLDER = "QTDB"
 NUM_CHANNELS = 4

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg
 
-from data.dataset import DataError, Dataset, Split
+from seadlif_jax.data.dataset import DataError, Dataset, Split
 
 # Of `config.data`, beyond those that all tasks share.
 FIELDS = (

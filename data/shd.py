@@ -6,8 +6,8 @@ only in the test file. (Cramer, Stradmann, Schemmel & Zenke, IEEE Trans. Neural 
 
 from typing import Any
 
-from data import heidelberg
-from data.dataset import Dataset
+from seadlif_jax.data import heidelberg
+from seadlif_jax.data.dataset import Dataset
 
 FIELDS, OPTIONAL = heidelberg.FIELDS, heidelberg.OPTIONAL
 read = heidelberg.read

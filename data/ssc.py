@@ -6,8 +6,8 @@ Stradmann, Schemmel & Zenke, IEEE Trans. Neural Netw. Learn. Syst. 33, 2022.)
 
 from typing import Any
 
-from data import heidelberg
-from data.dataset import Dataset
+from seadlif_jax.data import heidelberg
+from seadlif_jax.data.dataset import Dataset
 
 FIELDS, OPTIONAL = heidelberg.FIELDS, heidelberg.OPTIONAL
 read = heidelberg.read

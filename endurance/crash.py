@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from benchmarks import machine
 from benchmarks.report import save
-from command_line import SAVED
+from seadlif_jax.cli.common import SAVED
 from tests import recordings_file
 from tests.recordings_file import random_events
 

@@ -5,9 +5,9 @@ python train.py --config=examples/own_data.py
 
 import numpy as np
 
-from data.dataset import Dataset, Split
-from data.events import Binning, bin_events, count_bins
 from seadlif_jax.config import base_config
+from seadlif_jax.data.dataset import Dataset, Split
+from seadlif_jax.data.events import Binning, bin_events, count_bins
 
 BINNING = Binning(num_units=20, num_channels=20, bin_ms=4)
 

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from seadlif_jax.compute import PRECISIONS
+from seadlif_jax.losses import AGGREGATIONS
 from seadlif_jax.neurons import NEURONS
-from seadlif_jax.readout import AGGREGATIONS
-from seadlif_jax.surrogate import SURROGATES
+from seadlif_jax.neurons.surrogate import SURROGATES
+from seadlif_jax.nn.execution import PRECISIONS
 
 
 class ConfigError(ValueError):

@@ -9,10 +9,10 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from command_line import errors_in_one_line, lines
-from seadlif_jax.paths import local_path
-from seadlif_jax.run import write_table
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.cli.common import errors_in_one_line, lines
+from seadlif_jax.runs.folder import write_table
+from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.utils.paths import local_path
 from studies.command import FOLDER
 
 CHOSEN = flags.DEFINE_list("neurons", None, "Neurons, if not all that the study compares.")

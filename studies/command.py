@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from command_line import parse_flags, prepare_jax
-from seadlif_jax import devices
-from seadlif_jax.paths import local_path
+from seadlif_jax.cli.common import parse_flags, prepare_jax
+from seadlif_jax.parallel import mesh as devices
+from seadlif_jax.utils.paths import local_path
 
 FOLDER = flags.DEFINE_string("output_dir", None, "Folder for all that the study leaves.", required=True)
 

@@ -27,14 +27,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from command_line import errors_in_one_line
-from seadlif_jax.dynamics import SPECTRA, Spectrum, largest_stable_a
+from seadlif_jax.analysis.sensitivity import respond
+from seadlif_jax.analysis.stability import SPECTRA, Spectrum, largest_stable_a
+from seadlif_jax.cli.common import errors_in_one_line
 from seadlif_jax.neurons import AdLIFParams, LIFParams, decay
-from seadlif_jax.paths import local_path
+from seadlif_jax.neurons.surrogate import spike_function
 from seadlif_jax.plots import BLACK, STYLE, YELLOW
-from seadlif_jax.run import write_table
-from seadlif_jax.sensitivity import respond
-from seadlif_jax.surrogate import spike_function
+from seadlif_jax.runs.folder import write_table
+from seadlif_jax.utils.paths import local_path
 from studies import neurons
 from studies.command import FOLDER, run
 

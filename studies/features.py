@@ -2,11 +2,11 @@
 
     python -m studies.features --output_dir=runs/bsd-features [--workdir=runs/bsd-quick-seed0]
 
-For every class an input is found by gradient ascent (`seadlif_jax.features`), from three noises, and compared with the
-three bursts that the class is made of, which the ascent does not know. Of every channel the estimate is the time at
-which the input, smoothed by the width of a burst, is greatest; the three most salient channels are those whose peak
-stands out most from their mean. Chance is what the same estimates find of the bursts of all other classes, and what
-times find that are drawn uniformly from those at which bursts can be.
+For every class an input is found by gradient ascent (`seadlif_jax.analysis.activation_maximization`), from three
+noises, and compared with the three bursts that the class is made of, which the ascent does not know. Of every channel
+the estimate is the time at which the input, smoothed by the width of a burst, is greatest; the three most salient
+channels are those whose peak stands out most from their mean. Chance is what the same estimates find of the bursts of
+all other classes, and what times find that are drawn uniformly from those at which bursts can be.
 
 Without `--workdir`, a network of `configs/bsd.py:quick` is trained first, in DIR/run (about 20 seconds). Leaves
 results.csv with every burst, summary.csv and figure.png.
@@ -25,16 +25,16 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from command_line import errors_in_one_line, lines
 from configs.bsd import get_config
 from data import bsd
-from seadlif_jax.features import noise, peaks, visualise
-from seadlif_jax.paths import local_path
+from seadlif_jax.analysis.activation_maximization import noise, peaks, visualise
+from seadlif_jax.cli.common import errors_in_one_line, lines
+from seadlif_jax.inference.model import load_run
 from seadlif_jax.plots import BLACK, BLUE, STYLE, VERMILION
-from seadlif_jax.progress import bar
-from seadlif_jax.run import write_table
-from seadlif_jax.trained import load_run
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.runs.folder import write_table
+from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.utils.paths import local_path
+from seadlif_jax.utils.progress import bar
 from studies.command import FOLDER, run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run of configs/bsd.py; without it, one is trained.")

@@ -25,14 +25,14 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from command_line import errors_in_one_line
-from seadlif_jax.dynamics import symplectic_euler
+from seadlif_jax.analysis.sensitivity import respond, sensitivity
+from seadlif_jax.analysis.stability import symplectic_euler
+from seadlif_jax.cli.common import errors_in_one_line
 from seadlif_jax.neurons import AdLIFParams, LIFParams
-from seadlif_jax.paths import local_path
+from seadlif_jax.neurons.surrogate import spike_function
 from seadlif_jax.plots import BLACK, STYLE
-from seadlif_jax.run import write_table
-from seadlif_jax.sensitivity import respond, sensitivity
-from seadlif_jax.surrogate import spike_function
+from seadlif_jax.runs.folder import write_table
+from seadlif_jax.utils.paths import local_path
 from studies.command import FOLDER, run
 from studies.dynamics import COLOURS, NEURONS, TAU_U, TAU_W, A, Curves, check_neuron, clip, draw, neuron_params, pulse
 

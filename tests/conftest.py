@@ -8,9 +8,10 @@ import tempfile
 import jax
 import pytest
 
-from seadlif_jax import plots, results
+from seadlif_jax import plots
 from seadlif_jax.config import base_config
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.training import report as results
+from seadlif_jax.training.fit import train_and_evaluate
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 SETTINGS = {

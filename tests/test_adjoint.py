@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax import adjoint, neurons
-from seadlif_jax.compute import Compute
-from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
-from seadlif_jax.surrogate import SURROGATES, spike_function
-from seadlif_jax.unroll import Layer, outputs, unroll
+from seadlif_jax import neurons
+from seadlif_jax.neurons.surrogate import SURROGATES, spike_function
+from seadlif_jax.nn import adjoint
+from seadlif_jax.nn.execution import Compute
+from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.nn.scan import Layer, outputs, unroll
 
 SPIKING = ("lif", "ef_adlif", "se_adlif")
 

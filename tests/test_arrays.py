@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from seadlif_jax.arrays import as_native, value_problem
-from seadlif_jax.evaluation import evaluate
-from seadlif_jax.program import Hyperparameters, build_network
-from seadlif_jax.readout import IGNORED
-from seadlif_jax.trained import TrainedNetwork
+from seadlif_jax.inference.evaluation import evaluate
+from seadlif_jax.inference.model import TrainedNetwork
+from seadlif_jax.losses import IGNORED
+from seadlif_jax.training.trainer import Hyperparameters, build_network
+from seadlif_jax.utils.arrays import as_native, value_problem
 
 COUNTS = np.arange(24).reshape(2, 3, 4) % 7
 
@@ -103,7 +103,7 @@ def test_what_is_native_is_not_copied(tmp_path):
         (COUNTS.astype(complex), "complex128; they must be numbers .take their absolute values"),
         (COUNTS.astype("M8[us]"), r"datetime64\[us\]; they must be numbers"),
         (COUNTS.astype("m8[us]"), r"values / numpy.timedelta64"),
-        (np.zeros(5, [("t", int), ("x", int), ("p", int)]), "are binned by data.events.bin_events"),
+        (np.zeros(5, [("t", int), ("x", int), ("p", int)]), "are binned by seadlif_jax.data.events.bin_events"),
         (COUNTS.astype(str), "they must be numbers"),
         (COUNTS.astype(bytes), "they must be numbers"),
         (COUNTS.astype(np.dtypes.StringDType()), "they must be numbers"),

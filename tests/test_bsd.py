@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from data import bsd
-from data.dataset import DataError
+from seadlif_jax.data.dataset import DataError
 
 
 def test_a_seed_gives_one_data_set():

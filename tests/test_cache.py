@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from data.cache import MANIFEST, cached
-from data.dataset import DataError
+from seadlif_jax.data.cache import MANIFEST, cached
+from seadlif_jax.data.dataset import DataError
 
 KEY = {"file": "a", "bin_ms": 4}
 

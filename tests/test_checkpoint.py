@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax import checkpoint
-from seadlif_jax.checkpoint import LAYOUT, CheckpointError, Checkpoints, Position
-from seadlif_jax.dataset import Samples
-from seadlif_jax.program import Hyperparameters, Program, no_sums
-from seadlif_jax.task import repeat
+from seadlif_jax.data.loading import Samples
+from seadlif_jax.runs import checkpoint
+from seadlif_jax.runs.checkpoint import LAYOUT, CheckpointError, Checkpoints, Position
+from seadlif_jax.training.task import repeat
+from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
 
 # Orbax drops coroutines of its own when a restore fails.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

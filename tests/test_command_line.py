@@ -1,7 +1,7 @@
 import pytest
 from absl import flags
 
-from command_line import parse_flags
+from seadlif_jax.cli.common import parse_flags
 
 
 @pytest.mark.parametrize("form", ["--config.model.hidden=(8,)", "-config.model.hidden=(8,)", "--config.model.hidden"])

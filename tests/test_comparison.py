@@ -1,8 +1,8 @@
 import pytest
 
-from seadlif_jax.comparison import columns, read
-from seadlif_jax.run import RunError
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.analysis.comparison import columns, read
+from seadlif_jax.runs.folder import RunError
+from seadlif_jax.training.fit import train_and_evaluate
 
 
 def test_members_of_a_sweep_and_their_settings(tmp_path, tiny_config, finished_run):

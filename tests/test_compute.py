@@ -1,6 +1,6 @@
 import pytest
 
-from seadlif_jax.compute import Compute
+from seadlif_jax.nn.execution import Compute
 
 
 @pytest.mark.parametrize(

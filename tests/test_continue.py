@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seadlif_jax import additions
-from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.config import ConfigError
-from seadlif_jax.run import MetricsLog, Run, RunError, read_config
-from seadlif_jax.trained import load_run
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.inference.model import load_run
+from seadlif_jax.runs.checkpoint import Checkpoints
+from seadlif_jax.runs.folder import MetricsLog, Run, RunError, read_config
+from seadlif_jax.training import extension as additions
+from seadlif_jax.training.fit import train_and_evaluate
 from tests.conftest import make_tiny_config
 
 

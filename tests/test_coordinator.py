@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from seadlif_jax.coordinator import CoordinatorError, reserve
+from seadlif_jax.parallel.coordinator import CoordinatorError, reserve
 
 
 @pytest.mark.parametrize("address", ["localhost", "localhost:", ":1234", "localhost:0", "localhost:70000", "a:b"])
@@ -45,7 +45,7 @@ def test_a_second_run_at_the_same_address_is_refused(process_id, tmp_path):
     reserve(address, process_id, tmp_path)
     code = f"""
 from pathlib import Path
-from seadlif_jax.coordinator import reserve
+from seadlif_jax.parallel.coordinator import reserve
 reserve({address!r}, {process_id}, Path({str(tmp_path)!r}))
 """
     second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

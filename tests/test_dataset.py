@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from data.dataset import DataError, Dataset, Split, draw_groups, draw_samples
 from seadlif_jax.config import ConfigError
-from seadlif_jax.dataset import DatasetError, fingerprint, load_dataset, to_device
+from seadlif_jax.data.dataset import DataError, Dataset, Split, draw_groups, draw_samples
+from seadlif_jax.data.loading import DatasetError, fingerprint, load_dataset, to_device
 
 
 def good_split():

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data.dataset import Split
-from seadlif_jax import devices
-from seadlif_jax.dataset import to_device
-from seadlif_jax.program import Hyperparameters, Program, no_sums
+from seadlif_jax.data.dataset import Split
+from seadlif_jax.data.loading import to_device
+from seadlif_jax.parallel import mesh as devices
+from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
 
 SAMPLES, STEPS, CHANNELS, CLASSES = 85, 30, 4, 3
 

@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data.dataset import Split
-from seadlif_jax import devices
-from seadlif_jax.divided import Divided, divide
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.data.dataset import Split
+from seadlif_jax.data.sharded_samples import Divided, divide
+from seadlif_jax.parallel import mesh as devices
+from seadlif_jax.training.fit import train_and_evaluate
 from tests.test_many_devices import assert_same
 
 

@@ -10,9 +10,9 @@ import zipfile
 import pytest
 import tonic.datasets
 
-from data.dataset import DataError
-from data.download import download
-from data.recordings import read
+from seadlif_jax.data.dataset import DataError
+from seadlif_jax.data.download import download
+from seadlif_jax.data.recordings import read
 from tests.recordings_file import write
 
 
@@ -101,7 +101,7 @@ def test_two_at_once_fetch_it_once(served, path, capsys):
 
 
 def test_a_server_that_does_not_answer_is_given_up(path, monkeypatch):
-    monkeypatch.setattr("data.download.TIMEOUT", 0.5)
+    monkeypatch.setattr("seadlif_jax.data.download.TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(tonic.datasets.SHD, "base_url", f"http://127.0.0.1:{silent.getsockname()[1]}/")
         with pytest.raises(DataError, match="timed out"):

@@ -3,9 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax import dynamics, neurons
-from seadlif_jax.health import instability
-from seadlif_jax.surrogate import spike_function
+from seadlif_jax import neurons
+from seadlif_jax.analysis import stability as dynamics
+from seadlif_jax.neurons.surrogate import spike_function
+from seadlif_jax.training.divergence import instability
 
 NEURONS = ("ef_adlif", "se_adlif")
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax import dynamics, spike_function
+from seadlif_jax import spike_function
+from seadlif_jax.analysis import stability as dynamics
+from seadlif_jax.analysis.sensitivity import respond, sensitivity
 from seadlif_jax.neurons import AdLIFParams, LIFParams, decay
-from seadlif_jax.sensitivity import respond, sensitivity
 from tests.picture import is_drawn
 from tests.test_train_script import ROOT
 

@@ -8,8 +8,8 @@ import scipy.io
 
 from configs.ecg import get_config
 from data import ecg
-from data.dataset import DataError
-from seadlif_jax.dataset import check_dataset
+from seadlif_jax.data.dataset import DataError
+from seadlif_jax.data.loading import check_dataset
 
 REAL_DATA = os.environ.get("SEADLIF_DATA", "")
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from seadlif_jax import load_run
-from seadlif_jax.dataset import Samples
-from seadlif_jax.evaluation import Evaluation, evaluate
-from seadlif_jax.program import Hyperparameters, Program, no_sums
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.data.loading import Samples
+from seadlif_jax.inference.evaluation import Evaluation, evaluate
+from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

@@ -5,8 +5,8 @@ import h5py
 import numpy as np
 import pytest
 
-from data.dataset import DataError
-from data.events import Binning, EventError, bin_events, count_bins, milliseconds
+from seadlif_jax.data.dataset import DataError
+from seadlif_jax.data.events import Binning, EventError, bin_events, count_bins, milliseconds
 from tests.recordings_file import random_events
 
 REAL_DATA = os.environ.get("SEADLIF_DATA", "")

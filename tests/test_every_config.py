@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from seadlif_jax.run import MetricsLog
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.runs.folder import MetricsLog
+from seadlif_jax.training.fit import train_and_evaluate
 from tests.recordings_file import write
 from tests.test_configs import ALL
 from tests.test_train_script import ROOT, run

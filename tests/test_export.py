@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from configs import ecg, shd
-from data.dataset import Split
-from seadlif_jax.dataset import to_device
-from seadlif_jax.program import Hyperparameters, Program, no_sums
+from seadlif_jax.data.dataset import Split
+from seadlif_jax.data.loading import to_device
+from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
 
 
 def one_batch(config, steps, channels, blocks):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from data import bsd
-from seadlif_jax.features import noise, peaks, smooth, visualise
-from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.analysis.activation_maximization import noise, peaks, smooth, visualise
+from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.training.fit import train_and_evaluate
 from tests.picture import is_drawn
 from tests.test_train_script import ROOT
 

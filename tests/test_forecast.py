@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax import forecast
-from seadlif_jax.dataset import Samples
-from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.analysis import forecast_error as forecast
+from seadlif_jax.data.loading import Samples
+from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
 
 
 def test_errors_are_means_over_samples_and_channels():

@@ -21,20 +21,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-from command_line import OF_THE_USER
 from configs import shd
-from data import ecg, probe
+from data import ecg
 from data import shd as shd_data
-from data.cache import cached
-from data.dataset import Dataset, Split
-from seadlif_jax import sweep
-from seadlif_jax.arrays import ArrayError, as_native
-from seadlif_jax.checkpoint import CheckpointError, Checkpoints
+from seadlif_jax.cli.common import OF_THE_USER
 from seadlif_jax.config import CHECKS, ConfigError, base_config, to_json, validate
-from seadlif_jax.dataset import DatasetError, check_dataset
-from seadlif_jax.paths import PathError
-from seadlif_jax.program import Hyperparameters
-from seadlif_jax.run import Run, RunError
+from seadlif_jax.data import probe
+from seadlif_jax.data.cache import cached
+from seadlif_jax.data.dataset import Dataset, Split
+from seadlif_jax.data.loading import DatasetError, check_dataset
+from seadlif_jax.runs.checkpoint import CheckpointError, Checkpoints
+from seadlif_jax.runs.folder import Run, RunError
+from seadlif_jax.training import sweep
+from seadlif_jax.training.trainer import Hyperparameters
+from seadlif_jax.utils.arrays import ArrayError, as_native
+from seadlif_jax.utils.paths import PathError
 from tests import recordings_file
 from tests.test_checkpoint import assert_same, at, files
 

@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 from configs import shd as shd_config
 from configs import ssc as ssc_config
 from data import shd, ssc
-from data.dataset import DataError
-from data.events import Binning, count_bins
 from seadlif_jax.config import differences
-from seadlif_jax.dataset import DatasetError, check_dataset, load_dataset
+from seadlif_jax.data.dataset import DataError
+from seadlif_jax.data.events import Binning, count_bins
+from seadlif_jax.data.loading import DatasetError, check_dataset, load_dataset
 from tests.recordings_file import random_events, write
 
 

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax import inside, load_run, plots, readout, train_and_evaluate
+from seadlif_jax import load_run, plots, train_and_evaluate
+from seadlif_jax import losses as readout
+from seadlif_jax.analysis import gradients as inside
+from seadlif_jax.analysis.comparison import columns, read
 from seadlif_jax.cli import main
-from seadlif_jax.comparison import columns, read
-from seadlif_jax.interop import read_checkpoint
-from seadlif_jax.run import Run, RunError, read_config
+from seadlif_jax.interop.reference import read_checkpoint
+from seadlif_jax.runs.folder import Run, RunError, read_config
 from tests.torch_files import Tensor, foreign, lightning, save, tensor
 
 ROOT = Path(__file__).parent.parent

@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from seadlif_jax import load_run
-from seadlif_jax.dataset import to_device
-from seadlif_jax.inside import gradient_norms, neuron_parameters
-from seadlif_jax.program import Hyperparameters, Program
-from seadlif_jax.readout import classification
+from seadlif_jax.analysis.gradients import gradient_norms, neuron_parameters
+from seadlif_jax.data.loading import to_device
+from seadlif_jax.losses import classification
+from seadlif_jax.training.trainer import Hyperparameters, Program
 
 
 def test_parameters_before_training_are_those_that_it_began_with(finished_run):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.interop import from_reference
+from seadlif_jax.interop.reference import from_reference
 
 GOLDEN = Path(__file__).parent / "golden"
 

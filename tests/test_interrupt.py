@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from seadlif_jax.interrupt import NAMES, deferred_signals, stop_signals
+from seadlif_jax.utils.signals import NAMES, deferred_signals, stop_signals
 
 SIGNALS = [getattr(signal, name) for name in NAMES]
 

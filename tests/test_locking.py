@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from data.lock import locked
-from seadlif_jax import locking
-from seadlif_jax.locking import lock
-from seadlif_jax.run import Run, RunError
+from seadlif_jax.data.lock import locked
+from seadlif_jax.runs.folder import Run, RunError
+from seadlif_jax.utils import locking
+from seadlif_jax.utils.locking import lock
 
 
 def refuse():
@@ -64,5 +64,5 @@ except BlockingIOError:
 
 
 def test_the_library_imports_on_a_system_without_flock():
-    code = "import sys; sys.modules['fcntl'] = None; import seadlif_jax, data.cache"
+    code = "import sys; sys.modules['fcntl'] = None; import seadlif_jax, seadlif_jax.data.cache"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from data import bsd
-from data.dataset import Dataset, Split
-from seadlif_jax.checkpoint import Checkpoints
-from seadlif_jax.health import DivergenceError
-from seadlif_jax.interrupt import Interrupted
-from seadlif_jax.pace import Now, Pace
-from seadlif_jax.program import Program
-from seadlif_jax.run import RunError
-from seadlif_jax.trained import load_network
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.data.dataset import Dataset, Split
+from seadlif_jax.inference.model import load_network
+from seadlif_jax.runs.checkpoint import Checkpoints
+from seadlif_jax.runs.folder import RunError
+from seadlif_jax.training.divergence import DivergenceError
+from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.training.pace import Now, Pace
+from seadlif_jax.training.trainer import Program
+from seadlif_jax.utils.signals import Interrupted
 from tests.test_sweep import assert_same_network, rows_of
 
 
@@ -52,7 +52,7 @@ def test_a_run_interrupted_within_an_epoch_goes_on_at_that_step(tmp_path, tiny_c
     said = []
     for moment in (7, 3):
         with monkeypatch.context() as patch:
-            patch.setattr("seadlif_jax.loop.Pace", AtCall(stop=(moment,)))
+            patch.setattr("seadlif_jax.training.loop.Pace", AtCall(stop=(moment,)))
             with pytest.raises(Interrupted):
                 train_and_evaluate(tiny_config, tmp_path / "stopped")
         said.append(capsys.readouterr().out)
@@ -75,7 +75,7 @@ def test_from_a_damaged_checkpoint_a_sweep_goes_back_and_ends_with_the_same_bits
     tiny_config.sweep.learning_rate = (0.01, 1e6, 0.02)
     whole = train_and_evaluate(tiny_config, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("seadlif_jax.loop.Pace", AtCall(stop=(27,)))  # the second step of the sixth epoch
+        patch.setattr("seadlif_jax.training.loop.Pace", AtCall(stop=(27,)))  # the second step of the sixth epoch
         with pytest.raises(Interrupted):
             train_and_evaluate(tiny_config, tmp_path / "stopped")
     newest = max((tmp_path / "stopped" / "checkpoints").iterdir(), key=lambda path: int(path.name))
@@ -89,7 +89,7 @@ def test_from_a_damaged_checkpoint_a_sweep_goes_back_and_ends_with_the_same_bits
 
 
 def test_a_run_without_a_finished_epoch_has_no_network(tmp_path, tiny_config, monkeypatch):
-    monkeypatch.setattr("seadlif_jax.loop.Pace", AtCall(stop=(2,)))
+    monkeypatch.setattr("seadlif_jax.training.loop.Pace", AtCall(stop=(2,)))
     with pytest.raises(Interrupted):
         train_and_evaluate(tiny_config, tmp_path)
     with pytest.raises(RunError, match="no finished epoch"):
@@ -107,14 +107,14 @@ def test_saves_are_made_when_they_are_due(tmp_path, tiny_config, monkeypatch):
     tiny_config.num_epochs = 5
     tiny_config.checkpoint.every_epochs = 2
     monkeypatch.setattr(Checkpoints, "save", noted)
-    monkeypatch.setattr("seadlif_jax.loop.Pace", AtCall(save=(3, 15)))
+    monkeypatch.setattr("seadlif_jax.training.loop.Pace", AtCall(save=(3, 15)))
     train_and_evaluate(tiny_config, tmp_path)
     assert saved == [(0, 3), (2, 0), (3, 0), (4, 0), (5, 0)]
 
 
 def test_how_often_to_save_may_change(tmp_path, tiny_config, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("seadlif_jax.loop.Pace", AtCall(save=(2,), stop=(23,)))
+        patch.setattr("seadlif_jax.training.loop.Pace", AtCall(save=(2,), stop=(23,)))
         patch.setattr(Checkpoints, "__exit__", lambda *_: None)
         patch.setattr(Checkpoints, "save", save_only_the_first(Checkpoints.save))
         tiny_config.checkpoint.every_epochs = 100
@@ -210,7 +210,7 @@ def test_a_member_that_diverges_can_go_back_with_a_smaller_learning_rate(tmp_pat
     assert rows_of(tmp_path / "whole", 1)[0]["learning_rate"] == pytest.approx(2000)
 
     with monkeypatch.context() as patch:
-        patch.setattr("seadlif_jax.loop.Pace", AtCall(stop=(6,)))  # the second step of the second try
+        patch.setattr("seadlif_jax.training.loop.Pace", AtCall(stop=(6,)))  # the second step of the second try
         with pytest.raises(Interrupted):
             train_and_evaluate(tiny_config, tmp_path / "stopped")
     train_and_evaluate(tiny_config, tmp_path / "stopped")
@@ -249,7 +249,7 @@ def test_silent_and_saturated_layers_are_told_once(tmp_path, tiny_config, monkey
 def test_rows_whose_checkpoints_are_gone_are_kept(tmp_path, tiny_config, monkeypatch):
     tiny_config.num_epochs = 4
     with monkeypatch.context() as patch:
-        patch.setattr("seadlif_jax.loop.Pace", AtCall(stop=(16,)))
+        patch.setattr("seadlif_jax.training.loop.Pace", AtCall(stop=(16,)))
         with pytest.raises(Interrupted):
             train_and_evaluate(tiny_config, tmp_path)
     (tmp_path / "checkpoints").rename(tmp_path / "gone")

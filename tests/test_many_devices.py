@@ -10,9 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from command_line import SAVED
-from seadlif_jax.run import MetricsLog
-from seadlif_jax.trained import load_network
+from seadlif_jax.cli.common import SAVED
+from seadlif_jax.inference.model import load_network
+from seadlif_jax.runs.folder import MetricsLog
 from tests.test_train_script import ROOT
 
 SMALL = (
@@ -27,7 +27,8 @@ SMALL = (
 # `train.py` without pictures, which take longer than the training here.
 PROGRAM = """
 import runpy, sys
-from seadlif_jax import plots, results
+from seadlif_jax import plots
+from seadlif_jax.training import report as results
 plots.save_curves = results._save_raster = lambda *_: None
 sys.argv[0] = "train.py"
 runpy.run_path("train.py", run_name="__main__")

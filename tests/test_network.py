@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.network import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.neurons import NEURONS
+from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
 
 NUM_STEPS = 30
 BATCH = 4

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from seadlif_jax import neurons
-from seadlif_jax.surrogate import spike_function
+from seadlif_jax.neurons.surrogate import spike_function
 
 SPIKE = spike_function()
 RNG = np.random.default_rng(0)

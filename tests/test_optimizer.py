@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from seadlif_jax import optimizer
+from seadlif_jax.training import optimizer
 
 PARAMS = {"layers_0": {"kernel": jnp.ones((2, 3)), "a": jnp.array([0.2, 0.9])}, "readout": {"bias": jnp.zeros(2)}}
 GRADIENTS = jax.tree.map(lambda leaf: 3.0 * jnp.ones_like(leaf), PARAMS)

@@ -4,9 +4,9 @@ from scipy.integrate import solve_ivp
 
 from configs.oscillation import get_config
 from data import oscillation
-from data.dataset import DataError
 from data.oscillation import SpringSystem, displacements, draw_system, propagators
-from seadlif_jax.dataset import check_dataset
+from seadlif_jax.data.dataset import DataError
+from seadlif_jax.data.loading import check_dataset
 
 SECONDS = np.arange(201) / 402
 RANGES = {"mass": (1.0, 1.0), "spring": (500, 10_000), "damping": (0.0, 0.0)}

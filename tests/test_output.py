@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 LETTERS = "\u00fc \u65e5 \udcff"
 CODE = f"""
 import os, sys
-from command_line import protect_output
+from seadlif_jax.cli.common import protect_output
 protect_output()
 for number in range(2000):
     print("epoch", number, {LETTERS!r}, flush=True)

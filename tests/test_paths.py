@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from seadlif_jax.comparison import read
-from seadlif_jax.paths import MAX_BYTES, PathError, check_checkpoint_path, local_path, workdir_path
-from seadlif_jax.run import Run, RunError
-from seadlif_jax.trained import load_run
+from seadlif_jax.analysis.comparison import read
+from seadlif_jax.inference.model import load_run
+from seadlif_jax.runs.folder import Run, RunError
+from seadlif_jax.utils.paths import MAX_BYTES, PathError, check_checkpoint_path, local_path, workdir_path
 
 
 @pytest.mark.parametrize("address", ["gs://bucket/run", "s3://b/r", "file:///tmp/x", "hdfs://h/x", "az+blob://x"])

@@ -11,7 +11,7 @@ from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 
 from seadlif_jax import plots
-from seadlif_jax.comparison import Compared
+from seadlif_jax.analysis.comparison import Compared
 from seadlif_jax.plots.style import picture
 from tests.picture import is_drawn
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from data import probe
-from data.dataset import DataError
+from seadlif_jax.data import probe
+from seadlif_jax.data.dataset import DataError
 
 FILE = Path("a file")
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from data import bsd
-from data.dataset import Split
-from seadlif_jax import readout
-from seadlif_jax.dataset import to_device
-from seadlif_jax.program import Hyperparameters, Program, Purpose, build_network, key_for, no_sums
+from seadlif_jax import losses as readout
+from seadlif_jax.data.dataset import Split
+from seadlif_jax.data.loading import to_device
+from seadlif_jax.training.trainer import Hyperparameters, Program, Purpose, build_network, key_for, no_sums
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax import readout
+from seadlif_jax import losses as readout
 
 RNG = np.random.default_rng(0)
 OUTPUTS = RNG.normal(size=(2, 7, 3))

@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from data import recordings
-from data.dataset import DataError
-from data.events import Binning, bin_events, count_bins
-from data.recordings import CHUNK, frames, read
+from seadlif_jax.data import recordings
+from seadlif_jax.data.dataset import DataError
+from seadlif_jax.data.events import Binning, bin_events, count_bins
+from seadlif_jax.data.recordings import CHUNK, frames, read
 from tests.recordings_file import random_events, write
 
 ROOT = Path(__file__).parent.parent
@@ -194,7 +194,7 @@ def test_a_full_disk_is_an_error_not_the_end_of_the_process(path, tmp_path):
     )
     command = [sys.executable, "-c", code, str(path), str(tmp_path / "cache")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.stderr.splitlines()[-1].startswith("data.dataset.DataError: cannot write to the cache")
+    assert result.stderr.splitlines()[-1].startswith("seadlif_jax.data.dataset.DataError: cannot write to the cache")
     assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
 
 
@@ -202,8 +202,8 @@ def test_a_full_disk_is_an_error_not_the_end_of_the_process(path, tmp_path):
 SLOW = """
 import sys, time
 from pathlib import Path
-from data import recordings
-from data.events import Binning
+from seadlif_jax.data import recordings
+from seadlif_jax.data.events import Binning
 fast = recordings.bin_events
 def slow(*args):
     time.sleep(0.05)

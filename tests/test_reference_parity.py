@@ -10,8 +10,9 @@ import numpy as np
 import optax
 import pytest
 
-from seadlif_jax import optimizer, readout
-from seadlif_jax.interop import from_reference, parameters_from_reference
+from seadlif_jax import losses as readout
+from seadlif_jax.interop.reference import from_reference, parameters_from_reference
+from seadlif_jax.training import optimizer
 
 OWN_FOLDER = Path(__file__).parent / "golden"
 FOLDER = Path(os.environ.get("SEADLIF_GOLDEN", OWN_FOLDER))

@@ -10,8 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.bsd import get_config
-from seadlif_jax.program import Program
-from seadlif_jax.robustness import (
+from seadlif_jax.analysis.robustness import (
     SHIFTS,
     Row,
     ShiftError,
@@ -21,9 +20,10 @@ from seadlif_jax.robustness import (
     measure_robustness,
     of_batches,
 )
-from seadlif_jax.run import write_table
-from seadlif_jax.trained import open_run
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.inference.model import open_run
+from seadlif_jax.runs.folder import write_table
+from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.training.trainer import Program
 
 KEY = jax.random.key(0)
 INPUTS = jnp.asarray(np.random.default_rng(0).integers(0, 3, (50, 60, 20)), jnp.uint8)

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from seadlif_jax.config import to_json
-from seadlif_jax.run import MetricsLog, Run, RunError, read_config, write_atomically, write_table
+from seadlif_jax.runs.folder import MetricsLog, Run, RunError, read_config, write_atomically, write_table
 
 ROWS = [{"epoch": epoch, "train_loss": 1 / (3 * epoch), "seconds": 0.1} for epoch in range(1, 5)]
 

@@ -10,11 +10,11 @@ import zlib
 import numpy as np
 import pytest
 
-from data import recordings
-from data.dataset import DataError
-from data.events import Binning
-from seadlif_jax.trained import load_network
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.data import recordings
+from seadlif_jax.data.dataset import DataError
+from seadlif_jax.data.events import Binning
+from seadlif_jax.inference.model import load_network
+from seadlif_jax.training.fit import train_and_evaluate
 from tests import recordings_file
 from tests.test_train_script import ROOT
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.surrogate import SURROGATES, spike_function
+from seadlif_jax.neurons.surrogate import SURROGATES, spike_function
 
 
 def test_a_neuron_spikes_only_above_threshold():

@@ -5,12 +5,13 @@ import jax
 import numpy as np
 import pytest
 
-from seadlif_jax import results, sweep
-from seadlif_jax.checkpoint import Checkpoints
 from seadlif_jax.config import ConfigError, to_json
-from seadlif_jax.run import MetricsLog, Run, RunError
-from seadlif_jax.trained import load_network
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.inference.model import load_network
+from seadlif_jax.runs.checkpoint import Checkpoints
+from seadlif_jax.runs.folder import MetricsLog, Run, RunError
+from seadlif_jax.training import report as results
+from seadlif_jax.training import sweep
+from seadlif_jax.training.fit import train_and_evaluate
 from tests.picture import is_drawn
 
 

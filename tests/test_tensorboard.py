@@ -3,10 +3,10 @@ import struct
 
 import pytest
 
-from seadlif_jax import tensorboard
 from seadlif_jax.config import ConfigError
-from seadlif_jax.run import MetricsLog
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.runs.folder import MetricsLog
+from seadlif_jax.training import tensorboard
+from seadlif_jax.training.fit import train_and_evaluate
 
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.torch_file import LEGACY_START, Placeholder, TorchFileError, read
+from seadlif_jax.interop.torch_file import LEGACY_START, Placeholder, TorchFileError, read
 from tests.torch_files import Call, Storage, Tensor, foreign, save, tensor
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import scipy.io
 
-from command_line import SAVED
 from configs.bsd import get_config
-from seadlif_jax.checkpoint import Checkpoints, Position
-from seadlif_jax.dataset import Samples
-from seadlif_jax.program import Hyperparameters, Program, no_sums
-from seadlif_jax.task import repeat
+from seadlif_jax.cli.common import SAVED
+from seadlif_jax.data.loading import Samples
+from seadlif_jax.runs.checkpoint import Checkpoints, Position
+from seadlif_jax.training.task import repeat
+from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
 
 ROOT = Path(__file__).parent.parent
 QUICK = "--config=configs/bsd.py:quick"

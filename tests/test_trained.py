@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import seadlif_jax
-from seadlif_jax import trained as trained_module
 from seadlif_jax.config import ConfigError
-from seadlif_jax.run import RunError
-from seadlif_jax.trained import load_run, open_run
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.inference import model as trained_module
+from seadlif_jax.inference.model import load_run, open_run
+from seadlif_jax.runs.folder import RunError
+from seadlif_jax.training.fit import train_and_evaluate
 from tests.recordings_file import write
 
 

@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 
 from data import bsd
-from data.dataset import Dataset, Split
-from seadlif_jax import devices, forecast, readout, training
-from seadlif_jax.checkpoint import Checkpoints
+from seadlif_jax import losses as readout
+from seadlif_jax.analysis import forecast_error as forecast
 from seadlif_jax.config import ConfigError
-from seadlif_jax.dataset import to_device
-from seadlif_jax.health import DivergenceError
-from seadlif_jax.program import Program
-from seadlif_jax.run import MetricsLog, Run, RunError
-from seadlif_jax.trained import load_network
-from seadlif_jax.training import train_and_evaluate
+from seadlif_jax.data.dataset import Dataset, Split
+from seadlif_jax.data.loading import to_device
+from seadlif_jax.inference.model import load_network
+from seadlif_jax.parallel import mesh as devices
+from seadlif_jax.runs.checkpoint import Checkpoints
+from seadlif_jax.runs.folder import MetricsLog, Run, RunError
+from seadlif_jax.training import fit as training
+from seadlif_jax.training.divergence import DivergenceError
+from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.training.trainer import Program
 from tests.picture import is_drawn
 
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.dataset import Samples
-from seadlif_jax.program import Hyperparameters, Program
-from seadlif_jax.trim import LEAST_SAVING, MOST_LENGTHS, at_own_length, choose_lengths
+from seadlif_jax.data.bucketing import LEAST_SAVING, MOST_LENGTHS, at_own_length, choose_lengths
+from seadlif_jax.data.loading import Samples
+from seadlif_jax.training.trainer import Hyperparameters, Program
 
 
 def block_index_of(own_lengths, num_steps):

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from benchmarks.peers import jax_device
 from benchmarks.shapes import Shape
 from benchmarks.workers import Subject
-from seadlif_jax import devices
-from seadlif_jax.program import Hyperparameters, Program, no_sums
-from seadlif_jax.task import repeat
+from seadlif_jax.parallel import mesh as devices
+from seadlif_jax.training.task import repeat
+from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
 
 REQUIRES = ("jax", "jaxlib", "flax", "optax")
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from seadlif_jax.plots.style import CLASS_COLOURS, STYLE, literal, marker, picture
 
 if TYPE_CHECKING:
-    from seadlif_jax.comparison import Compared
+    from seadlif_jax.analysis.comparison import Compared
 
 LINES = ("-", "--")  # when the colours are used up
 MOST_NAMED = len(LINES) * len(CLASS_COLOURS)

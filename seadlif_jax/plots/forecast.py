@@ -8,9 +8,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from seadlif_jax.forecast import Errors, Windows
+from seadlif_jax.analysis.forecast_error import Errors, Windows
+from seadlif_jax.losses import feedback_start
 from seadlif_jax.plots.style import BLACK, BLUE, STYLE, VERMILION, YELLOW, picture, time_axis
-from seadlif_jax.readout import feedback_start
 
 FORECAST_CHANNELS = 4  # at most, a panel each
 

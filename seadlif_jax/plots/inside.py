@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from seadlif_jax.plots.style import BLACK, BLUE, CLASS_COLOURS, ORANGE, STYLE, marker, picture, time_axis
 
 if TYPE_CHECKING:
-    from seadlif_jax.inside import NeuronParameter
+    from seadlif_jax.analysis.gradients import NeuronParameter
 
 LABELS = {
     "tau_u": "membrane's tau_u (steps)",

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from seadlif_jax.losses import IGNORED, aggregate
 from seadlif_jax.plots.style import BLACK, BLUE, CLASS_COLOURS, GREEN, ORANGE, STYLE, VERMILION, YELLOW, picture
-from seadlif_jax.readout import IGNORED, aggregate
 
 
 @picture

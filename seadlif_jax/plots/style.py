@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from seadlif_jax.progress import say
+from seadlif_jax.utils.progress import say
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seadlif_jax import sweep
 from seadlif_jax.plots.style import BLUE, CLASS_COLOURS, ORANGE, STYLE, picture
+from seadlif_jax.training import sweep
 
 
 @picture

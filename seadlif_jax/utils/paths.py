@@ -1,0 +1,82 @@
+"""Folders and files that users name, as absolute paths of this machine."""
+
+import os
+import re
+from pathlib import Path
+
+MAX_BYTES = 3_800  # of the 4,096 that Linux allows for a path: the rest is for what is written below a folder
+BUCKETS = frozenset({"gs", "s3", "az", "hf"})
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+class PathError(ValueError):
+    """A path that cannot be used: the message names the option it was given by, and the remedy."""
+
+
+def local_path(path: str | Path, option: str) -> Path:
+    """Return the absolute path without `~`, `..` and symbolic links.
+
+    Args:
+      path: absolute, or relative to the current folder.
+      option: what the user gave it by, such as "--workdir", for the error.
+
+    Raises:
+      PathError: it is an address (`gs://...`), has no home folder for its `~`, or is too long.
+
+    Example:
+      >>> local_path("gs://bucket/run", "--workdir")
+      Traceback (most recent call last):
+      seadlif_jax.utils.paths.PathError: --workdir gs://bucket/run: it must be a folder or file of this \
+machine; mount the storage as a folder, or copy the files
+    """
+    text = os.fspath(path)
+    if ADDRESS.match(text):
+        raise PathError(
+            f"{option} {text}: it must be a folder or file of this machine; mount the storage as a folder, or copy the "
+            "files"
+        )
+    try:
+        absolute = Path(text).expanduser().resolve()
+    except RuntimeError as error:  # no home folder, or a loop of symbolic links
+        raise PathError(f"{option} {text}: {error}; give an absolute path") from error
+    except (OSError, ValueError) as error:
+        raise PathError(f"{option} {_shortened(text)}: {error}; choose another path") from error
+    length = len(os.fsencode(absolute))
+    if length > MAX_BYTES:
+        raise PathError(f"{option} {_shortened(text)}: {length:,} bytes; choose a path of at most {MAX_BYTES:,}")
+    return absolute
+
+
+def workdir_path(path: str | Path) -> Path:
+    """Return the absolute path of a run's folder; raises a `PathError` for one without a place for checkpoints, too."""
+    absolute = local_path(path, "--workdir")
+    check_checkpoint_path(absolute, "--workdir")
+    return absolute
+
+
+def check_checkpoint_path(path: Path, option: str) -> None:
+    """Refuse what orbax cannot write: backslashes, `**`, line breaks, bytes that are no UTF-8, and names like `gs:`.
+
+    Raises:
+      PathError: the path contains one of them.
+    """
+    text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PathError(f"{option} {text!a}: its name is not UTF-8; choose another folder") from error
+    # As orbax's paths take these; among the folders at the root without the colon.
+    buckets = {f"{name}:" for name in BUCKETS}.intersection(path.parts) | BUCKETS.intersection(path.parts[1:2])
+    if buckets:
+        raise PathError(
+            f"{option} {text!a}: orbax takes the folder {buckets.pop()} for an address; choose another folder"
+        )
+    if any(part in text for part in ("\\", "**", "\n", "\r")):
+        raise PathError(
+            f"{option} {text!a}: checkpoints cannot be saved below a folder with a backslash, ** or a line "
+            "break in its name; choose another folder"
+        )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:60]}...{text[-15:]}"
