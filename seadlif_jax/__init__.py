@@ -1,32 +1,26 @@
 """Spiking neural networks of adaptive LIF neurons, discretised with the Symplectic Euler method, in JAX."""
 
-from seadlif_jax.analysis.synops import measure as measure_costs
-from seadlif_jax.inference.evaluation import Evaluation, evaluate
-from seadlif_jax.inference.model import TrainedNetwork, load_network, load_run
 from seadlif_jax.losses import aggregate, classification
-from seadlif_jax.neurons import NEURONS
-from seadlif_jax.neurons.surrogate import SURROGATES, spike_function
-from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
-from seadlif_jax.training.fit import train_and_evaluate
-from seadlif_jax.training.optimizer import project_to_boxes
+from seadlif_jax.neurons import LIF, LSTM, NEURONS, SURROGATES, EFAdLIF, Neuron, SEAdLIF, Surrogate
+from seadlif_jax.nn import Execution, Hyperparameters, LeakyReadout, Network, RecurrentCell, RecurrentLayer
 from seadlif_jax.version import __version__
 
 __all__ = [
+    "LIF",
+    "LSTM",
     "NEURONS",
     "SURROGATES",
-    "Evaluation",
+    "EFAdLIF",
+    "Execution",
+    "Hyperparameters",
     "LeakyReadout",
     "Network",
+    "Neuron",
+    "RecurrentCell",
     "RecurrentLayer",
-    "TrainedNetwork",
+    "SEAdLIF",
+    "Surrogate",
     "__version__",
     "aggregate",
     "classification",
-    "evaluate",
-    "load_network",
-    "load_run",
-    "measure_costs",
-    "project_to_boxes",
-    "spike_function",
-    "train_and_evaluate",
 ]
