@@ -12,6 +12,7 @@ whichever shape is chosen: shapes can be compared at equal `slope` and `c`.
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 Scalar = float | Float[Array, ""]
+Number = Any  # field of a pytree: a float, an array in its place, or any leaf that JAX puts there
 
 
 def exponential(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -70,8 +72,8 @@ class Surrogate(struct.PyTreeNode):
     """
 
     shape: str = struct.field(pytree_node=False, default="exponential")
-    slope: Scalar = 5.0
-    c: Scalar = 0.4
+    slope: Number = 5.0
+    c: Number = 0.4
 
     def __post_init__(self):
         if self.shape not in SURROGATES:

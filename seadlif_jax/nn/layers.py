@@ -105,8 +105,8 @@ class RecurrentLayer(_Neurons):
       recurrent: whether the outputs reach the inputs of the same layer one step later.
       execution: how to compute.
 
-    Parameters: `kernel [channel, neuron]`, `bias [neuron]`, `recurrent_kernel [neuron, neuron]`, with the initial values
-    of `neuron.initial_weights`; and those of `neuron.parameters`, each `[neuron]`.
+    Parameters: `kernel [channel, neuron]`, `bias [neuron]`, `recurrent_kernel [neuron, neuron]`, with the initial
+    values of `neuron.initial_weights`; and those of `neuron.parameters`, each `[neuron]`.
 
     Example:
       >>> from seadlif_jax.neurons import LIF

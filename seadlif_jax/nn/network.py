@@ -106,8 +106,8 @@ class Network(nn.Module):
     ) -> tuple[Float[Array, "batch time output"], tuple[Float[Array, "batch time"], ...]]:
         """Return the readout, and the fraction of each hidden layer's neurons that spike, of every step.
 
-        From the initial state and without dropout; with `feedback_from`, as in `forecast`. Layers of neurons that do not
-        spike are left out.
+        From the initial state and without dropout; with `feedback_from`, as in `forecast`. Layers of neurons that do
+        not spike are left out.
         """
         if feedback_from is None:
             layers = self.bind(inputs.shape[-1], hyper)
