@@ -11,8 +11,8 @@ import pytest
 
 from seadlif_jax import load_run, plots, train_and_evaluate
 from seadlif_jax import losses as readout
-from seadlif_jax.analysis import gradients as inside
-from seadlif_jax.analysis.comparison import columns, read
+from seadlif_jax.analysis.comparison import comparison_table, read_runs
+from seadlif_jax.analysis.trained_parameters import neuron_parameters
 from seadlif_jax.cli import main
 from seadlif_jax.interop.reference import read_checkpoint
 from seadlif_jax.runs.folder import Run, RunError, read_config
@@ -149,12 +149,12 @@ def test_an_imported_run_is_tested_inspected_and_compared_and_says_where_it_is_f
     dataset = trained.dataset()
     assert trained.predict(dataset.test.inputs).shape == (12,)
 
-    parameters = inside.neuron_parameters(trained, initial=False)
+    parameters = neuron_parameters(trained, initial=False)
     assert [parameter.before for parameter in parameters] == [None] * 4
     np.testing.assert_allclose(parameters[0].after, 5 + 20 * model()[0]["l1.tau_u_trainer.weight"], rtol=1e-6)
     plots.save_parameters(parameters, tmp_path / "parameters.png")
 
-    table = columns(read([folder]))
+    table = comparison_table(read_runs([folder]))
     assert (table["epochs"], table["test_accuracy"]) == ([0], [None])
     assert not (folder / "result.json").exists()
     assert not (folder / "metrics.csv").exists()
