@@ -14,7 +14,7 @@ from seadlif_jax import losses as readout
 from seadlif_jax.analysis.comparison import comparison_table, read_runs
 from seadlif_jax.analysis.trained_parameters import neuron_parameters
 from seadlif_jax.cli import main
-from seadlif_jax.interop.reference import read_checkpoint
+from seadlif_jax.interop.lightning import read_reference_checkpoint
 from seadlif_jax.runs.folder import Run, RunError, read_config
 from tests.torch_files import Tensor, foreign, lightning, save, tensor
 
@@ -282,9 +282,9 @@ def test_settings_may_refer_to_each_other_and_be_plain_dictionaries(tmp_path):
     arrays, settings = model()
     settings |= {"dataset": DATASETS["oscillation"], "input_size": "${dataset.num_classes}"}
     content = lightning(arrays, settings)
-    assert read_checkpoint(save(tmp_path / "a.ckpt", content)).settings["input_size"] == 4
+    assert read_reference_checkpoint(save(tmp_path / "a.ckpt", content)).settings["input_size"] == 4
     content["hyper_parameters"]["cfg"] = settings
-    assert read_checkpoint(save(tmp_path / "b.ckpt", content)).settings["dataset"]["num_classes"] == 4
+    assert read_reference_checkpoint(save(tmp_path / "b.ckpt", content)).settings["dataset"]["num_classes"] == 4
 
 
 def test_the_module_is_the_command(monkeypatch, capsys):
@@ -300,6 +300,6 @@ def test_shared_storage_gives_each_parameter_its_own_numbers(tmp_path):
     whole = tensor(np.stack([arrays["l1.a"], arrays["l1.b"]]).astype(np.float32))
     content["state_dict"]["l1.a"] = Tensor(whole.storage, 0, (5,), (1,))
     content["state_dict"]["l1.b"] = Tensor(whole.storage, 5, (5,), (1,))
-    loaded = read_checkpoint(save(tmp_path / "model.ckpt", content)).arrays
+    loaded = read_reference_checkpoint(save(tmp_path / "model.ckpt", content)).arrays
     np.testing.assert_array_equal(loaded["l1.a"], arrays["l1.a"])
     np.testing.assert_array_equal(loaded["l1.b"], arrays["l1.b"])

@@ -7,6 +7,7 @@ zeros, all of whose steps are in block 0 and which have no target.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Num
 
@@ -23,7 +24,7 @@ class MaskedBatch(NamedTuple):
 
 
 def masked_batches(split: Split, batch_size: int) -> Iterator[MaskedBatch]:
-    """Yield all samples of a split in order, in batches of equal shape on the host."""
+    """Yield all samples of a split in order, in batches of equal shape on the device."""
     for start in range(0, len(split.inputs), batch_size):
         inputs, targets, block_index = split.take(slice(start, start + batch_size))
         missing = batch_size - len(inputs)
@@ -31,7 +32,8 @@ def masked_batches(split: Split, batch_size: int) -> Iterator[MaskedBatch]:
             targets = _pad(targets.astype(np.int32), missing, IGNORED)
         else:
             targets = _pad(targets, missing)
-        samples = Samples(_pad(inputs, missing), targets, _pad(block_index.astype(np.int32), missing))
+        arrays = _pad(inputs, missing), targets, _pad(block_index.astype(np.int32), missing)
+        samples = Samples(*map(jnp.asarray, arrays))
         yield MaskedBatch(samples, np.arange(batch_size) < batch_size - missing)
 
 

@@ -97,7 +97,8 @@ def evaluate(model: TrainedModel, split: Any, change_inputs: ChangeInputs | None
     if not len(split.inputs):
         raise ValueError("there is no sample to evaluate on")
     refuse_fork()
-    split = Split(*native_split(split))
+    native = native_split(split)
+    split = Split(native.inputs, native.targets, native.block_index)
     # As few batches as the run's size allows, and as little padding.
     num_batches = count_batches(len(split.inputs), model.config.batch_size)
     batches = masked_batches(split, -(-len(split.inputs) // num_batches))

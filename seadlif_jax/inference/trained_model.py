@@ -56,7 +56,7 @@ class TrainedModel:
 
     config: ConfigDict
     network: Network
-    variables: Mapping[str, Any]
+    variables: dict[str, Any]
 
     @property
     def num_channels(self) -> int:
