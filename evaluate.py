@@ -42,10 +42,12 @@ from seadlif_jax.cli.common import (
     prepare_jax,
     protect_output,
 )
-from seadlif_jax.data.loading import SPLITS, Samples, Split
+from seadlif_jax.data.loading import SPLITS, Split
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference.evaluation import evaluate
 from seadlif_jax.inference.model import TrainedNetwork, open_run
-from seadlif_jax.runs.folder import Run, write_table
+from seadlif_jax.runs.files import write_table
+from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.training import report as results
 from seadlif_jax.utils.paths import workdir_path
 from seadlif_jax.utils.progress import bar
@@ -132,7 +134,7 @@ def main(_: Sequence[str]) -> None:
         output = output_dir(folder)
         if levels():
             robustness.refuse_forecast(trained)
-        run = Run(folder, trained.config)
+        run = RunFolder(folder, trained.config)
         if origin := run.origin():
             print(f"(imported from {origin['file']}, epoch {origin['epoch']})", flush=True)
         elif run.result() is None:

@@ -23,7 +23,7 @@ from benchmarks.progress import progress
 from benchmarks.report import align, save
 from seadlif_jax import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.analysis import synops as costs
-from seadlif_jax.runs.folder import versions
+from seadlif_jax.runs.files import versions
 
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/neurobench.json", "File for the result.")
 SAMPLES, STEPS, CHANNELS, HIDDEN, CLASSES = 8, 50, 12, (20, 16), 4

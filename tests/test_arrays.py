@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from seadlif_jax.build import build_network
 from seadlif_jax.inference.evaluation import evaluate
 from seadlif_jax.inference.model import TrainedNetwork
 from seadlif_jax.losses import IGNORED
-from seadlif_jax.training.trainer import Hyperparameters, build_network
+from seadlif_jax.training.state import Hyperparameters
 from seadlif_jax.utils.arrays import as_native, value_problem
 
 COUNTS = np.arange(24).reshape(2, 3, 4) % 7

@@ -8,7 +8,7 @@ import pytest
 
 from seadlif_jax import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.analysis.synops import CostError, Row, columns, measure, text
-from seadlif_jax.runs.folder import write_table
+from seadlif_jax.runs.files import write_table
 
 # Two LIF neurons that spike whenever a kernel of 100 brings them a spike, and two classes.
 SURE = Network(layers=(RecurrentLayer(2, "lif", tau_u=(5.0, 5.0)),), readout=LeakyReadout(2))

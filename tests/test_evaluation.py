@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from seadlif_jax import load_run
-from seadlif_jax.data.loading import Samples
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference.evaluation import Evaluation, evaluate
-from seadlif_jax.training.fit import train_and_evaluate
-from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
+from seadlif_jax.training import fit
+from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.trainer import Trainer, no_sums
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -49,7 +50,7 @@ def test_steps_without_target_do_not_count(tmp_path, finished_run):
 def test_class_weights_are_in_the_losses_of_training_and_evaluation_but_not_in_accuracy(tiny_config, tmp_path):
     tiny_config.num_epochs = 1
     tiny_config.data.class_weights = (0.0, 1.0, 2.5)
-    result = train_and_evaluate(tiny_config, tmp_path / "weighted")
+    result = fit(tiny_config, tmp_path / "weighted")
     trained = load_run(tmp_path / "weighted")
     test = trained.dataset().test
     weighted = evaluate(trained, test)
@@ -69,7 +70,7 @@ def test_without_a_weight_a_class_is_not_learnt(tiny_config):
     """Its samples, with their labels, have no influence on the parameters."""
     tiny_config.data.class_weights = (1.0, 1.0, 0.0)
     tiny_config.batch_size = 8
-    program, hyper = Program(tiny_config), Hyperparameters.from_config(tiny_config)
+    program, hyper = Trainer(tiny_config), Hyperparameters.from_config(tiny_config)
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.integers(0, 3, (8, 20, 4)), jnp.float32)
     labels = np.arange(8) % 3

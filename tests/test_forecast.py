@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seadlif_jax.analysis import forecast_error as forecast
-from seadlif_jax.data.loading import Samples
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
 
 

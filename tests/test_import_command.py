@@ -15,7 +15,8 @@ from seadlif_jax.analysis import gradients as inside
 from seadlif_jax.analysis.comparison import columns, read
 from seadlif_jax.cli import main
 from seadlif_jax.interop.reference import read_checkpoint
-from seadlif_jax.runs.folder import Run, RunError, read_config
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder, read_config
 from tests.torch_files import Tensor, foreign, lightning, save, tensor
 
 ROOT = Path(__file__).parent.parent
@@ -143,7 +144,7 @@ def test_an_imported_run_is_tested_inspected_and_compared_and_says_where_it_is_f
     assert "model.ckpt: se_adlif, 5 neurons, epoch 12" in printed.out
     assert "warning: the data are generated, here from other random numbers" in printed.err
 
-    origin = Run(folder, read_config(folder)).origin()
+    origin = RunFolder(folder, read_config(folder)).origin()
     assert (origin["file"], origin["epoch"], origin["settings"]["lr"]) == ("model.ckpt", 12, 0.01)
     trained = load_run(folder)
     dataset = trained.dataset()

@@ -21,9 +21,9 @@ from seadlif_jax.analysis.robustness import (
     of_batches,
 )
 from seadlif_jax.inference.model import open_run
-from seadlif_jax.runs.folder import write_table
-from seadlif_jax.training.fit import train_and_evaluate
-from seadlif_jax.training.trainer import Program
+from seadlif_jax.runs.files import write_table
+from seadlif_jax.training import fit
+from seadlif_jax.training.trainer import Trainer
 
 KEY = jax.random.key(0)
 INPUTS = jnp.asarray(np.random.default_rng(0).integers(0, 3, (50, 60, 20)), jnp.uint8)
@@ -40,7 +40,7 @@ def finished(tmp_path_factory):
     config.model.hidden = (24,)
     config.optimizer.learning_rate = 0.03
     folder = tmp_path_factory.mktemp("run")
-    assert train_and_evaluate(config, folder)["test"]["accuracy"] > 0.6
+    assert fit(config, folder)["test"]["accuracy"] > 0.6
     return folder
 
 
@@ -116,13 +116,13 @@ def test_every_batch_has_a_draw_of_its_own():
 
 def test_all_levels_and_draws_of_a_shift_are_compiled_once(finished, monkeypatch):
     traced = []
-    original = Program.evaluate
+    original = Trainer.evaluate
 
     def evaluate(self, *args, **kwargs):
         traced.append(1)
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(Program, "evaluate", evaluate)
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
     measure(finished, [0.1, 0.2, 0.3])
     assert len(traced) == len(SHIFTS)
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seadlif_jax.build import build_task
 from seadlif_jax.config import MAY_CHANGE, ConfigError, flatten
-from seadlif_jax.runs.folder import MetricsLog, Run, RunError, read_config
-from seadlif_jax.training import sweep
-from seadlif_jax.training.trainer import score_name
+from seadlif_jax.members import expand_sweep, format_value
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder, read_config
+from seadlif_jax.runs.metrics import MetricsLog
 from seadlif_jax.utils.paths import PathError
 
 
@@ -71,9 +73,9 @@ def columns(runs: Sequence[Compared]) -> dict[str, list[Any]]:
 
 def _read(folder: Path, name: str) -> list[Compared]:
     config = read_config(folder)
-    run = Run(folder, config)
+    run = RunFolder(folder, config)
     results = run.result() or {}
-    members = sweep.members(config)
+    members = expand_sweep(config)
     rows_of = MetricsLog(folder / "metrics.csv").by_member()
     if not rows_of and not results and run.origin() is None:
         raise RunError(f"{folder} has no finished epoch yet; let it run on")
@@ -86,7 +88,7 @@ def _read(folder: Path, name: str) -> list[Compared]:
             if not field.startswith("sweep.") and field not in MAY_CHANGE
         }
         own_name = f"{name}, {member}" if member.varied else name
-        found.append(Compared(own_name, score_name(member.config), fields, rows_of.get(number, []), result))
+        found.append(Compared(own_name, build_task(member.config).metric, fields, rows_of.get(number, []), result))
     return found
 
 
@@ -101,4 +103,4 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def _text(value: Any) -> Any:
-    return sweep.text(value) if isinstance(value, tuple | list) else value
+    return format_value(value) if isinstance(value, tuple | list) else value

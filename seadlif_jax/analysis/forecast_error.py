@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num, PyTree
 
 from seadlif_jax import losses as readout
-from seadlif_jax.data.loading import Samples
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.nn.network import Network
 
 WINDOW_MS = 25.0

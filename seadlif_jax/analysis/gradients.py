@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from seadlif_jax import losses as readout
-from seadlif_jax.data.loading import Samples
+from seadlif_jax.build import build_task
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference.model import TrainedNetwork
 from seadlif_jax.nn.network import batch_major, interpolate, time_major
 from seadlif_jax.nn.scan import outputs
-from seadlif_jax.training.trainer import Purpose, class_weights, key_for
+from seadlif_jax.utils.keys import Purpose, key_for
 
 
 class NeuronParameter(NamedTuple):
@@ -73,13 +73,11 @@ def gradient_norms(trained: TrainedNetwork, samples: Samples) -> list[Float[np.n
       a curve for each hidden layer, and one for the readout.
     """
     layers: Any = trained.network.apply(trained.variables, trained.num_channels, method="bind_parameters")
-    how, weights = trained.config.model.aggregation, class_weights(trained.config)
+    task = build_task(trained.config)
 
     def loss(x: Array, first: int) -> Array:
         y = batch_major(outputs(layers[first:], x))
-        if how == "forecast":
-            return readout.forecast(y, samples.block_index, samples.targets).mean_loss()
-        return readout.classification(y, samples.block_index, samples.targets, how, weights).mean_loss()
+        return task.sums(y, samples.block_index, samples.targets).mean_loss()
 
     x, norms = time_major(jnp.asarray(samples.inputs, float)), []
     for number in range(len(layers)):

@@ -13,15 +13,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key, Num
 
-from seadlif_jax.data.loading import Samples, Split, to_device
+from seadlif_jax.build import build_network, build_task
+from seadlif_jax.data.batches import sum_over_batches
+from seadlif_jax.data.loading import Split
+from seadlif_jax.data.samples import Samples, to_device
 from seadlif_jax.inference.model import TrainedNetwork
 from seadlif_jax.runs.checkpoint import Variables
-from seadlif_jax.training.trainer import ChangeInputs, Hyperparameters, Inputs, Metrics, Program, Purpose, key_for
+from seadlif_jax.utils.keys import Purpose, key_for
 from seadlif_jax.utils.progress import bar
 from seadlif_jax.utils.signals import deferred_signals
 
+Inputs = Num[Array, "sample time channel"]
+# From the inputs of a batch and its number to what the network sees of them.
+ChangeInputs = Callable[[Inputs, Int[Array, ""]], Inputs]
 Shifted = Float[Array, "sample time channel"]
 
 
@@ -95,7 +101,7 @@ def measure_robustness(
     refuse_forecast(trained)
     levels, config, variables = sorted({0.0, *levels}), trained.config, trained.variables
     samples = to_device(test)
-    program, hyper, key = Program(config), Hyperparameters.from_config(config), jax.random.key(config.seed)
+    key = jax.random.key(config.seed)
     rows = []
     with (
         deferred_signals() as interrupted,
@@ -103,12 +109,12 @@ def measure_robustness(
     ):
         for name, shift in SHIFTS.items():
             progress.set_description(name)
-            evaluate = jax.jit(functools.partial(_evaluate, program, shift))
+            evaluate = jax.jit(functools.partial(_evaluate, trained, shift))
             for level in levels:
                 results = []
                 for draw in range(draws if shift.random else 1):
                     draw_key = key_for(key, Purpose.SHIFT, draw)
-                    metrics = evaluate(variables, hyper, samples, jnp.asarray(level, float), draw_key)
+                    metrics = evaluate(variables, samples, jnp.asarray(level, float), draw_key)
                     results.append({metric: float(value) for metric, value in metrics.items()})
                     if interrupted():
                         raise KeyboardInterrupt
@@ -138,17 +144,22 @@ def check(levels: Sequence[float], draws: int) -> None:
 
 
 def _evaluate(
-    program: Program,
+    trained: TrainedNetwork,
     shift: Shift,
     variables: Variables,
-    hyper: Hyperparameters,
     test: Samples,
     level: Float[Array, ""],
     key: Key[Array, ""],
-) -> Metrics:
+) -> dict[str, Array]:
     """One pass over the test split; level and key are traced, so all levels and draws share one compiled call."""
-    params, constants = variables["params"], variables["constants"]
-    return program.evaluate(params, constants, hyper, test, change_inputs=of_batches(shift, level, key))
+    task, change = build_task(trained.config), of_batches(shift, level, key)
+    network = build_network(trained.config, test.inputs.shape[-1])
+
+    def sums_of(batch, number):
+        return task.evaluate(network, variables, batch._replace(inputs=change(batch.inputs, number)))[0]
+
+    sums = sum_over_batches(sums_of, test, trained.config.batch_size)
+    return {"loss": sums.mean_loss(), "accuracy": sums.mean_score()}
 
 
 def _row(shift: str, level: float, results: Sequence[Mapping[str, float]], protocol: str) -> Row:

@@ -13,8 +13,7 @@ from seadlif_jax.config import ConfigError
 from seadlif_jax.interop.conversion import TASKS, ConversionError, find_task, import_checkpoint
 from seadlif_jax.interop.reference import read_checkpoint
 from seadlif_jax.interop.torch_file import TorchFileError
-from seadlif_jax.runs.checkpoint import CheckpointError
-from seadlif_jax.runs.folder import RunError
+from seadlif_jax.runs.errors import CheckpointError, RunError
 from seadlif_jax.utils.paths import PathError
 
 USER_ERRORS = (CheckpointError, ConfigError, ConversionError, OSError, PathError, RunError, TorchFileError)

@@ -8,30 +8,25 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 from ml_collections import FrozenConfigDict
 
-from seadlif_jax.analysis import forecast_error as forecast
+from seadlif_jax.build import NetworkHyperparameters, build_network, build_task
 from seadlif_jax.losses import aggregate
 from seadlif_jax.runs.checkpoint import Variables
-from seadlif_jax.training.trainer import Hyperparameters, build_network
 
 Inputs = Num[Array, "sample time channel"] | Num[Any, "sample time channel"]
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def outputs(
-    config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, inputs: Inputs
+    config: FrozenConfigDict, hyper: NetworkHyperparameters, variables: Variables, inputs: Inputs
 ) -> Float[Array, "sample time output"]:
-    """The readout of every step; of a network that forecasts, its predictions (see `forecast.predict`)."""
-    network = build_network(config, hyper)
-    if config.model.aggregation == "forecast":
-        return forecast.predict(network, variables, inputs)
-    found: Any = network.apply(variables, inputs)
-    return found
+    """The readout of every step; of a network that forecasts, its predictions."""
+    return build_task(config).run(build_network(config, inputs.shape[-1], hyper), variables, inputs)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def probabilities(
     config: FrozenConfigDict,
-    hyper: Hyperparameters,
+    hyper: NetworkHyperparameters,
     variables: Variables,
     inputs: Inputs,
     block_index: Int[Any, "sample time"],
@@ -42,14 +37,18 @@ def probabilities(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def trace(config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, inputs: Inputs) -> Any:
+def trace(config: FrozenConfigDict, hyper: NetworkHyperparameters, variables: Variables, inputs: Inputs) -> Any:
     """The readout of every step and the states of the hidden layers: `Network.trace`."""
-    return build_network(config, hyper).apply(variables, inputs, method="trace")
+    return build_network(config, inputs.shape[-1], hyper).apply(variables, inputs, method="trace")
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def step(
-    config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, state: Any, x: Num[Any, "batch channel"]
+    config: FrozenConfigDict,
+    hyper: NetworkHyperparameters,
+    variables: Variables,
+    state: Any,
+    x: Num[Any, "batch channel"],
 ) -> Any:
     """One step of streaming: `Network.step`."""
-    return build_network(config, hyper).apply(variables, state, jnp.asarray(x), method="step")
+    return build_network(config, x.shape[-1], hyper).apply(variables, state, jnp.asarray(x), method="step")

@@ -9,12 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import FrozenConfigDict
 
-from seadlif_jax.data.loading import Samples, Split, native_split
+from seadlif_jax.build import NetworkHyperparameters, build_hyperparameters, build_task
+from seadlif_jax.data.loading import Split, native_split
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference import compiled as inference
 from seadlif_jax.inference.model import TrainedNetwork, batches
-from seadlif_jax.losses import IGNORED, Sums, aggregate, classification
+from seadlif_jax.losses import IGNORED, Sums, aggregate
 from seadlif_jax.runs.checkpoint import Variables
-from seadlif_jax.training.trainer import Hyperparameters, class_weights
 
 
 class Evaluation(NamedTuple):
@@ -72,9 +73,9 @@ def evaluate(trained: TrainedNetwork, split: Split) -> Evaluation:
       Or, untrained, on three samples of one class each:
 
       >>> from seadlif_jax.config import base_config
-      >>> from seadlif_jax.training.trainer import build_network
+      >>> from seadlif_jax.build import build_network
       >>> config, inputs = base_config(), jnp.ones((3, 20, 10))
-      >>> network = build_network(config, Hyperparameters.from_config(config))
+      >>> network = build_network(config, channels=10)
       >>> trained = TrainedNetwork(config, network, network.init(jax.random.key(0), inputs))
       >>> split = Samples(np.asarray(inputs), np.array([[-1, 0], [-1, 1], [-1, 1]]), np.ones((3, 20), int))
       >>> evaluate(trained, split).by_class()["targets"].tolist()
@@ -83,7 +84,7 @@ def evaluate(trained: TrainedNetwork, split: Split) -> Evaluation:
     config = FrozenConfigDict(trained.config)
     if trained.forecasts:
         raise ValueError("this network forecasts its inputs: there are no classes to compare")
-    hyper = Hyperparameters.from_config(trained.config)
+    hyper = build_hyperparameters(trained.config)
     if not len(split.inputs):
         raise ValueError("there is no sample to evaluate on")
     split = native_split(split)
@@ -102,12 +103,11 @@ def evaluate(trained: TrainedNetwork, split: Split) -> Evaluation:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _compare(
-    config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, batch: Samples
+    config: FrozenConfigDict, hyper: NetworkHyperparameters, variables: Variables, batch: Samples
 ) -> tuple[Sums, Int[Array, "class class"]]:
     outputs = inference.outputs(config, hyper, variables, batch.inputs)
-    how = config.model.aggregation
-    sums = classification(outputs, batch.block_index, batch.targets, how, class_weights(config))
-    scores = aggregate(outputs, batch.block_index, batch.targets.shape[1] - 1, how)
+    sums = build_task(config).sums(outputs, batch.block_index, batch.targets)
+    scores = aggregate(outputs, batch.block_index, batch.targets.shape[1] - 1, config.model.aggregation)
     return sums, _confusion(scores, batch.targets)
 
 

@@ -13,15 +13,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from seadlif_jax.build import NetworkHyperparameters, build_hyperparameters, build_network, build_task
 from seadlif_jax.config import ConfigError, is_sweep
 from seadlif_jax.data.loading import Dataset, Split, find_loader, fingerprint, load_dataset
 from seadlif_jax.inference import compiled as inference
 from seadlif_jax.inference import export as portable
+from seadlif_jax.members import expand_sweep
 from seadlif_jax.nn.network import Network
 from seadlif_jax.runs.checkpoint import Checkpoints, Variables
-from seadlif_jax.runs.folder import Run, RunError, read_config
-from seadlif_jax.training import sweep
-from seadlif_jax.training.trainer import Hyperparameters, build_network
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder, read_config
+from seadlif_jax.tasks import Forecast
 from seadlif_jax.utils.arrays import as_native, value_problem
 from seadlif_jax.utils.paths import local_path, workdir_path
 from seadlif_jax.utils.progress import bar
@@ -52,7 +54,7 @@ class TrainedNetwork:
 
       >>> from seadlif_jax.config import base_config
       >>> config, inputs = base_config(), jnp.ones((3, 20, 10))
-      >>> network = build_network(config, Hyperparameters.from_config(config))
+      >>> network = build_network(config, channels=10)
       >>> trained = TrainedNetwork(config, network, network.init(jax.random.key(0), inputs))
       >>> trained.probabilities(inputs).shape
       (3, 10)
@@ -70,7 +72,7 @@ class TrainedNetwork:
     @property
     def forecasts(self) -> bool:
         """Whether it predicts its next input, and no classes."""
-        return self.config.model.aggregation == "forecast"
+        return isinstance(build_task(self.config), Forecast)
 
     def outputs(self, inputs: Inputs) -> Float[np.ndarray, "sample time class"]:
         """The readout's potential `y_t` of every step; of a run that forecasts, its predictions of the next input.
@@ -179,8 +181,8 @@ class TrainedNetwork:
         return FrozenConfigDict(self.config)
 
     @functools.cached_property
-    def _hyper(self) -> Hyperparameters:
-        return Hyperparameters.from_config(self.config)
+    def _hyper(self) -> NetworkHyperparameters:
+        return build_hyperparameters(self.config)
 
     def _refuse_forecast(self, what: str) -> None:
         if self.forecasts:
@@ -234,29 +236,32 @@ def load_run(workdir: str | Path, member: int | None = None) -> TrainedNetwork:
     _refuse_fork()
     folder = workdir_path(workdir)
     config = read_config(folder)
-    members = sweep.members(config)
+    members = expand_sweep(config)
     if member is None and is_sweep(config):
-        raise RunError(f"{folder} holds a sweep; say which member, 0..{len(members) - 1}")
+        raise RunError(f"{folder} holds a sweep; pass member, 0..{len(members) - 1}")
     member = member or 0
     if not 0 <= member < len(members):
         raise RunError(f"{folder} has no member {member}; its members are 0..{len(members) - 1}")
     own = members[member].config
-    network = build_network(own, Hyperparameters.from_config(own))
 
-    def like(metadata: Mapping[str, Any]) -> Variables:
+    def templates(metadata: Mapping[str, Any]) -> dict[str, Variables]:
         if metadata["best_epochs"][member] == 0:
             who = f"member {member} of {folder}" if is_sweep(config) else f"{folder}"
             raise RunError(f"{who} has no finished epoch; let it run on, unless it has diverged")
+        network = build_network(own, metadata["channels"])
         variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 1, metadata["channels"])))
-        return jax.tree.map(
-            lambda one: jax.ShapeDtypeStruct((len(members), *one.shape), one.dtype), {"constants": {}, **variables}
-        )
+        return {
+            "best": jax.tree.map(
+                lambda one: jax.ShapeDtypeStruct((len(members), *one.shape), one.dtype), {"constants": {}, **variables}
+            )
+        }
 
     with Checkpoints(folder / "checkpoints", config) as checkpoints:
-        best = checkpoints.restore_best(like)
-    if best is None:
+        checkpoint = checkpoints.restore(templates, to_continue=False)
+    if checkpoint is None:
         raise RunError(f"{folder} has no checkpoint yet; run at least one epoch")
-    return TrainedNetwork(own, network, jax.tree.map(lambda array: jnp.asarray(array[member], float), best))
+    variables = jax.tree.map(lambda array: jnp.asarray(array[member], float), checkpoint.trees["best"])
+    return TrainedNetwork(own, build_network(own, checkpoint.metadata["channels"]), variables)
 
 
 def open_run(workdir: str | Path, moved: Mapping[str, str]) -> tuple[TrainedNetwork, Dataset]:
@@ -274,7 +279,7 @@ def open_run(workdir: str | Path, moved: Mapping[str, str]) -> tuple[TrainedNetw
         raise RunError(f"{folder} holds a sweep; {how}")
     trained = load_run(folder)
     dataset = trained.dataset(**moved)
-    Run(folder, config).check_data(fingerprint(dataset))
+    RunFolder(folder, config).check_data(fingerprint(dataset))
     return trained, dataset
 
 

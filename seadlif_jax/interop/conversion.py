@@ -14,11 +14,14 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import is_sweep, validate
-from seadlif_jax.data.loading import Samples
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.interop.reference import ReferenceCheckpoint, from_reference
-from seadlif_jax.runs.checkpoint import Checkpoints, Position, Variables
-from seadlif_jax.runs.folder import Run, RunError, timestamp, versions
-from seadlif_jax.training.trainer import Best, Hyperparameters, Program, TrainState, no_sums
+from seadlif_jax.runs.checkpoint import Checkpoints, Variables
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.files import timestamp, versions
+from seadlif_jax.runs.folder import RunFolder
+from seadlif_jax.training.state import Best, Hyperparameters, Position, TrainState
+from seadlif_jax.training.trainer import Trainer
 
 
 class ConversionError(ValueError):
@@ -128,9 +131,9 @@ def import_checkpoint(
     except (TypeError, ValueError) as error:
         raise ConversionError(f"{path}: {' '.join(str(error).split())}") from error
     validate(config)
-    run = Run(workdir, config)
-    if (run.folder / "config.json").exists():
-        raise RunError(f"{run.folder} holds a run already; choose another --workdir")
+    run = RunFolder(workdir, config)
+    if (run.path / "config.json").exists():
+        raise RunError(f"{run.path} holds a run already; choose another --workdir")
     states = _states(config, variables, checkpoint.epoch)
     origin = {
         "file": path.name,
@@ -140,11 +143,11 @@ def import_checkpoint(
         "imported": timestamp(),
         "versions": versions(),
     }
-    with run.held():
+    with run.lock():
         # Before the checkpoint: a folder that is cut off here must not be trained on.
         run.write_origin(json.loads(json.dumps(origin, default=str)))
-        with Checkpoints(run.folder / "checkpoints", config, writing=True) as checkpoints:
-            checkpoints.save(Position(states, states, no_sums()))
+        with Checkpoints(run.checkpoints, config, writing=True) as checkpoints:
+            Position(states).save(checkpoints)
     return Imported(config, checkpoint.epoch, _warnings(config, task))
 
 
@@ -158,12 +161,14 @@ def _config(checkpoint: ReferenceCheckpoint, base: ConfigDict, hidden: list[int]
     config.num_epochs = _number(settings, "n_epochs", int)
     config.batch_size = _number(settings, "dataset.batch_size", int)
 
-    num_classes = len(arrays["out_layer.weight"])
-    if task is None and num_classes != config.data.num_classes:
-        raise ConversionError(
-            f"the network has {num_classes} outputs, config.data.num_classes = {base.data.num_classes}"
-        )
-    config.data.num_classes = num_classes
+    config.task = "forecast" if settings.get("auto_regression", False) else "classification"
+    if config.task == "classification":
+        num_classes = len(arrays["out_layer.weight"])
+        if task is None and num_classes != config.data.num_classes:
+            raise ConversionError(
+                f"the network has {num_classes} outputs, config.data.num_classes = {base.data.num_classes}"
+            )
+        config.data.num_classes = num_classes
 
     model = config.model
     model.neuron = settings["cell"]
@@ -197,8 +202,6 @@ def _config(checkpoint: ReferenceCheckpoint, base: ConfigDict, hidden: list[int]
 
 def _aggregation(settings: Mapping[str, Any]) -> str:
     """Return the block readout; the reference takes all names but "softmax" for the mean."""
-    if settings.get("auto_regression", False):
-        return "forecast"
     return "softmax" if settings.get("loss_agg", "softmax") == "softmax" else "mean"
 
 
@@ -269,7 +272,7 @@ def _states(config: ConfigDict, variables: Variables, epoch: int) -> TrainState:
     """Return the state of a run whose best epoch has these variables, with an axis of one member in front."""
     inputs = jnp.zeros((1, 1, len(variables["params"]["layers_0"]["kernel"])))
     samples = Samples(inputs, jnp.zeros((1, 2), int), jnp.zeros((1, 1), int))
-    state = Program(config).init(config.seed, Hyperparameters.from_config(config), samples)
+    state = Trainer(config).init(config.seed, Hyperparameters.from_config(config), samples)
     number = jnp.asarray(epoch, jnp.int32)
     state = state._replace(
         epoch=number,

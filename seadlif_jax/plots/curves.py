@@ -11,10 +11,16 @@ from seadlif_jax.plots.style import BLACK, BLUE, ORANGE, STYLE, marker, picture
 
 
 @picture
-def save_curves(rows: Sequence[Mapping[str, float]], best_epoch: int, score_name: str, path: Path) -> None:
-    """Loss and accuracy (or MSE) over the epochs, of training and validation, with the selected epoch marked."""
+def save_curves(rows: Sequence[Mapping[str, float]], best_epoch: int, panels: Sequence[str], path: Path) -> None:
+    """Draw metrics over the epochs, of training and validation, with the selected epoch marked.
+
+    Args:
+      rows: metrics of the epochs, as in metrics.csv.
+      best_epoch: number of the selected epoch, from 1.
+      panels: metrics to draw, one a panel.
+      path: path of the picture.
+    """
     epochs = [row["epoch"] for row in rows]
-    panels = ["loss"] if score_name == "mse" else ["loss", score_name]
     with rc_context(STYLE):
         figure = Figure(figsize=(5 * len(panels), 3.4))
         axes = figure.subplots(1, len(panels), squeeze=False)

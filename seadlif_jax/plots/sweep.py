@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from seadlif_jax.members import describe_setting, without_seed
 from seadlif_jax.plots.style import BLUE, CLASS_COLOURS, ORANGE, STYLE, picture
-from seadlif_jax.training import sweep
 
 
 @picture
@@ -47,7 +47,7 @@ def _by_setting(results: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
     """The numbers of the members of each setting, by its name."""
     settings: dict[str, list[int]] = {}
     for number, result in enumerate(results):
-        name = sweep.describe({name: value for name, value in result["varied"].items() if name != "seed"})
+        name = describe_setting(without_seed(result["varied"]))
         settings.setdefault(name, []).append(number)
     return settings
 
