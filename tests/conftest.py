@@ -10,8 +10,8 @@ import pytest
 
 from seadlif_jax import plots
 from seadlif_jax.config import base_config
+from seadlif_jax.training import fit
 from seadlif_jax.training import report as results
-from seadlif_jax.training.fit import train_and_evaluate
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 SETTINGS = {
@@ -102,7 +102,7 @@ def finished_run(tmp_path_factory):
         config.optimizer.learning_rate = 0.05
         config.data.step_ms = 5.0
     folder = tmp_path_factory.mktemp("finished") / "run"
-    train_and_evaluate(config, folder)
+    fit(config, folder)
     return folder
 
 

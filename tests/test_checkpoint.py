@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.data.loading import Samples
+from seadlif_jax.data.samples import Samples
+from seadlif_jax.parallel import add_member_axis
 from seadlif_jax.runs import checkpoint
-from seadlif_jax.runs.checkpoint import LAYOUT, CheckpointError, Checkpoints, Position
-from seadlif_jax.training.task import repeat
-from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
+from seadlif_jax.runs.checkpoint import LAYOUT, Checkpoints
+from seadlif_jax.runs.errors import CheckpointError
+from seadlif_jax.training.state import Hyperparameters, Position
+from seadlif_jax.training.trainer import Trainer, no_sums
 
 # Orbax drops coroutines of its own when a restore fails.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -28,9 +30,9 @@ def _collect_within_the_test():
 
 def at(epoch, config, seed=0):
     """The position after an epoch of a sweep of one, as a run is."""
-    state = jax.jit(Program(config).init)(seed, Hyperparameters.from_config(config), SAMPLES)
-    states = repeat(state._replace(epoch=jnp.asarray(epoch, jnp.int32)), 1)
-    return Position(states, states, repeat(no_sums(), 1), metrics=0)
+    state = jax.jit(Trainer(config).init)(seed, Hyperparameters.from_config(config), SAMPLES)
+    states = add_member_axis(state._replace(epoch=jnp.asarray(epoch, jnp.int32)), 1)
+    return Position(states, states, add_member_axis(no_sums(), 1), metrics=0)
 
 
 def assert_same(found, expected):

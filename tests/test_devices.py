@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seadlif_jax import parallel
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.loading import to_device
-from seadlif_jax.parallel import mesh as devices
-from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
+from seadlif_jax.data.samples import to_device
+from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.trainer import Trainer, no_sums
 
 SAMPLES, STEPS, CHANNELS, CLASSES = 85, 30, 4, 3
 
@@ -43,17 +44,17 @@ def test_an_epoch_on_two_devices_is_that_on_one(tiny_config, x64, neuron, aggreg
     hyper = Hyperparameters.from_config(tiny_config)
 
     def trained(mesh):
-        program = Program(tiny_config, lengths, devices.Share.of(mesh))
-        train, validation = (to_device(split, devices.everywhere(mesh)) for split in splits)
+        program = Trainer(tiny_config, lengths, parallel.BatchShard.of(mesh))
+        train, validation = (to_device(split, parallel.replicated(mesh)) for split in splits)
         state = jax.jit(program.init)(0, hyper, train)
-        epoch = devices.spread(program.train_epoch, mesh)
+        epoch = parallel.parallelize(program.train_epoch, mesh)
         for _ in range(2):
             state, metrics = epoch(state, hyper, train, validation)
         return state, metrics
 
-    state, metrics = trained(devices.mesh_for(32))
+    state, metrics = trained(parallel.choose_mesh(32))
     assert len(state.params["readout"]["kernel"].sharding.device_set) == 2
-    expected_state, expected_metrics = trained(devices.mesh_for(1))
+    expected_state, expected_metrics = trained(parallel.choose_mesh(1))
     assert len(expected_state.params["readout"]["kernel"].sharding.device_set) == 1
     for name, value in metrics.items():
         assert float(value) == pytest.approx(float(expected_metrics[name]), rel=1e-8), name
@@ -63,25 +64,25 @@ def test_an_epoch_on_two_devices_is_that_on_one(tiny_config, x64, neuron, aggreg
 
 @pytest.mark.parametrize(("batch_size", "expected"), [(1, 1), (31, 1), (32, 2), (33, 1), (34, 2), (256, 2)])
 def test_shares_are_equal_and_large_enough(batch_size, expected):
-    assert devices.mesh_for(batch_size).size == expected
+    assert parallel.choose_mesh(batch_size).size == expected
 
 
 def test_a_batch_goes_to_as_many_devices_as_can_share_it_equally():
-    assert {size: devices._shape(12, size, 1) for size in (16, 64, 100, 128, 256, 1200)} == {
+    assert {size: parallel.mesh_shape(12, size, 1) for size in (16, 64, 100, 128, 256, 1200)} == {
         16: (1, 1), 64: (1, 4), 100: (1, 5), 128: (1, 8), 256: (1, 8), 1200: (1, 12)
     }  # fmt: skip
 
 
 def test_members_are_divided_first_where_that_leaves_no_device_idle():
-    assert {members: devices._shape(8, 128, members) for members in (1, 2, 3, 4, 5, 6, 8, 24)} == {
+    assert {members: parallel.mesh_shape(8, 128, members) for members in (1, 2, 3, 4, 5, 6, 8, 24)} == {
         1: (1, 8), 2: (2, 4), 3: (1, 8), 4: (4, 2), 5: (1, 8), 6: (2, 4), 8: (8, 1), 24: (8, 1)
     }  # fmt: skip
-    assert devices._shape(8, 16, 5) == (5, 1)  # batches too small to be shared
+    assert parallel.mesh_shape(8, 16, 5) == (5, 1)  # batches too small to be shared
 
 
 def test_the_cores_of_a_cpu_share_one_copy_of_the_data():
     split = random_split(0, "softmax")
-    samples = to_device(split, devices.everywhere(devices.mesh_for(32)))
+    samples = to_device(split, parallel.replicated(parallel.choose_mesh(32)))
     for array, original in zip(samples, (split.inputs, split.targets, split.block_index), strict=True):
         first, second = (shard.data.unsafe_buffer_pointer() for shard in array.addressable_shards)
         assert first == second
@@ -92,7 +93,7 @@ def test_the_cores_of_a_cpu_share_one_copy_of_the_data():
 
 def counted(**environment):
     """How many devices a program of its own sees, with these settings of the user's."""
-    program = "import jax; from seadlif_jax import devices; devices.one_per_core(); print(jax.device_count())"
+    program = "import jax; from seadlif_jax import devices; parallel.use_all_cpu_cores(); print(jax.device_count())"
     clean = {name: value for name, value in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
     run = subprocess.run([sys.executable, "-c", program], env=clean | environment, capture_output=True, check=True)
     return int(run.stdout)
@@ -106,8 +107,10 @@ def test_every_core_is_a_device_unless_the_user_says_otherwise():
 
 def test_positions_cover_a_batch_once():
     def positions(batch_size):
-        mesh = devices.mesh_for(32)
-        found = devices.spread(lambda: devices.Share(2).total(one_hot(devices.Share(2).positions(batch_size))), mesh)
+        mesh = parallel.choose_mesh(32)
+        found = parallel.parallelize(
+            lambda: parallel.BatchShard(2).total(one_hot(parallel.BatchShard(2).positions(batch_size))), mesh
+        )
         return found()
 
     def one_hot(positions):
@@ -118,17 +121,17 @@ def test_positions_cover_a_batch_once():
 
 
 def test_sums_are_those_of_all_devices_and_keep_their_types():
-    mesh = devices.mesh_for(32)
+    mesh = parallel.choose_mesh(32)
 
     def own():
-        number = jax.lax.axis_index(devices.BATCH)
+        number = jax.lax.axis_index(parallel.BATCH)
         return {"whole": number + 1, "real": jnp.ones(3) * (0.5 + number)}
 
-    found = devices.spread(lambda: devices.Share(2).total(own()), mesh)()
+    found = parallel.parallelize(lambda: parallel.BatchShard(2).total(own()), mesh)()
     assert found["whole"] == 3
     assert found["whole"].dtype == jnp.int32
     np.testing.assert_array_equal(found["real"], [2.0, 2.0, 2.0])
-    compiled = devices.program(lambda: devices.Share(2).total(own()), mesh).lower((), ()).compile()
+    compiled = parallel.parallelize(lambda: parallel.BatchShard(2).total(own()), mesh).lower((), ()).compile()
     assert compiled.as_text().count(" all-reduce(") == 1  # never more than one thread waits
 
 
@@ -139,37 +142,40 @@ def test_as_many_members_at_a_time_as_fit_into_the_memory():
         asked.append(width)
         return 10 + 3 * width
 
-    assert devices.widest(16, needed, free=None) == 16
-    assert devices.widest(16, needed, free=58) == 16
-    assert devices.widest(16, needed, free=57) == 15
-    assert devices.widest(16, needed, free=25) == 5
-    assert devices.widest(16, needed, free=2) == 1  # it is tried: with less than one nothing works
+    assert parallel.max_width(16, needed, free=None) == 16
+    assert parallel.max_width(16, needed, free=58) == 16
+    assert parallel.max_width(16, needed, free=57) == 15
+    assert parallel.max_width(16, needed, free=25) == 5
+    assert parallel.max_width(16, needed, free=2) == 1  # it is tried: with less than one nothing works
     assert min(asked) > 1
 
 
 def test_every_program_of_an_epoch_makes_a_single_exchange_at_a_time(tiny_config):
-    """See `devices.spread` for what could happen otherwise."""
+    """See `parallel.parallelize` for what could happen otherwise."""
     tiny_config.batch_size = 32
     tiny_config.data.num_classes = CLASSES
-    mesh = devices.mesh_for(32)
-    everywhere = devices.everywhere(mesh)
-    program, hyper = Program(tiny_config, (10, 20, 30), devices.Share(2)), Hyperparameters.from_config(tiny_config)
+    mesh = parallel.choose_mesh(32)
+    everywhere = parallel.replicated(mesh)
+    program, hyper = (
+        Trainer(tiny_config, (10, 20, 30), parallel.BatchShard(2)),
+        Hyperparameters.from_config(tiny_config),
+    )
     train = to_device(random_split(0, "softmax"), everywhere)
     state = jax.jit(program.init)(0, hyper, train)
     for function, arguments in (
         (program.train_steps, (state, no_sums(), hyper, train, 0, 1)),
         (program.end_epoch, (state, no_sums(), hyper, train)),
     ):
-        compiled = devices.program(function, mesh).lower((), arguments).compile()
+        compiled = parallel.parallelize(function, mesh).lower((), arguments).compile()
         assert compiled.as_text().count(" all-reduce(") == 1
 
 
 def test_every_device_changes_its_inputs_in_its_own_way(tiny_config):
-    mesh = devices.mesh_for(32)
+    mesh = parallel.choose_mesh(32)
     split = random_split(0, "softmax")
-    samples = to_device(split, devices.everywhere(mesh))
+    samples = to_device(split, parallel.replicated(mesh))
     tiny_config.batch_size, tiny_config.data.num_classes = 32, CLASSES
-    program, hyper = Program(tiny_config, share=devices.Share(2)), Hyperparameters.from_config(tiny_config)
+    program, hyper = Trainer(tiny_config, share=parallel.BatchShard(2)), Hyperparameters.from_config(tiny_config)
     state = jax.jit(program.init)(0, hyper, samples)
     seen = []
 
@@ -180,5 +186,5 @@ def test_every_device_changes_its_inputs_in_its_own_way(tiny_config):
 
         return program.evaluate(state.params, state.constants, hyper, samples, change_inputs=note)
 
-    devices.spread(evaluate, mesh)(state, hyper, samples)
+    parallel.parallelize(evaluate, mesh)(state, hyper, samples)
     assert sorted(seen) == [0, 1, 2, 3, 4, 5]  # three batches of 85 samples, two shares each

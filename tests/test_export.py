@@ -7,8 +7,9 @@ import pytest
 
 from configs import ecg, shd
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.loading import to_device
-from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
+from seadlif_jax.data.samples import to_device
+from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.trainer import Trainer, no_sums
 
 
 def one_batch(config, steps, channels, blocks):
@@ -28,7 +29,7 @@ def one_batch(config, steps, channels, blocks):
 )
 def test_training_and_evaluation_can_be_exported_to_gpus_and_tpus(config, shape):
     samples = one_batch(config, *shape)
-    program, hyper = Program(config), Hyperparameters.from_config(config)
+    program, hyper = Trainer(config), Hyperparameters.from_config(config)
     state = jax.eval_shape(program.init, 0, hyper, samples)
     for function, arguments in (
         (program.train_steps, (state, no_sums(), hyper, samples, 0, 1)),

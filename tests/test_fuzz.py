@@ -30,10 +30,11 @@ from seadlif_jax.data import probe
 from seadlif_jax.data.cache import cached
 from seadlif_jax.data.dataset import Dataset, Split
 from seadlif_jax.data.loading import DatasetError, check_dataset
-from seadlif_jax.runs.checkpoint import CheckpointError, Checkpoints
-from seadlif_jax.runs.folder import Run, RunError
+from seadlif_jax.runs.checkpoint import Checkpoints
+from seadlif_jax.runs.errors import CheckpointError, RunError
+from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.training import sweep
-from seadlif_jax.training.trainer import Hyperparameters
+from seadlif_jax.training.state import Hyperparameters
 from seadlif_jax.utils.arrays import ArrayError, as_native
 from seadlif_jax.utils.paths import PathError
 from tests import recordings_file
@@ -240,7 +241,7 @@ def test_files_of_a_run(tmp_path_factory, seed):
     rng = np.random.default_rng(seed)
     config = base_config().unlock()
     config.data.loader = "data.bsd:load"
-    run = Run(tmp_path_factory.mktemp("run"), config)
+    run = RunFolder(tmp_path_factory.mktemp("run"), config)
     rows = [{"epoch": epoch, "train_loss": 1 / epoch, "seconds": 0.5} for epoch in (1, 2, 3)]
     with run.held():
         run.check_data({"train": 1, "validation": 2, "test": 3})
@@ -250,7 +251,7 @@ def test_files_of_a_run(tmp_path_factory, seed):
     file = run.folder / rng.choice(("config.json", "data.json", "metrics.csv"))
     file.write_bytes(damaged(file.read_bytes(), rng))
     try:
-        again = Run(run.folder, config)
+        again = RunFolder(run.folder, config)
         again.check_data({"train": 1, "validation": 2, "test": 3})
         again.metrics.keep([3], checksum)
     except RunError as refusal:
@@ -275,7 +276,7 @@ def test_paths(checkpoints, tmp_path_factory, name):
     parent = tmp_path_factory.mktemp("parent")
     (parent / "decoy").mkdir()
     try:
-        folder = Run(os.path.join(parent, "decoy", name), config).folder
+        folder = RunFolder(os.path.join(parent, "decoy", name), config).folder
     except (PathError, RunError) as refusal:
         told(refusal, "")
         str(refusal).encode()

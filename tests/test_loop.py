@@ -7,16 +7,16 @@ import types
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from seadlif_jax.training.pace import Now, Pace
 
 from data import bsd
 from seadlif_jax.data.dataset import Dataset, Split
 from seadlif_jax.inference import load_network
 from seadlif_jax.runs.checkpoint import Checkpoints
-from seadlif_jax.runs.folder import RunError
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.training import fit
 from seadlif_jax.training.divergence import DivergenceError
-from seadlif_jax.training.fit import train_and_evaluate
-from seadlif_jax.training.pace import Now, Pace
-from seadlif_jax.training.trainer import Program
+from seadlif_jax.training.trainer import Trainer
 from seadlif_jax.utils.signals import Interrupted
 from tests.test_sweep import assert_same_network, rows_of
 
@@ -48,15 +48,15 @@ def test_a_run_interrupted_within_an_epoch_goes_on_at_that_step(tmp_path, tiny_c
     tiny_config.optimizer.plateau_factor = 0.5
     if swept:
         tiny_config.sweep.learning_rate = (0.01, 1e6, 0.02)
-    whole = train_and_evaluate(tiny_config, tmp_path / "whole")
+    whole = fit(tiny_config, tmp_path / "whole")
     said = []
     for moment in (7, 3):
         with monkeypatch.context() as patch:
             patch.setattr("seadlif_jax.training.loop.Pace", AtCall(stop=(moment,)))
             with pytest.raises(Interrupted):
-                train_and_evaluate(tiny_config, tmp_path / "stopped")
+                fit(tiny_config, tmp_path / "stopped")
         said.append(capsys.readouterr().out)
-    resumed = train_and_evaluate(tiny_config, tmp_path / "stopped")
+    resumed = fit(tiny_config, tmp_path / "stopped")
     assert "continuing after epoch 1, step 2/4 of the next\n" in said[1]
     assert "continuing after epoch 2\n" in capsys.readouterr().out
     for member in range(3 if swept else 1):
@@ -73,14 +73,14 @@ def test_from_a_damaged_checkpoint_a_sweep_goes_back_and_ends_with_the_same_bits
     tiny_config.num_epochs = 6
     tiny_config.checkpoint.every_epochs = 2
     tiny_config.sweep.learning_rate = (0.01, 1e6, 0.02)
-    whole = train_and_evaluate(tiny_config, tmp_path / "whole")
+    whole = fit(tiny_config, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr("seadlif_jax.training.loop.Pace", AtCall(stop=(27,)))  # the second step of the sixth epoch
         with pytest.raises(Interrupted):
-            train_and_evaluate(tiny_config, tmp_path / "stopped")
+            fit(tiny_config, tmp_path / "stopped")
     newest = max((tmp_path / "stopped" / "checkpoints").iterdir(), key=lambda path: int(path.name))
     (newest / "last" / "manifest.ocdbt").write_bytes(b"")
-    resumed = train_and_evaluate(tiny_config, tmp_path / "stopped")
+    resumed = fit(tiny_config, tmp_path / "stopped")
     assert (newest.parent / f"damaged-{newest.name}").exists()
     for member in range(3):
         assert rows_of(tmp_path / "stopped", member) == rows_of(tmp_path / "whole", member)
@@ -91,7 +91,7 @@ def test_from_a_damaged_checkpoint_a_sweep_goes_back_and_ends_with_the_same_bits
 def test_a_run_without_a_finished_epoch_has_no_network(tmp_path, tiny_config, monkeypatch):
     monkeypatch.setattr("seadlif_jax.training.loop.Pace", AtCall(stop=(2,)))
     with pytest.raises(Interrupted):
-        train_and_evaluate(tiny_config, tmp_path)
+        fit(tiny_config, tmp_path)
     with pytest.raises(RunError, match="no finished epoch"):
         load_network(tmp_path)
 
@@ -108,7 +108,7 @@ def test_saves_are_made_when_they_are_due(tmp_path, tiny_config, monkeypatch):
     tiny_config.checkpoint.every_epochs = 2
     monkeypatch.setattr(Checkpoints, "save", noted)
     monkeypatch.setattr("seadlif_jax.training.loop.Pace", AtCall(save=(3, 15)))
-    train_and_evaluate(tiny_config, tmp_path)
+    fit(tiny_config, tmp_path)
     assert saved == [(0, 3), (2, 0), (3, 0), (4, 0), (5, 0)]
 
 
@@ -120,9 +120,9 @@ def test_how_often_to_save_may_change(tmp_path, tiny_config, monkeypatch):
         tiny_config.checkpoint.every_epochs = 100
         tiny_config.num_epochs = 6
         with pytest.raises(Interrupted):
-            train_and_evaluate(tiny_config, tmp_path)
+            fit(tiny_config, tmp_path)
     tiny_config.checkpoint.every_epochs = 1
-    assert train_and_evaluate(tiny_config, tmp_path)["test"]
+    assert fit(tiny_config, tmp_path)["test"]
 
 
 def save_only_the_first(save):
@@ -149,7 +149,7 @@ def poisoned_config(tiny_config, monkeypatch):
         train = Split(inputs, dataset.train.targets, dataset.train.block_index)
         return Dataset(train, dataset.validation, dataset.test, dataset.protocol)
 
-    compare = Program._compare
+    compare = Trainer._compare
 
     def poisoned(self, outputs, batch):
         sums = compare(self, outputs, batch)
@@ -158,7 +158,7 @@ def poisoned_config(tiny_config, monkeypatch):
     module = types.ModuleType("poisoned")
     module.load = load
     monkeypatch.setitem(sys.modules, "poisoned", module)
-    monkeypatch.setattr(Program, "_compare", poisoned)
+    monkeypatch.setattr(Trainer, "_compare", poisoned)
     tiny_config.data.loader = "poisoned:load"
     return tiny_config
 
@@ -166,7 +166,7 @@ def poisoned_config(tiny_config, monkeypatch):
 def test_a_gradient_that_is_not_finite_is_told_with_its_step_and_parameter(tmp_path, poisoned_config):
     message = r"train_loss is nan in epoch 1, from step [1-4] on; the first gradient affected is that of layers_0/a\. "
     with pytest.raises(DivergenceError, match=message):
-        train_and_evaluate(poisoned_config, tmp_path)
+        fit(poisoned_config, tmp_path)
     assert not (tmp_path / "result.json").exists()
 
 
@@ -175,14 +175,14 @@ def test_the_rest_of_an_epoch_is_not_run_once_it_is_hopeless(tmp_path, poisoned_
     calls = []
     monkeypatch.setattr(Pace, "called", lambda self, steps, seconds: calls.append(steps))
     with pytest.raises(DivergenceError, match=r"from step (\d+) on") as error:
-        train_and_evaluate(poisoned_config, tmp_path)
+        fit(poisoned_config, tmp_path)
     assert f"from step {len(calls)} on" in str(error.value)
     assert len(calls) < 10
 
 
 def test_steps_that_are_not_finite_can_be_skipped(tmp_path, poisoned_config):
     poisoned_config.divergence.action = "skip"
-    train_and_evaluate(poisoned_config, tmp_path)
+    fit(poisoned_config, tmp_path)
     rows = rows_of(tmp_path)
     assert max(row["skipped_steps"] for row in rows) == 1
     assert all(np.isfinite(list(row.values())).all() for row in rows)
@@ -192,7 +192,7 @@ def test_steps_that_are_not_finite_can_be_skipped(tmp_path, poisoned_config):
 def test_a_run_that_skips_nothing_is_the_same(tmp_path, tiny_config):
     for action in ("stop", "skip", "back"):
         tiny_config.divergence.action = action
-        train_and_evaluate(tiny_config, tmp_path / action)
+        fit(tiny_config, tmp_path / action)
     skipping = rows_of(tmp_path / "skip")
     assert {row.pop("skipped_steps") for row in skipping} == {0}
     assert skipping == rows_of(tmp_path / "stop") == rows_of(tmp_path / "back")
@@ -203,7 +203,7 @@ def test_a_member_that_diverges_can_go_back_with_a_smaller_learning_rate(tmp_pat
     tiny_config.divergence.action = "back"
     tiny_config.divergence.factor = 0.01
     tiny_config.sweep.learning_rate = (0.01, 2e5)
-    result = train_and_evaluate(tiny_config, tmp_path / "whole")
+    result = fit(tiny_config, tmp_path / "whole")
     said = capsys.readouterr().out
     assert "member 1 (learning_rate 200000) goes back to the end of epoch 0, and on with a smaller" in said
     assert [member["diverged"] for member in result["members"]] == [None, None]
@@ -212,14 +212,14 @@ def test_a_member_that_diverges_can_go_back_with_a_smaller_learning_rate(tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr("seadlif_jax.training.loop.Pace", AtCall(stop=(6,)))  # the second step of the second try
         with pytest.raises(Interrupted):
-            train_and_evaluate(tiny_config, tmp_path / "stopped")
-    train_and_evaluate(tiny_config, tmp_path / "stopped")
+            fit(tiny_config, tmp_path / "stopped")
+    fit(tiny_config, tmp_path / "stopped")
     for member in (0, 1):
         assert rows_of(tmp_path / "stopped", member) == rows_of(tmp_path / "whole", member)
 
     tiny_config.sweep.learning_rate = ()
     tiny_config.divergence.action = "stop"
-    train_and_evaluate(tiny_config, tmp_path / "alone")
+    fit(tiny_config, tmp_path / "alone")
     for row, alone in zip(rows_of(tmp_path / "whole"), rows_of(tmp_path / "alone"), strict=True):
         assert {**row, "member": 0} == pytest.approx({**alone, "member": 0}, rel=1e-4)
 
@@ -227,20 +227,20 @@ def test_a_member_that_diverges_can_go_back_with_a_smaller_learning_rate(tmp_pat
 def test_going_back_has_an_end(tmp_path, poisoned_config, capsys):
     poisoned_config.divergence.action = "back"
     with pytest.raises(DivergenceError):
-        train_and_evaluate(poisoned_config, tmp_path)
+        fit(poisoned_config, tmp_path)
     assert capsys.readouterr().out.count("goes back to the end of epoch 0") == 5
 
 
 @pytest.mark.parametrize(("rate", "what"), [(0.0, "is silent: 0 "), (0.95, "spikes nearly all the time: 0.95 ")])
 def test_silent_and_saturated_layers_are_told_once(tmp_path, tiny_config, monkeypatch, capsys, rate, what):
-    original = Program.end_epoch
+    original = Trainer.end_epoch
 
     def end_epoch(self, *arguments):
         state, metrics = original(self, *arguments)
         return state, metrics | {"validation_spike_rate_1": metrics["validation_loss"] * 0 + rate}
 
-    monkeypatch.setattr(Program, "end_epoch", end_epoch)
-    train_and_evaluate(tiny_config, tmp_path)
+    monkeypatch.setattr(Trainer, "end_epoch", end_epoch)
+    fit(tiny_config, tmp_path)
     warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 1
     assert f"hidden layer 1 {what}spikes of a neuron in a step" in warnings[0]
@@ -251,9 +251,9 @@ def test_rows_whose_checkpoints_are_gone_are_kept(tmp_path, tiny_config, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr("seadlif_jax.training.loop.Pace", AtCall(stop=(16,)))
         with pytest.raises(Interrupted):
-            train_and_evaluate(tiny_config, tmp_path)
+            fit(tiny_config, tmp_path)
     (tmp_path / "checkpoints").rename(tmp_path / "gone")
     before = rows_of(tmp_path)
     with pytest.raises(RunError, match="has 3 rows, but there is no checkpoint"):
-        train_and_evaluate(tiny_config, tmp_path)
+        fit(tiny_config, tmp_path)
     assert rows_of(tmp_path) == before

@@ -12,7 +12,7 @@ import pytest
 
 from seadlif_jax.cli.common import SAVED
 from seadlif_jax.inference import load_network
-from seadlif_jax.runs.folder import MetricsLog
+from seadlif_jax.runs.metrics import MetricsLog
 from tests.test_train_script import ROOT
 
 SMALL = (

@@ -1,7 +1,7 @@
 import pytest
+from seadlif_jax.training.pace import Now, Pace
 
 from seadlif_jax.training import pace
-from seadlif_jax.training.pace import Now, Pace
 
 
 @pytest.fixture

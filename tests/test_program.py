@@ -7,15 +7,18 @@ import pytest
 
 from data import bsd
 from seadlif_jax import losses as readout
+from seadlif_jax.build import build_network
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.loading import to_device
-from seadlif_jax.training.trainer import Hyperparameters, Program, Purpose, build_network, key_for, no_sums
+from seadlif_jax.data.samples import to_device
+from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.trainer import Trainer, no_sums
+from seadlif_jax.utils.keys import Purpose, key_for
 
 
 @pytest.fixture
 def setup(tiny_config):
     dataset = bsd.load(tiny_config)
-    program, hyper = Program(tiny_config), Hyperparameters.from_config(tiny_config)
+    program, hyper = Trainer(tiny_config), Hyperparameters.from_config(tiny_config)
     train, validation = to_device(dataset.train), to_device(dataset.validation)
     state = jax.jit(program.init)(0, hyper, train)
     return program, hyper, train, validation, state
@@ -98,7 +101,7 @@ def test_runs_can_be_mapped_over_seed_and_hyperparameters(setup):
 def test_evaluation_weighs_every_target_the_same_whatever_the_batch(setup, tiny_config, batch_size):
     _, hyper, _, validation, state = setup
     tiny_config.batch_size = batch_size
-    program = Program(tiny_config)
+    program = Trainer(tiny_config)
     found = jax.jit(program.evaluate)(state.params, state.constants, hyper, validation)
 
     network = build_network(program.config, hyper)
@@ -112,7 +115,7 @@ def test_evaluation_weighs_every_target_the_same_whatever_the_batch(setup, tiny_
 def test_inputs_may_be_changed_for_evaluation_and_those_that_fill_up_a_batch_do_not_count(setup, tiny_config):
     _, hyper, _, validation, state = setup
     tiny_config.batch_size = 3  # 10 samples: the last of four batches holds one, and two seen before
-    program = Program(tiny_config)
+    program = Trainer(tiny_config)
 
     @jax.jit
     def evaluate(first_row):
@@ -143,7 +146,7 @@ def test_samples_with_more_targets_weigh_more(setup, tiny_config):
     results = []
     for batch_size in (2, 5):
         tiny_config.batch_size = batch_size
-        program = Program(tiny_config)
+        program = Trainer(tiny_config)
         results.append(jax.jit(program.evaluate)(state.params, state.constants, hyper, samples))
     assert float(results[0]["loss"]) == pytest.approx(float(results[1]["loss"]), rel=1e-5)
 
@@ -171,7 +174,7 @@ def test_the_plateau_schedule_scales_the_learning_rate(tiny_config):
     tiny_config.optimizer.plateau_patience = 0
     tiny_config.optimizer.learning_rate = 1e-12  # no progress: the loss stalls from the second epoch on
     dataset = bsd.load(tiny_config)
-    program, hyper = Program(tiny_config), Hyperparameters.from_config(tiny_config)
+    program, hyper = Trainer(tiny_config), Hyperparameters.from_config(tiny_config)
     train, validation = to_device(dataset.train), to_device(dataset.validation)
     state, rates = program.init(0, hyper, train), []
     train_epoch = jax.jit(program.train_epoch)
@@ -201,7 +204,7 @@ def test_forecasting_trains_on_its_own_loss(tiny_config):
     samples = to_device(
         Split(waves[:, :-1], np.concatenate([dummy, waves[:, 1:]], axis=1), np.ones((40, 40), np.uint8))
     )
-    program, hyper = Program(tiny_config), Hyperparameters.from_config(tiny_config)
+    program, hyper = Trainer(tiny_config), Hyperparameters.from_config(tiny_config)
     state, losses = program.init(0, hyper, samples), []
     train_epoch = jax.jit(program.train_epoch)
     for _ in range(30):

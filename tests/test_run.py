@@ -4,7 +4,10 @@ import os
 import pytest
 
 from seadlif_jax.config import to_json
-from seadlif_jax.runs.folder import MetricsLog, Run, RunError, read_config, write_atomically, write_table
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.files import write_atomically, write_table
+from seadlif_jax.runs.folder import RunFolder, read_config
+from seadlif_jax.runs.metrics import MetricsLog
 
 ROWS = [{"epoch": epoch, "train_loss": 1 / (3 * epoch), "seconds": 0.1} for epoch in range(1, 5)]
 
@@ -77,27 +80,27 @@ def test_rows_without_their_checkpoint_are_not_thrown_away(log):
 
 
 def test_a_run_is_found_again_with_the_same_config(tmp_path, tiny_config):
-    run = Run(tmp_path / "new" / "run", tiny_config)
+    run = RunFolder(tmp_path / "new" / "run", tiny_config)
     assert not run.folder.exists()  # nothing is made before it is needed
     with run.held():
         result = run.finish(test={"accuracy": 0.5}, protocol="none", best_epoch=1)
-    assert Run(run.folder, tiny_config).result() == json.loads((run.folder / "result.json").read_text()) == result
+    assert RunFolder(run.folder, tiny_config).result() == json.loads((run.folder / "result.json").read_text()) == result
 
 
 def test_data_may_move_between_sessions(tmp_path, tiny_config):
-    with Run(tmp_path, tiny_config).held():
+    with RunFolder(tmp_path, tiny_config).held():
         pass
     tiny_config.data.dir = "elsewhere"
-    Run(tmp_path, tiny_config)
+    RunFolder(tmp_path, tiny_config)
 
 
 def test_the_run_of_another_config_is_refused_and_left_alone(tmp_path, tiny_config):
-    with Run(tmp_path, tiny_config).held():
+    with RunFolder(tmp_path, tiny_config).held():
         pass
     before = (tmp_path / "config.json").read_bytes()
     tiny_config.model.hidden = (9, 9)
     with pytest.raises(RunError, match=r"another config \(config.model.hidden: \[8\] -> \[9, 9\]\); choose another"):
-        Run(tmp_path, tiny_config)
+        RunFolder(tmp_path, tiny_config)
     assert (tmp_path / "config.json").read_bytes() == before
 
 
@@ -105,36 +108,36 @@ def test_the_run_of_another_config_is_refused_and_left_alone(tmp_path, tiny_conf
 def test_a_folder_with_files_of_unknown_origin_is_refused(tmp_path, tiny_config, name):
     (tmp_path / name).touch()
     with pytest.raises(RunError, match=f"holds {name} but no config.json"):
-        Run(tmp_path, tiny_config)
+        RunFolder(tmp_path, tiny_config)
 
 
 def test_a_folder_in_use_is_refused_until_it_is_let_go(tmp_path, tiny_config):
-    first, second = (Run(tmp_path, tiny_config) for _ in range(2))
+    first, second = (RunFolder(tmp_path, tiny_config) for _ in range(2))
     with first.held(), pytest.raises(RunError, match="in use by another process"), second.held():
         pass
-    with Run(tmp_path, tiny_config).held():
+    with RunFolder(tmp_path, tiny_config).held():
         pass
 
 
 def test_a_config_is_written_once(tmp_path, tiny_config):
-    with Run(tmp_path, tiny_config).held():
+    with RunFolder(tmp_path, tiny_config).held():
         before = (tmp_path / "config.json").read_bytes()
     tiny_config.data.dir = "elsewhere"
-    with Run(tmp_path, tiny_config).held():
+    with RunFolder(tmp_path, tiny_config).held():
         assert (tmp_path / "config.json").read_bytes() == before
 
 
 def test_a_file_is_no_folder(tmp_path, tiny_config):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="is a file; choose a folder"):
-        Run(tmp_path / "file", tiny_config)
+        RunFolder(tmp_path / "file", tiny_config)
 
 
 @pytest.mark.parametrize("content", ['{"seed": ', "[]", "3"])
 def test_a_damaged_config_is_refused(tmp_path, tiny_config, content):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(RunError, match=r"config.json is damaged"):
-        Run(tmp_path, tiny_config)
+        RunFolder(tmp_path, tiny_config)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]"])
@@ -142,13 +145,13 @@ def test_a_damaged_result_is_refused(tmp_path, tiny_config, content):
     (tmp_path / "result.json").write_text(content)
     (tmp_path / "config.json").write_text(to_json(tiny_config))
     with pytest.raises(RunError, match=r"result.json is damaged"):
-        Run(tmp_path, tiny_config).result()
+        RunFolder(tmp_path, tiny_config).result()
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path, tiny_config):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot write to"):
-        Run(tmp_path / "file" / "below", tiny_config).held().__enter__()
+        RunFolder(tmp_path / "file" / "below", tiny_config).held().__enter__()
 
 
 def test_writing_replaces_the_whole_file_and_leaves_nothing_else(tmp_path):
@@ -167,7 +170,7 @@ def test_a_row_that_is_cut_off_is_not_read(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
 def test_a_mark_that_an_editor_puts_in_front_of_the_config_is_no_damage(tmp_path, tiny_config, encoding):
-    run = Run(tmp_path / "run", tiny_config)
+    run = RunFolder(tmp_path / "run", tiny_config)
     with run.held():
         pass
     path = run.folder / "config.json"

@@ -8,10 +8,11 @@ import pytest
 from seadlif_jax.config import ConfigError, to_json
 from seadlif_jax.inference import load_network
 from seadlif_jax.runs.checkpoint import Checkpoints
-from seadlif_jax.runs.folder import MetricsLog, Run, RunError
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder
+from seadlif_jax.runs.metrics import MetricsLog
+from seadlif_jax.training import fit, sweep
 from seadlif_jax.training import report as results
-from seadlif_jax.training import sweep
-from seadlif_jax.training.fit import train_and_evaluate
 from tests.picture import is_drawn
 
 
@@ -90,7 +91,7 @@ def test_settings_drawn_from_values_are_all_different(tiny_config):
 def test_values_that_cannot_be_swept_are_refused_by_name(tiny_config, tmp_path, name, values, message):
     tiny_config.sweep[name] = values
     with pytest.raises(ConfigError, match=message):
-        train_and_evaluate(tiny_config, tmp_path / "run")
+        fit(tiny_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -114,10 +115,10 @@ def test_a_member_is_the_run_with_the_same_settings(tmp_path, sweep_config, x64)
     """The member left as a run of its own, too."""
     sweep_config.sweep.seed = (4,)
     sweep_config.sweep.dropout = (0.0, 0.2)
-    swept = train_and_evaluate(sweep_config, tmp_path / "sweep")
+    swept = fit(sweep_config, tmp_path / "sweep")
     for number in (2, 3):
         config = sweep.members(sweep_config)[number].config
-        single = train_and_evaluate(config, tmp_path / f"single-{number}")
+        single = fit(config, tmp_path / f"single-{number}")
         member = swept["members"][number]
         assert member["varied"] == {"learning_rate": 0.03, "dropout": 0.2 * (number - 2), "seed": 4}
         for name in ("best_epoch", "protocol", "seed", "config"):
@@ -137,7 +138,7 @@ def test_a_member_is_the_run_with_the_same_settings(tmp_path, sweep_config, x64)
                 assert_same(found, expected)
             assert_same_network(load_network(folder, member_number)[1], load_network(tmp_path / f"single-{number}")[1])
         # It is a finished run.
-        assert train_and_evaluate(config, own)["finished"] == member["finished"]
+        assert fit(config, own)["finished"] == member["finished"]
 
 
 def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_config, x64):
@@ -149,7 +150,7 @@ def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_co
     sweep_config.sweep.tau_u = ((5.0, 25.0), (5.0, 50.0))
     for width in (1, 3):
         sweep_config.devices.width = width
-        train_and_evaluate(sweep_config, tmp_path / str(width))
+        fit(sweep_config, tmp_path / str(width))
         for number in range(4):
             for found, expected in zip(
                 rows_of(tmp_path / str(width), number), rows_of(tmp_path / "1", number), strict=True
@@ -163,7 +164,7 @@ def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_co
 
 def test_a_diverging_member_is_told_and_disturbs_no_other(tmp_path, tiny_config, x64, capsys):
     tiny_config.sweep.learning_rate = (0.01, 1e6, 0.02)
-    result = train_and_evaluate(tiny_config, tmp_path / "with")
+    result = fit(tiny_config, tmp_path / "with")
     assert [member["diverged"] for member in result["members"]] == [None, 1, None]
     assert "test" not in result["members"][1]
     told = [line for line in capsys.readouterr().out.splitlines() if "diverged" in line]
@@ -174,7 +175,7 @@ def test_a_diverging_member_is_told_and_disturbs_no_other(tmp_path, tiny_config,
     assert not (tmp_path / "with" / "members" / "1").exists()
 
     tiny_config.sweep.learning_rate = (0.01, 0.02)
-    without = train_and_evaluate(tiny_config, tmp_path / "without")
+    without = fit(tiny_config, tmp_path / "without")
     for number, other in ((0, 0), (2, 1)):
         for name in ("test", "validation"):
             assert_same(result["members"][number][name], without["members"][other][name])
@@ -186,17 +187,17 @@ def test_a_diverging_member_is_told_and_disturbs_no_other(tmp_path, tiny_config,
 
 def test_a_sweep_whose_members_all_diverge_says_so(tmp_path, tiny_config, capsys):
     tiny_config.sweep.learning_rate = (1e6, 2e6)
-    result = train_and_evaluate(tiny_config, tmp_path)
+    result = fit(tiny_config, tmp_path)
     assert [member["diverged"] for member in result["members"]] == [1, 1]
     assert results.describe(result)[0] == "learning_rate 1000000: nothing found  (1 seed, 1 diverged)"
     for name in ("members.csv", "summary.csv", "sweep.png"):
         assert (tmp_path / name).exists()
-    assert train_and_evaluate(tiny_config, tmp_path)["finished"] == result["finished"]
+    assert fit(tiny_config, tmp_path)["finished"] == result["finished"]
     assert len([line for line in capsys.readouterr().out.splitlines() if "has diverged" in line]) == 2
 
 
 def test_a_sweep_leaves_its_tables_and_its_picture(tmp_path, sweep_config, capsys):
-    result = train_and_evaluate(sweep_config, tmp_path)
+    result = fit(sweep_config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(result))
     assert set(result) >= {"members", "summary", "protocol", "seed", "config", "versions", "device", "wall_seconds"}
 
@@ -231,7 +232,7 @@ def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(tmp_path, sweep_
     sweep_config.num_epochs = 5
     sweep_config.optimizer.plateau_factor = 0.5
     sweep_config.sweep.learning_rate = (0.01, 1e6)
-    whole = train_and_evaluate(sweep_config, tmp_path / "whole")
+    whole = fit(sweep_config, tmp_path / "whole")
     save = Checkpoints.save
 
     def killed_save(self, position):
@@ -245,8 +246,8 @@ def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(tmp_path, sweep_
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", killed_save)
         with pytest.raises(Killed):
-            train_and_evaluate(sweep_config, tmp_path / "killed")
-    resumed = train_and_evaluate(sweep_config, tmp_path / "killed")
+            fit(sweep_config, tmp_path / "killed")
+    resumed = fit(sweep_config, tmp_path / "killed")
     for found, expected in zip(resumed["members"], whole["members"], strict=True):
         for name in ("varied", "diverged", "test", "validation", "best_epoch"):
             assert found.get(name) == expected.get(name)
@@ -258,7 +259,7 @@ def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(tmp_path, sweep_
 def test_a_sweep_cut_off_while_its_members_are_written_goes_on_there(tmp_path, sweep_config, monkeypatch, moment):
     """In the middle of a member, or when all are there."""
 
-    finish = Run.finish
+    finish = RunFolder.finish
 
     def killed(self, **result):
         if self.folder == (tmp_path / "members" / "2" if moment == 2 else tmp_path):
@@ -266,19 +267,19 @@ def test_a_sweep_cut_off_while_its_members_are_written_goes_on_there(tmp_path, s
         return finish(self, **result)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "finish", killed)
+        patch.setattr(RunFolder, "finish", killed)
         with pytest.raises(Killed):
-            train_and_evaluate(sweep_config, tmp_path)
+            fit(sweep_config, tmp_path)
     paths = [tmp_path / "members" / str(member) / "result.json" for member in range(4)]
     written = [path.stat().st_mtime_ns for path in paths if path.exists()]
     assert len(written) == moment
-    train_and_evaluate(sweep_config, tmp_path)
+    fit(sweep_config, tmp_path)
     assert [path.stat().st_mtime_ns for path in paths[:moment]] == written
     assert all(path.exists() for path in paths)
 
 
 def test_a_member_that_is_not_there_is_refused(tmp_path, sweep_config):
-    train_and_evaluate(sweep_config, tmp_path)
+    fit(sweep_config, tmp_path)
     with pytest.raises(RunError, match=r"has no member 4; its members are 0..3"):
         load_network(tmp_path, 4)
 
@@ -297,7 +298,7 @@ def test_a_mesh_that_cannot_be_is_refused(tmp_path, sweep_config, mesh, message)
     sweep_config.sweep.learning_rate = ()
     sweep_config.devices.mesh = mesh
     if message is None:
-        assert len(train_and_evaluate(sweep_config, tmp_path)["members"]) == 3
+        assert len(fit(sweep_config, tmp_path)["members"]) == 3
     else:
         with pytest.raises(ConfigError, match=message):
-            train_and_evaluate(sweep_config, tmp_path)
+            fit(sweep_config, tmp_path)

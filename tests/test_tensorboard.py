@@ -4,9 +4,8 @@ import struct
 import pytest
 
 from seadlif_jax.config import ConfigError
-from seadlif_jax.runs.folder import MetricsLog
-from seadlif_jax.training import tensorboard
-from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.runs.metrics import MetricsLog
+from seadlif_jax.training import fit, tensorboard
 
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
 
@@ -45,8 +44,8 @@ def test_a_run_s_metrics_are_there_once_also_when_it_goes_on(tmp_path, tiny_conf
     with monkeypatch.context() as patch:
         patch.setattr(tensorboard, "recorder", cut_off_in_epoch_2)
         with pytest.raises(Killed):
-            train_and_evaluate(tiny_config, tmp_path)
-    train_and_evaluate(tiny_config, tmp_path)
+            fit(tiny_config, tmp_path)
+    fit(tiny_config, tmp_path)
     found = scalars(tmp_path / "tensorboard")
     rows = MetricsLog(tmp_path / "metrics.csv").read()
     assert [row["epoch"] for row in rows] == [1, 2, 3]
@@ -60,7 +59,7 @@ def test_members_have_folders_of_their_own(tmp_path, tiny_config):
     tiny_config.tensorboard = True
     tiny_config.num_epochs = 1
     tiny_config.sweep.learning_rate = (0.01, 0.03)
-    train_and_evaluate(tiny_config, tmp_path)
+    fit(tiny_config, tmp_path)
     for number, name in enumerate(("0 learning_rate 0.01", "1 learning_rate 0.03")):
         (row,) = MetricsLog(tmp_path / "metrics.csv").read(number)
         assert scalars(tmp_path / "tensorboard" / name)["loss/train", 1] == pytest.approx(row["train_loss"])
@@ -70,9 +69,9 @@ def test_what_cannot_be_written_is_refused_before_training(tmp_path, tiny_config
     tiny_config.tensorboard = True
     tiny_config.sweep.seed = tuple(range(101))
     with pytest.raises(ConfigError, match="101 members; at most 100"):
-        train_and_evaluate(tiny_config, tmp_path / "run")
+        fit(tiny_config, tmp_path / "run")
     tiny_config.sweep.seed = ()
     monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install tensorboardX"):
-        train_and_evaluate(tiny_config, tmp_path / "run")
+        fit(tiny_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

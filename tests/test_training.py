@@ -12,21 +12,22 @@ from seadlif_jax import losses as readout
 from seadlif_jax.analysis import forecast_error as forecast
 from seadlif_jax.config import ConfigError
 from seadlif_jax.data.dataset import Dataset, Split
-from seadlif_jax.data.loading import to_device
+from seadlif_jax.data.samples import to_device
 from seadlif_jax.inference import load_network
-from seadlif_jax.parallel import mesh as devices
 from seadlif_jax.runs.checkpoint import Checkpoints
-from seadlif_jax.runs.folder import MetricsLog, Run, RunError
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder
+from seadlif_jax.runs.metrics import MetricsLog
+from seadlif_jax.training import fit
 from seadlif_jax.training import fit as training
 from seadlif_jax.training.divergence import DivergenceError
-from seadlif_jax.training.fit import train_and_evaluate
-from seadlif_jax.training.trainer import Program
+from seadlif_jax.training.trainer import Trainer
 from tests.picture import is_drawn
 
 
 def test_a_run_leaves_what_it_promises(tmp_path, tiny_config, capsys, pictures):
     tiny_config.seed = 4
-    result = train_and_evaluate(tiny_config, tmp_path)
+    result = fit(tiny_config, tmp_path)
 
     written = json.loads((tmp_path / "result.json").read_text())
     assert written == result
@@ -65,14 +66,14 @@ def test_processes_on_different_data_are_refused(tmp_path, tiny_config, monkeypa
 
     monkeypatch.setattr(devices, "of_all_processes", with_another_validation_split)
     with pytest.raises(RunError, match="process 1 has another validation split than process 0"):
-        train_and_evaluate(tiny_config, tmp_path / "run")
+        fit(tiny_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, tiny_config, monkeypatch):
-    result = train_and_evaluate(tiny_config, tmp_path)
+    result = fit(tiny_config, tmp_path)
     monkeypatch.setattr(training, "load_dataset", None)
-    assert train_and_evaluate(tiny_config, tmp_path) == result
+    assert fit(tiny_config, tmp_path) == result
 
 
 @pytest.mark.parametrize("neuron", ["lif", "ef_adlif", "lstm"])
@@ -81,7 +82,7 @@ def test_every_neuron_can_be_trained(tmp_path, tiny_config, neuron):
     tiny_config.model.dropout = 0.1
     tiny_config.model.hidden = (8, 6)
     tiny_config.num_epochs = 1
-    assert train_and_evaluate(tiny_config, tmp_path)["best_epoch"] == 1
+    assert fit(tiny_config, tmp_path)["best_epoch"] == 1
 
 
 def test_per_step_labels_are_drawn_too(tmp_path, tiny_config, monkeypatch, pictures):
@@ -105,7 +106,7 @@ def test_per_step_labels_are_drawn_too(tmp_path, tiny_config, monkeypatch, pictu
     tiny_config.data.loader = "own_loader:load"
     tiny_config.model.aggregation = "mean"
     tiny_config.num_epochs = 1
-    train_and_evaluate(tiny_config, tmp_path)
+    fit(tiny_config, tmp_path)
     assert (tmp_path / "raster.png").exists()
 
 
@@ -122,7 +123,7 @@ def test_a_forecast_leaves_its_error_along_the_trajectory(tmp_path, tiny_config,
     tiny_config.data.num_classes = 2
     tiny_config.data.step_ms = step_ms
     tiny_config.model.aggregation = "forecast"
-    result = train_and_evaluate(tiny_config, tmp_path)
+    result = fit(tiny_config, tmp_path)
 
     unit, width = ("steps", 10.0) if step_ms is None else ("ms", 25.0)
     with (tmp_path / "forecast_error.csv").open() as file:
@@ -145,22 +146,22 @@ def test_a_forecast_leaves_its_error_along_the_trajectory(tmp_path, tiny_config,
 def test_a_bad_config_is_refused_before_anything_is_made(tmp_path, tiny_config):
     tiny_config.model.tau_u = (25.0, 5.0)
     with pytest.raises(ConfigError, match=r"config.model.tau_u = \(25.0, 5.0\)"):
-        train_and_evaluate(tiny_config, tmp_path / "run")
+        fit(tiny_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(tmp_path, tiny_config, monkeypatch):
     """A loss turned NaN in epoch 3, as a diverging network's would."""
-    original = Program.end_epoch
+    original = Trainer.end_epoch
 
     def diverging(self, state, *args):
         state, metrics = original(self, state, *args)
         return state, metrics | {"train_loss": metrics["train_loss"] / (state.epoch < 3)}
 
     tiny_config.num_epochs = 5
-    monkeypatch.setattr(Program, "end_epoch", diverging)
+    monkeypatch.setattr(Trainer, "end_epoch", diverging)
     with pytest.raises(DivergenceError, match=r"train_loss is inf in epoch 3. .* keeps the state before"):
-        train_and_evaluate(tiny_config, tmp_path)
+        fit(tiny_config, tmp_path)
     assert (load_metadata(tmp_path)["epochs"], load_metadata(tmp_path)["step"]) == ([2], 0)
     assert len(MetricsLog(tmp_path / "metrics.csv").read()) == 2
     assert not (tmp_path / "result.json").exists()
@@ -183,7 +184,7 @@ def test_a_run_killed_at_any_moment_of_an_epoch_continues_to_the_same_numbers(
     tiny_config.num_epochs = 6
     tiny_config.optimizer.plateau_factor = 0.5
     tiny_config.optimizer.learning_rate = 0.05
-    whole = train_and_evaluate(tiny_config, tmp_path / "whole")
+    whole = fit(tiny_config, tmp_path / "whole")
 
     save, append = Checkpoints.save, MetricsLog.append
 
@@ -203,8 +204,8 @@ def test_a_run_killed_at_any_moment_of_an_epoch_continues_to_the_same_numbers(
         patch.setattr(Checkpoints, "save", killed_save)
         patch.setattr(MetricsLog, "append", killed_append)
         with pytest.raises(Killed):
-            train_and_evaluate(tiny_config, tmp_path / "killed")
-    resumed = train_and_evaluate(tiny_config, tmp_path / "killed")
+            fit(tiny_config, tmp_path / "killed")
+    resumed = fit(tiny_config, tmp_path / "killed")
 
     assert resumed["test"] == whole["test"]
     assert resumed["validation"] == whole["validation"]
@@ -230,16 +231,16 @@ def test_a_run_is_not_continued_on_other_data(tmp_path, tiny_config, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", killed_save)
         with pytest.raises(Killed):
-            train_and_evaluate(tiny_config, tmp_path)
+            fit(tiny_config, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(training, "load_dataset", other_data)
         with pytest.raises(RunError, match="a run on other data: the validation split has changed"):
-            train_and_evaluate(tiny_config, tmp_path)
-    assert train_and_evaluate(tiny_config, tmp_path)["test"]
+            fit(tiny_config, tmp_path)
+    assert fit(tiny_config, tmp_path)["test"]
 
 
 def test_a_trained_network_can_be_loaded(tmp_path, tiny_config):
-    result = train_and_evaluate(tiny_config, tmp_path)
+    result = fit(tiny_config, tmp_path)
     network, variables = load_network(tmp_path)
     test = to_device(bsd.load(tiny_config).test)
     batch = test.take(jnp.arange(test.size))
@@ -250,6 +251,6 @@ def test_a_trained_network_can_be_loaded(tmp_path, tiny_config):
 def test_a_folder_without_a_trained_network_is_refused(tmp_path, tiny_config):
     with pytest.raises(RunError, match="holds no run"):
         load_network(tmp_path)
-    with Run(tmp_path, tiny_config).held(), pytest.raises(RunError, match="no checkpoint yet"):
+    with RunFolder(tmp_path, tiny_config).held(), pytest.raises(RunError, match="no checkpoint yet"):
         load_network(tmp_path)
     assert not (tmp_path / "checkpoints").exists()
