@@ -87,15 +87,8 @@ def _read_folder(folder: Path, name: str) -> list[ComparedRun]:
         }
         result_of_member = result["members"][number] if "members" in result else result or None
         name_of_member = f"{name}, {member}" if member.varied else name
-        runs.append(
-            ComparedRun(
-                name_of_member,
-                build_task(member.config).metric,
-                fields,
-                rows_by_member.get(number, []),
-                result_of_member,
-            )
-        )
+        metric, rows = build_task(member.config).metric, rows_by_member.get(number, [])
+        runs.append(ComparedRun(name_of_member, metric, fields, rows, result_of_member))
     return runs
 
 
