@@ -11,7 +11,6 @@ import pytest
 from seadlif_jax import plots
 from seadlif_jax.config import base_config
 from seadlif_jax.training import fit
-from seadlif_jax.training import report as results
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 SETTINGS = {
@@ -64,7 +63,6 @@ def _pictures_only_if_asked_for(request, monkeypatch):
     if "pictures" not in request.fixturenames:
         for name in ("save_curves", "save_raster", "save_forecast", "save_forecast_error"):
             monkeypatch.setattr(plots, name, lambda *_: None)
-        monkeypatch.setattr(results, "_save_raster", lambda *_: None)
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def describe_divergence(outcome: Outcome, member: int, epoch: int, params: PyTre
                     f"; the first gradient affected is that of {jax.tree_util.keystr(path, simple=True, separator='/')}"
                 )
             return f"{name} is {metrics[name][member]} in epoch {epoch}{where}"
-    return f"a weight is {metrics['max_weight'][member]:.4g}, more than {max_weight:.0f}, in epoch {epoch}"
+    return f"a weight is {metrics['max_weight'][member]:.4g}, more than {max_weight:g}, in epoch {epoch}"
 
 
 class DivergenceMonitor:
