@@ -73,3 +73,9 @@ def test_training_targets_of_a_single_class_are_worth_a_warning():
     targets[0, 1] = 0
     assert Classification(3).target_warning(targets) is None
     assert Forecast().target_warning(np.zeros((5, 9, 2))) is None
+
+
+def test_targets_of_a_forecast_are_the_inputs_one_step_later():
+    inputs, blocks = np.zeros((20, 9, 4)), np.ones((20, 9), int)
+    assert Forecast().target_problem(inputs, np.zeros((20, 10, 4)), blocks) is None
+    assert "to forecast they must be (20, 10, 4)" in Forecast().target_problem(inputs, np.zeros((20, 2)), blocks)

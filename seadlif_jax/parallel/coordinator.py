@@ -5,10 +5,11 @@ import re
 import socket
 from pathlib import Path
 
+from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.locking import lock
 
 
-class CoordinatorError(ValueError):
+class CoordinatorError(SeadlifError):
     """Address at which the processes of a run cannot meet; the message says why."""
 
 

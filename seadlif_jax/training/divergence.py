@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from ml_collections import ConfigDict
 
 from seadlif_jax.analysis.stability import SPECTRA, largest_stable_a
+from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.progress import say
 
 MAX_RETRIES = 5  # of a member
@@ -28,7 +29,7 @@ FINITE_METRICS = ("train_loss", "validation_loss", "gradient_norm")
 SATURATED_RATE = 0.9  # spikes of a neuron in a step, of which there can be at most 1
 
 
-class DivergenceError(RuntimeError):
+class DivergenceError(SeadlifError):
     """Training has diverged: loss or gradient are NaN or infinite, or a parameter is too large."""
 
 
