@@ -19,9 +19,10 @@ from seadlif_jax.losses import AGGREGATIONS
 from seadlif_jax.neurons import NEURONS
 from seadlif_jax.neurons.surrogate import SURROGATES
 from seadlif_jax.nn.execution import PRECISIONS
+from seadlif_jax.utils.errors import SeadlifError
 
 
-class ConfigError(ValueError):
+class ConfigError(SeadlifError):
     """Config that cannot be run; the message names the field and what it must be."""
 
 

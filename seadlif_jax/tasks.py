@@ -92,7 +92,7 @@ class Task(abc.ABC):
         outputs, activity = self.run_with_activity(network, variables, batch.inputs, **settings)
         return self.sums(outputs, batch.block_index, batch.targets), count_spikes(activity, batch.block_index)
 
-    def selection_score(self, validation_metrics: Mapping[str, Array]) -> Array:
+    def selection_score(self, validation_metrics: Mapping[str, Any]) -> Any:
         """Return the number whose maximum is the best epoch, from metrics of the validation split by name."""
         return self.selection.sign * validation_metrics[self.selection.metric]
 

@@ -9,13 +9,12 @@ import pytest
 
 from seadlif_jax.config import ConfigError
 from seadlif_jax.inference import load_run
-from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder, read_config
 from seadlif_jax.runs.metrics import MetricsLog
-from seadlif_jax.training import extension as additions
-from seadlif_jax.training import fit
+from seadlif_jax.training import extension, fit
 from tests.conftest import make_tiny_config
+from tests.training_helpers import Killed, kill_at_save
 
 
 def config_with(**fields):
@@ -51,21 +50,6 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-class Killed(BaseException):
-    pass
-
-
-def kill_at_epoch(monkeypatch, epoch):
-    save = Checkpoints.save
-
-    def killed_save(self, position):
-        save(self, position)
-        if int(position.states.epoch.max()) == epoch:
-            raise Killed
-
-    monkeypatch.setattr(Checkpoints, "save", killed_save)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """The folders of runs of 2 and of 5 epochs; not to be written to."""
@@ -87,7 +71,7 @@ def test_a_killed_extension_loses_nothing_and_does_not_report_the_result_of_the_
     folder, longer = shutil.copytree(runs / "2", tmp_path / "run"), config_with(num_epochs=5)
     before = (folder / "result.json").read_bytes()
     with monkeypatch.context() as patch:
-        kill_at_epoch(patch, 4)
+        kill_at_save(patch, epoch=4)
         with pytest.raises(Killed):
             fit(longer, folder)
     assert (folder / "result.json").read_bytes() == before
@@ -99,7 +83,7 @@ def test_a_killed_extension_loses_nothing_and_does_not_report_the_result_of_the_
 
 def test_an_interrupted_run_may_end_earlier_but_not_before_what_it_has(runs, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        kill_at_epoch(patch, 2)
+        kill_at_save(patch, epoch=2)
         with pytest.raises(Killed):
             fit(config_with(num_epochs=9), tmp_path)
     before = contents(tmp_path)
@@ -140,7 +124,7 @@ def test_training_can_start_from_the_best_parameters_of_another_run(runs, tmp_pa
     config = config_with(num_epochs=2, init_from=str(source), optimizer__learning_rate=1e-30)
     trained = load_run(source)
     with monkeypatch.context() as patch:
-        kill_at_epoch(patch, 0)  # with the first save, before the first step
+        kill_at_save(patch, epoch=0)  # with the first save, before the first step
         with pytest.raises(Killed):
             fit(config, tmp_path / "run")
     shutil.rmtree(source)
@@ -166,7 +150,7 @@ def test_every_member_of_a_sweep_starts_from_them(runs, tmp_path):
     assert results[0]["test"] == results[1]["test"]
     config = config_with(num_epochs=1, init_from=str(tmp_path / "sweep" / "members" / "1"))
     assert fit(config, tmp_path / "run")["best_epoch"] == 1
-    with pytest.raises(RunError, match="holds a sweep; say which member"):
+    with pytest.raises(RunError, match="holds a sweep; pass member, "):
         fit(config_with(init_from=str(tmp_path / "sweep")), tmp_path / "none")
 
 
@@ -174,11 +158,8 @@ def test_parameters_that_have_changed_before_the_first_save_are_refused(runs, tm
     source = shutil.copytree(runs / "2", tmp_path / "source")
     config = config_with(num_epochs=1, init_from=str(source))
 
-    def killed_save(*_):
-        raise Killed
-
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", killed_save)
+        kill_at_save(patch, epoch=0, before=True)
         with pytest.raises(Killed):
             fit(config, tmp_path / "run")
     shutil.rmtree(source)
@@ -278,7 +259,7 @@ def test_adding_that_is_killed_at_any_moment_goes_on(sweeps, tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         if moment == "training":
-            kill_at_epoch(patch, 1)
+            kill_at_save(patch, epoch=1)
         else:
             patch.setattr(Path, "rename", killed_rename)
         with pytest.raises(Killed):
@@ -290,7 +271,7 @@ def test_adding_that_is_killed_at_any_moment_goes_on(sweeps, tmp_path, monkeypat
         assert RunFolder(folder, read_config(folder)).result() is None
     fit(sweep_with((0, 1, 2)), folder)
     assert numbers(folder) == numbers(sweeps / "3")
-    assert not (folder / additions.FOLDER).exists()
+    assert not (folder / extension.FOLDER).exists()
 
 
 @pytest.mark.parametrize(

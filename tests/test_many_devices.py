@@ -28,8 +28,7 @@ SMALL = (
 PROGRAM = """
 import runpy, sys
 from seadlif_jax import plots
-from seadlif_jax.training import report as results
-plots.save_curves = results._save_raster = lambda *_: None
+plots.save_curves = plots.save_raster = lambda *_: None
 sys.argv[0] = "train.py"
 runpy.run_path("train.py", run_name="__main__")
 """

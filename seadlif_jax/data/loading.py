@@ -18,6 +18,7 @@ from seadlif_jax.build import build_task
 from seadlif_jax.config import ConfigError, base_config, unknown_field
 from seadlif_jax.tasks import Task
 from seadlif_jax.utils.arrays import ArrayError, as_native, value_problem
+from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.paths import local_path
 from seadlif_jax.utils.progress import say
 
@@ -67,7 +68,7 @@ class _Dataset(NamedTuple):
     protocol: str
 
 
-class DatasetError(ValueError):
+class DatasetError(SeadlifError):
     """Data set that breaks the contract; the message names the split and what is wrong with it."""
 
 

@@ -5,10 +5,11 @@ import re
 import socket
 from pathlib import Path
 
+from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.locking import lock
 
 
-class CoordinatorError(ValueError):
+class CoordinatorError(SeadlifError):
     """Address at which the processes of a run cannot meet; the message says why."""
 
 
@@ -26,7 +27,7 @@ def reserve(address: str, process_id: int, folder: Path | None) -> None:
       folder: folder of the lock files; None to check the address alone.
 
     Raises:
-      CoordinatorError: the address is malformed; another run has reserved it; or, in the first process, its port is used.
+      CoordinatorError: the address is malformed; another run has reserved it; or its port is used (first process).
     """
     match = re.fullmatch(r"(?P<host>.+):(?P<port>\d{1,5})", address)
     if not match or not 0 < int(match["port"]) < 2**16:

@@ -62,7 +62,14 @@ def parallelize(
             def on_member(own):
                 return function(*own, *shared)
 
-            return _map_members(on_member, own, width) if per_member else on_member(own)
+            if not per_member:
+                return on_member(own)
+            members = len(jax.tree.leaves(own)[0])
+            if width == 1:  # without an axis for a single member, with which products would be slower
+                return jax.lax.map(on_member, own)
+            if width is None or width >= members:
+                return jax.vmap(on_member)(own)
+            return jax.lax.map(on_member, own, batch_size=width)
 
         # Values that are equal along the batch are so by construction; to check that would need marks all over.
         return jax.shard_map(
@@ -72,15 +79,6 @@ def parallelize(
     on_mesh.__name__ = function.__name__  # the name in profiles and dumps of the compiler
     jitted = jax.jit(on_mesh, out_shardings=NamedSharding(mesh, member_spec), donate_argnums=tuple(donate))
     return Parallelized(jitted, is_blocking=mesh.devices.flat[0].platform == "cpu")
-
-
-def _map_members(function: Callable, members: PyTree[Array], width: int | None) -> Any:
-    if width == 1:  # without an axis for a single member, with which products would be slower
-        return jax.lax.map(function, members)
-    count = len(jax.tree.leaves(members)[0])
-    if width is None or width >= count:
-        return jax.vmap(function)(members)
-    return jax.lax.map(function, members, batch_size=width)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from ml_collections import ConfigDict
 
 from seadlif_jax.analysis.stability import SPECTRA, max_stable_a
+from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.progress import say
 
 MAX_RETRIES = 5  # of a member
@@ -28,7 +29,7 @@ FINITE_METRICS = ("train_loss", "validation_loss", "gradient_norm")
 SATURATED_RATE = 0.9  # spikes of a neuron in a step, of which there can be at most 1
 
 
-class DivergenceError(RuntimeError):
+class DivergenceError(SeadlifError):
     """Training has diverged: loss or gradient are NaN or infinite, or a parameter is too large."""
 
 
@@ -109,7 +110,7 @@ def describe_divergence(outcome: Outcome, member: int, epoch: int, params: PyTre
                     f"; the first gradient affected is that of {jax.tree_util.keystr(path, simple=True, separator='/')}"
                 )
             return f"{name} is {metrics[name][member]} in epoch {epoch}{where}"
-    return f"a weight is {metrics['max_weight'][member]:.4g}, more than {max_weight:.0f}, in epoch {epoch}"
+    return f"a weight is {metrics['max_weight'][member]:.4g}, more than {max_weight:g}, in epoch {epoch}"
 
 
 class DivergenceMonitor:

@@ -1,8 +1,7 @@
 """Training from a config to a finished run: `fit`, from top to bottom.
 
-    fit              the same run again, one that is to go on, or a new one?
-    train_members    set-up, resuming, epochs, report
-    run_epochs       one turn a epoch: steps, validation, divergence, metrics, saving
+    fit              which run is in the folder: this one, finished or not, a shorter one, a sweep to add members to?
+    train_members    set-up, resuming, and for each epoch steps, validation, divergence, metrics, saving; report
 
 The numbers are computed by `trainer`, compiled for all members and devices by `setup`.
 """
@@ -116,76 +115,73 @@ def train_members(
     interrupted: Callable[[], bool],
     mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[Setup, TrainState]:
-    """Train members of a run to the end, on `mesh` or all devices, and leave their results in its folder."""
-    for warning in dict.fromkeys(filter(None, (instability_warning(member.config.model) for member in members))):
-        say(f"warning: {warning}")
-    setup = prepare(folder.config, members, dataset, mesh)
-    if start:
-        folder.check_start(start.fingerprint())
-        setup = setup._replace(initial=warm_start.replace_parameters(setup.initial, start, setup.mesh))
-    names = [str(member) for member in members] if is_sweep(folder.config) else []
-    with Checkpoints(folder.checkpoints, folder.config, writing=True) as checkpoints:
-        states = run_epochs(setup, folder, checkpoints, names, interrupted)
-    report.finish_run(folder, members, dataset, setup, states)
-    return setup, states
-
-
-def run_epochs(
-    setup: Setup, folder: RunFolder, checkpoints: Checkpoints, names: Sequence[str], interrupted: Callable[[], bool]
-) -> TrainState:
-    """Return the states after the last epoch, or when all members have diverged.
+    """Train members of a run to the last epoch, or until all have diverged, and leave their results in its folder.
 
     Args:
-      setup: what to train.
       folder: folder of the run.
-      checkpoints: its checkpoints.
-      names: names of the members of a sweep; none for a single run.
+      members: the members; a single run is one.
+      dataset: the data.
+      start: parameters to start from; None for random ones, or if the run has started already.
       interrupted: whether this process has been asked to stop.
+      mesh: the devices; None for those that suit the number of members.
+
+    Returns:
+      what the members were trained with, and their states.
 
     Raises:
       DivergenceError, CheckpointError, Interrupted: see `fit`.
     """
-    config, trainer = folder.config, setup.trainer
-    num_epochs, num_steps = config.num_epochs, trainer.steps_per_epoch(setup.train)
-    saver = Saver(checkpoints, config.checkpoint.every_minutes, interrupted)
+    config, num_epochs = folder.config, folder.config.num_epochs
+    for warning in dict.fromkeys(filter(None, (instability_warning(member.config.model) for member in members))):
+        say(f"warning: {warning}")
+    setup = prepare(config, members, dataset, mesh)
+    if start:
+        folder.check_start(start.fingerprint())
+        setup = setup._replace(initial=warm_start.replace_parameters(setup.initial, start, setup.mesh))
+    num_steps = setup.trainer.steps_per_epoch(setup.train)
+    names = [str(member) for member in members] if is_sweep(config) else []
     divergences, layers = DivergenceMonitor(config, names), LayerMonitor(names)
-    position = _resume(setup, folder, saver, num_steps)
-    epoch = int(to_host(position.state.epoch).max())
-    folder.record_num_epochs()
     with (
-        Progress(num_epochs, num_steps, trainer.task, names) as progress,
-        tensorboard_writer(folder, names) as write_events,
+        Checkpoints(folder.checkpoints, config, writing=True) as checkpoints,
+        Progress(num_epochs, num_steps, setup.trainer.task, names) as progress,
     ):
-        while epoch < num_epochs:
-            progress.start_epoch(epoch + 1, position.step)
-            position = _finish_steps(setup, position, num_steps, saver, divergences, progress)
-            state, outcome, seconds = _end_epoch(setup, position, epoch)
-            try:
-                to_retry = divergences.members_to_retry(outcome, epoch, state.params)
-            except DivergenceError:
-                saver.save(Position(state, metrics=folder.metrics.checksum))  # the last finite state
-                raise
-            if to_retry:  # all members repeat the epoch, those that have not diverged to the same bits
-                state = _count_retry(position.state, to_retry, setup.mesh)
+        saver = Saver(checkpoints, config.checkpoint.every_minutes, interrupted)
+        position = _resume(setup, folder, saver, num_steps)
+        epoch = int(to_host(position.state.epoch).max())
+        folder.record_num_epochs()
+        with tensorboard_writer(folder, names) as write_events:
+            while epoch < num_epochs:
+                progress.start_epoch(epoch + 1, position.step)
+                position = _finish_steps(setup, position, num_steps, saver, divergences, progress)
+                state, outcome, seconds = _end_epoch(setup, position, epoch)
+                try:
+                    to_retry = divergences.members_to_retry(outcome, epoch, state.params)
+                except DivergenceError:
+                    saver.save(Position(state, metrics=folder.metrics.checksum))  # the last finite state
+                    raise
+                if to_retry:  # all members repeat the epoch, those that have not diverged to the same bits
+                    state = _count_retry(position.state, to_retry, setup.mesh)
+                    position = Position(state, metrics=folder.metrics.checksum)
+                    continue
+                rows = _rows(outcome, epoch + 1, seconds)
                 position = Position(state, metrics=folder.metrics.checksum)
-                continue
-            rows = _rows(outcome, epoch + 1, seconds)
-            if not rows:
-                return state  # all members have diverged
-            epoch += 1
-            # The rows first: one without its checkpoint is dropped on resuming, the reverse could not be mended.
-            folder.metrics.append(rows)
-            write_events(rows)
-            position = Position(state, metrics=folder.metrics.checksum)
-            due = saver.due()
-            if due.save or epoch % config.checkpoint.every_epochs == 0 or epoch == num_epochs:
-                saver.save(position)
-            for row in rows:
-                layers.check(row)
-            progress.end_epoch(rows, *to_host((state.best.epoch, state.best.score)))
-            if due.stop and epoch < num_epochs:
-                raise Interrupted
-    return position.state
+                if not rows:
+                    break  # all members have diverged
+                epoch += 1
+                # The rows first: one without its checkpoint is dropped on resuming, the reverse could not be mended.
+                folder.metrics.append(rows)
+                write_events(rows)
+                position = position._replace(metrics=folder.metrics.checksum)
+                due = saver.due()
+                if due.save or epoch % config.checkpoint.every_epochs == 0 or epoch == num_epochs:
+                    saver.save(position)
+                for row in rows:
+                    layers.check(row)
+                progress.end_epoch(rows, *to_host((state.best.epoch, state.best.score)))
+                if due.stop and epoch < num_epochs:
+                    raise Interrupted
+    report.finish_run(folder, members, dataset, setup, position.state)
+    return setup, position.state
 
 
 class Due(NamedTuple):

@@ -113,7 +113,12 @@ class Trainer:
             batch = train.take(order[number * self.config.batch_size + positions])
             step_key = key_for(state.key, Purpose.DROPOUT, state.epoch, number)
             dropout_keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(step_key, positions)
-            gradients, targets = self._gradients(params, state.constants, hyper, batch, dropout_keys)
+            gradient = functools.partial(
+                jax.grad(self._loss, has_aux=True), params, state.constants, hyper, dropout_keys
+            )
+            # The devices may cut their batches to different lengths: they meet only here, not within the gradient.
+            gradients, targets = self._shard.sum(in_bucket(gradient, batch, self._lengths))
+            gradients = jax.tree.map(lambda total: total / jnp.maximum(targets.loss_terms, 1), gradients)
             updates, new_opt_state = adam.update(gradients, opt_state, params)
             new_params = self._project(optax.apply_updates(params, updates), hyper)
             norm = optax.tree.norm(gradients)
@@ -195,28 +200,19 @@ class Trainer:
         rates = {f"spike_rate_{layer}": rate for layer, rate in enumerate(spikes.mean_rate(), 1)}
         return self._metrics("", sums) | rates
 
-    def _gradients(
+    def _loss(
         self,
         params: PyTree[Array],
         constants: PyTree[Array],
         hyper: Hyperparameters,
-        batch: Samples,
         dropout_keys: Key[Array, " sample"],
-    ) -> tuple[PyTree[Array], Sums]:
-        """Return the gradient of a batch's mean loss, and the sums over its targets, of all devices."""
-
-        def gradients_of(batch: Samples):
-            def loss(params):
-                variables, network = {"params": params, "constants": constants}, self._network(batch.inputs, hyper)
-                outputs = self.task.run(network, variables, batch.inputs, dropout_key=dropout_keys)
-                sums = self.task.sums(outputs, batch.block_index, batch.targets)
-                return sums.loss, sums
-
-            return jax.grad(loss, has_aux=True)(params)
-
-        # The devices may cut their batches to different lengths: they meet only here, not within the gradient.
-        gradients, sums = self._shard.sum(in_bucket(gradients_of, batch, self._lengths))
-        return jax.tree.map(lambda total: total / jnp.maximum(sums.loss_terms, 1), gradients), sums
+        batch: Samples,
+    ) -> tuple[Float[Array, ""], Sums]:
+        """Return the loss of a batch, summed over its targets, and all of its sums."""
+        variables, network = {"params": params, "constants": constants}, self._network(batch.inputs, hyper)
+        outputs = self.task.run(network, variables, batch.inputs, dropout_key=dropout_keys)
+        sums = self.task.sums(outputs, batch.block_index, batch.targets)
+        return sums.loss, sums
 
     def _network(self, inputs: Array, hyper: Hyperparameters) -> Network:
         return build_network(self.config, inputs.shape[-1], hyper.network)

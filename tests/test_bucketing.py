@@ -79,8 +79,8 @@ def test_training_on_trimmed_batches_gives_the_same_parameters(tiny_config, x64,
     hyper = Hyperparameters.from_config(tiny_config)
 
     def trained(lengths):
-        program = Trainer(tiny_config, lengths)
-        return jax.jit(program.train_epoch)(program.init(0, hyper, samples), hyper, samples, samples)
+        trainer = Trainer(tiny_config, lengths)
+        return jax.jit(trainer.train_epoch)(trainer.init(0, hyper, samples), hyper, samples, samples)
 
     (whole, whole_metrics), (trimmed, metrics) = trained(()), trained((25, 40, 60))
     for ours, theirs in zip(jax.tree.leaves(trimmed.params), jax.tree.leaves(whole.params), strict=True):

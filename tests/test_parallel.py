@@ -11,15 +11,15 @@ from seadlif_jax import parallel
 from seadlif_jax.data.dataset import Split
 from seadlif_jax.data.samples import to_device
 from seadlif_jax.training.state import Hyperparameters
-from seadlif_jax.training.trainer import Trainer, no_sums
+from seadlif_jax.training.trainer import Trainer
 
 SAMPLES, STEPS, CHANNELS, CLASSES = 85, 30, 4, 3
 
 
-def random_split(seed, aggregation):
+def random_split(seed, task="classification"):
     """Samples of different lengths, some of them with two blocks, some without a target for one; or trajectories."""
     rng = np.random.default_rng(seed)
-    if aggregation == "forecast":
+    if task == "forecast":
         targets = rng.normal(size=(SAMPLES, STEPS + 1, CHANNELS))
         return Split(targets[:, :-1], targets, np.ones((SAMPLES, STEPS), np.uint8))
     targets = rng.integers(-1, CLASSES, (SAMPLES, 3))
@@ -30,24 +30,24 @@ def random_split(seed, aggregation):
 
 
 @pytest.mark.parametrize(
-    ("neuron", "aggregation", "lengths"),
-    [("se_adlif", "softmax", (15, 30)), ("lif", "mean", ()), ("lstm", "forecast", ())],
+    ("neuron", "task", "lengths"),
+    [("se_adlif", "classification", (15, 30)), ("lif", "classification", ()), ("lstm", "forecast", ())],
 )
-def test_an_epoch_on_two_devices_is_that_on_one(tiny_config, x64, neuron, aggregation, lengths):
-    """With dropout, a partial batch in validation and, of two devices, batches trimmed to lengths of their own."""
+def test_an_epoch_on_two_devices_is_that_on_one(tiny_config, x64, neuron, task, lengths):
+    """With dropout, a partial batch in validation and, of two devices, batches cut to lengths of their own."""
     tiny_config.batch_size = 32
     tiny_config.model.neuron = neuron
-    tiny_config.model.aggregation = aggregation
+    tiny_config.task = task
     tiny_config.model.dropout = 0.3
-    tiny_config.data.num_classes = CHANNELS if aggregation == "forecast" else CLASSES
-    splits = [random_split(seed, aggregation) for seed in (0, 1)]
+    tiny_config.data.num_classes = CLASSES
+    splits = [random_split(seed, task) for seed in (0, 1)]
     hyper = Hyperparameters.from_config(tiny_config)
 
     def trained(mesh):
-        program = Trainer(tiny_config, lengths, parallel.BatchShard.of(mesh))
+        trainer = Trainer(tiny_config, lengths, parallel.BatchShard.on(mesh))
         train, validation = (to_device(split, parallel.replicated(mesh)) for split in splits)
-        state = jax.jit(program.init)(0, hyper, train)
-        epoch = parallel.parallelize(program.train_epoch, mesh)
+        state = jax.jit(trainer.init)(0, hyper, train)
+        epoch = parallel.parallelize(trainer.train_epoch, mesh)
         for _ in range(2):
             state, metrics = epoch(state, hyper, train, validation)
         return state, metrics
@@ -81,7 +81,7 @@ def test_members_are_divided_first_where_that_leaves_no_device_idle():
 
 
 def test_the_cores_of_a_cpu_share_one_copy_of_the_data():
-    split = random_split(0, "softmax")
+    split = random_split(0)
     samples = to_device(split, parallel.replicated(parallel.choose_mesh(32)))
     for array, original in zip(samples, (split.inputs, split.targets, split.block_index), strict=True):
         first, second = (shard.data.unsafe_buffer_pointer() for shard in array.addressable_shards)
@@ -109,7 +109,7 @@ def test_positions_cover_a_batch_once():
     def positions(batch_size):
         mesh = parallel.choose_mesh(32)
         found = parallel.parallelize(
-            lambda: parallel.BatchShard(2).total(one_hot(parallel.BatchShard(2).positions(batch_size))), mesh
+            lambda: parallel.BatchShard(2).sum(one_hot(parallel.BatchShard(2).positions(batch_size))), mesh
         )
         return found()
 
@@ -127,11 +127,11 @@ def test_sums_are_those_of_all_devices_and_keep_their_types():
         number = jax.lax.axis_index(parallel.BATCH)
         return {"whole": number + 1, "real": jnp.ones(3) * (0.5 + number)}
 
-    found = parallel.parallelize(lambda: parallel.BatchShard(2).total(own()), mesh)()
+    found = parallel.parallelize(lambda: parallel.BatchShard(2).sum(own()), mesh)()
     assert found["whole"] == 3
     assert found["whole"].dtype == jnp.int32
     np.testing.assert_array_equal(found["real"], [2.0, 2.0, 2.0])
-    compiled = parallel.parallelize(lambda: parallel.BatchShard(2).total(own()), mesh).lower((), ()).compile()
+    compiled = parallel.parallelize(lambda: parallel.BatchShard(2).sum(own()), mesh).lower().compile()
     assert compiled.as_text().count(" all-reduce(") == 1  # never more than one thread waits
 
 
@@ -150,41 +150,48 @@ def test_as_many_members_at_a_time_as_fit_into_the_memory():
     assert min(asked) > 1
 
 
-def test_every_program_of_an_epoch_makes_a_single_exchange_at_a_time(tiny_config):
-    """See `parallel.parallelize` for what could happen otherwise."""
+def test_every_function_of_an_epoch_makes_a_single_exchange_at_a_time(tiny_config):
+    """See `parallel.Parallelized` for what could happen otherwise."""
     tiny_config.batch_size = 32
     tiny_config.data.num_classes = CLASSES
     mesh = parallel.choose_mesh(32)
-    everywhere = parallel.replicated(mesh)
-    program, hyper = (
+    trainer, hyper = (
         Trainer(tiny_config, (10, 20, 30), parallel.BatchShard(2)),
         Hyperparameters.from_config(tiny_config),
     )
-    train = to_device(random_split(0, "softmax"), everywhere)
-    state = jax.jit(program.init)(0, hyper, train)
+    train = to_device(random_split(0), parallel.replicated(mesh))
+    state = jax.jit(trainer.init)(0, hyper, train)
+    running = trainer.start_epoch(state)
     for function, arguments in (
-        (program.train_steps, (state, no_sums(), hyper, train, 0, 1)),
-        (program.end_epoch, (state, no_sums(), hyper, train)),
+        (trainer.train_steps, (state, running, hyper, train, 0, 1)),
+        (trainer.end_epoch, (state, running, hyper, train, 0)),
     ):
-        compiled = parallel.parallelize(function, mesh).lower((), arguments).compile()
+        compiled = parallel.parallelize(function, mesh).lower(*arguments).compile()
         assert compiled.as_text().count(" all-reduce(") == 1
 
 
-def test_every_device_changes_its_inputs_in_its_own_way(tiny_config):
-    mesh = parallel.choose_mesh(32)
-    split = random_split(0, "softmax")
-    samples = to_device(split, parallel.replicated(mesh))
-    tiny_config.batch_size, tiny_config.data.num_classes = 32, CLASSES
-    program, hyper = Trainer(tiny_config, share=parallel.BatchShard(2)), Hyperparameters.from_config(tiny_config)
-    state = jax.jit(program.init)(0, hyper, samples)
-    seen = []
+@pytest.mark.parametrize("width", [1, 2, None])
+def test_members_are_computed_by_the_function_of_one_with_what_they_share(width):
+    mesh = parallel.make_mesh(2, 1)
 
-    def evaluate(state, hyper, samples):
-        def note(inputs, number):
-            jax.debug.callback(lambda n: seen.append(int(n)), number)
-            return inputs
+    def weighted(number, weights, shift):
+        return number * weights.sum() + shift
 
-        return program.evaluate(state.params, state.constants, hyper, samples, change_inputs=note)
+    compiled = parallel.parallelize(weighted, mesh, per_member=2, width=width)
+    numbers = parallel.device_put_global(np.arange(4.0), parallel.member_sharded(mesh))
+    weights = parallel.device_put_global(np.ones((4, 3)), parallel.member_sharded(mesh))
+    results = compiled(numbers, weights, 1.0)
+    assert results.tolist() == [1.0, 4.0, 7.0, 10.0]
+    assert len(results.sharding.device_set) == 2
+    assert parallel.select_member(results, 2).tolist() == [7.0]
 
-    parallel.parallelize(evaluate, mesh)(state, hyper, samples)
-    assert sorted(seen) == [0, 1, 2, 3, 4, 5]  # three batches of 85 samples, two shares each
+
+def test_buffers_that_are_donated_are_gone_and_the_others_are_not():
+    mesh = parallel.make_mesh(1, 2)
+    add = parallel.parallelize(lambda first, second: first + second, mesh, donate=[1])
+    first, second = (jax.device_put(np.ones(1000), parallel.replicated(mesh)) for _ in range(2))
+    host = parallel.to_host(second)
+    assert add(first, second).tolist() == [2.0] * 1000
+    assert not first.is_deleted()
+    assert second.is_deleted()
+    np.testing.assert_array_equal(host, np.ones(1000))
