@@ -1,4 +1,4 @@
-"""What a network is trained to do: how it is run, its loss, its metric, and the targets that it needs.
+"""Tasks: how a network is run, its loss, its metric, and the targets that it needs.
 
 A task is an immutable value, made of a config by `build.build_task`; whatever depends on the kind of task asks it. A
 new kind is a class with the attributes and methods of `Task`, registered in `TASKS` under the name that `config.task`
