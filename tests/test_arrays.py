@@ -12,7 +12,6 @@ from seadlif_jax.build import build_network
 from seadlif_jax.inference.evaluation import evaluate
 from seadlif_jax.inference.model import TrainedNetwork
 from seadlif_jax.losses import IGNORED
-from seadlif_jax.training.state import Hyperparameters
 from seadlif_jax.utils.arrays import as_native, value_problem
 
 COUNTS = np.arange(24).reshape(2, 3, 4) % 7
@@ -145,7 +144,7 @@ def test_values_that_the_device_cannot_hold_are_named(value, dtype, message):
 
 @pytest.fixture
 def untrained(tiny_config):
-    network = build_network(tiny_config, Hyperparameters.from_config(tiny_config))
+    network = build_network(tiny_config, channels=4)
     return TrainedNetwork(tiny_config, network, network.init(jax.random.key(0), jnp.zeros((1, 1, 4))))
 
 

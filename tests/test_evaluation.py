@@ -11,7 +11,7 @@ from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference.evaluation import Evaluation, evaluate
 from seadlif_jax.training import fit
 from seadlif_jax.training.state import Hyperparameters
-from seadlif_jax.training.trainer import Trainer, no_sums
+from seadlif_jax.training.trainer import Trainer
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -70,7 +70,7 @@ def test_without_a_weight_a_class_is_not_learnt(tiny_config):
     """Its samples, with their labels, have no influence on the parameters."""
     tiny_config.data.class_weights = (1.0, 1.0, 0.0)
     tiny_config.batch_size = 8
-    program, hyper = Trainer(tiny_config), Hyperparameters.from_config(tiny_config)
+    trainer, hyper = Trainer(tiny_config), Hyperparameters.from_config(tiny_config)
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.integers(0, 3, (8, 20, 4)), jnp.float32)
     labels = np.arange(8) % 3
@@ -78,9 +78,8 @@ def test_without_a_weight_a_class_is_not_learnt(tiny_config):
 
     def gradients(inputs):
         samples = Samples(inputs, jnp.asarray(np.stack([np.full(8, -1), labels], 1)), jnp.ones((8, 20), jnp.int32))
-        state = program.init(0, hyper, samples)
-        state, _ = jax.jit(program.train_steps)(state, no_sums(), hyper, samples, 0, 1)
-        return state.params
+        state = trainer.init(0, hyper, samples)
+        return jax.jit(trainer.train_steps)(state, trainer.start_epoch(state), hyper, samples, 0, 1).params
 
     for of_all, of_others in zip(*(jax.tree.leaves(gradients(x)) for x in (inputs, changed)), strict=True):
         np.testing.assert_allclose(of_all, of_others, rtol=1e-5, atol=1e-7)

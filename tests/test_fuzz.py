@@ -30,11 +30,12 @@ from seadlif_jax.data import probe
 from seadlif_jax.data.cache import cached
 from seadlif_jax.data.dataset import Dataset, Split
 from seadlif_jax.data.loading import DatasetError, check_dataset
+from seadlif_jax.members import expand_sweep
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.errors import CheckpointError, RunError
 from seadlif_jax.runs.folder import RunFolder
-from seadlif_jax.training import sweep
 from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.sweep import stack_members
 from seadlif_jax.utils.arrays import ArrayError, as_native
 from seadlif_jax.utils.paths import PathError
 from tests import recordings_file
@@ -120,12 +121,12 @@ def test_configs(changes):
     config = ConfigDict(fields)
     try:
         validate(config)
-        members = sweep.members(config)
+        members = expand_sweep(config)
     except ConfigError as refusal:
         told(refusal, "config.")
         return
     assert set(changes) <= {*CHECKS, "data.extra"}  # fields of `data` are the loader's affair
-    hypers = sweep.stack([member.config for member in members])[1]
+    hypers = stack_members([member.config for member in members])[1]
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(hypers))
     assert json.loads(to_json(config))["model"]["tau_u"][0] > 0
     assert all(math.isfinite(leaf) for leaf in jax.tree.leaves(Hyperparameters.from_config(members[-1].config)))
@@ -243,19 +244,19 @@ def test_files_of_a_run(tmp_path_factory, seed):
     config.data.loader = "data.bsd:load"
     run = RunFolder(tmp_path_factory.mktemp("run"), config)
     rows = [{"epoch": epoch, "train_loss": 1 / epoch, "seconds": 0.5} for epoch in (1, 2, 3)]
-    with run.held():
+    with run.lock():
         run.check_data({"train": 1, "validation": 2, "test": 3})
         for row in rows:
             run.metrics.append([row])
     checksum = run.metrics.checksum
-    file = run.folder / rng.choice(("config.json", "data.json", "metrics.csv"))
+    file = run.path / rng.choice(("config.json", "data.json", "metrics.csv"))
     file.write_bytes(damaged(file.read_bytes(), rng))
     try:
-        again = RunFolder(run.folder, config)
+        again = RunFolder(run.path, config)
         again.check_data({"train": 1, "validation": 2, "test": 3})
-        again.metrics.keep([3], checksum)
+        again.metrics.rewind([3], checksum)
     except RunError as refusal:
-        told(refusal, str(run.folder))
+        told(refusal, str(run.path))
         return
     assert again.metrics.read() == rows
 

@@ -147,7 +147,7 @@ def test_no_draw_is_refused(finished):
 def test_a_forecast_is_refused(finished):
     trained, dataset = open_run(finished, {})
     config = ConfigDict(trained.config.to_dict())
-    config.model.aggregation = "forecast"
+    config.task = "forecast"
     with pytest.raises(ShiftError, match="a network that forecasts has no accuracy"):
         measure_robustness(dataclasses.replace(trained, config=config), dataset.test, "", [0])
 

@@ -124,7 +124,7 @@ def test_of_a_sweep_one_must_be_chosen(tmp_path, tiny_config):
     tiny_config.num_epochs = 1
     tiny_config.sweep.learning_rate = (0.01, 1e6)
     fit(tiny_config, tmp_path)
-    with pytest.raises(RunError, match=r"holds a sweep; say which member, 0\.\.1"):
+    with pytest.raises(RunError, match=r"holds a sweep; pass member, 0\.\.1"):
         seadlif_jax.load_run(tmp_path)
     with pytest.raises(RunError, match=r"holds a sweep; choose one of its members, such as .*members/0"):
         open_run(tmp_path, {})
