@@ -1,7 +1,7 @@
 """From a config to the objects that it describes: the task, the network, and its hyperparameters."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,18 +38,7 @@ def build_task(config: ConfigDict | FrozenConfigDict) -> Task:
 
 def build_hyperparameters(config: ConfigDict | FrozenConfigDict) -> NetworkHyperparameters:
     """Return the hyperparameters of a config's network as arrays."""
-    model = config.model
-    values = NetworkHyperparameters(
-        tau_u=tuple(model.tau_u),
-        tau_w=tuple(model.tau_w),
-        a=tuple(model.a),
-        b=tuple(model.b),
-        q=model.q,
-        slope=model.surrogate.slope,
-        c=model.surrogate.c,
-        dropout=model.dropout or None,
-    )
-    return jax.tree.map(lambda value: jnp.asarray(value, float), values)
+    return jax.tree.map(lambda value: jnp.asarray(value, float), _static_hyperparameters(config))
 
 
 def stack_hyperparameters(configs: Sequence[ConfigDict]) -> NetworkHyperparameters:
@@ -74,7 +63,7 @@ def build_network(
       hyper: values in place of those of the config.
     """
     model = config.model
-    hyper = build_hyperparameters(config) if hyper is None else hyper
+    hyper = _static_hyperparameters(config) if hyper is None else hyper
 
     def layer(features: int) -> RecurrentLayer:
         return RecurrentLayer(
@@ -97,4 +86,19 @@ def build_network(
         layers=tuple(layer(features) for features in model.hidden),
         readout=LeakyReadout(build_task(config).num_outputs(channels), tuple(model.tau_out), model.train_tau_out),
         dropout=hyper.dropout,
+    )
+
+
+def _static_hyperparameters(config: ConfigDict | FrozenConfigDict) -> Any:
+    """Return them as Python's numbers, with which the network is hashable."""
+    model = config.model
+    return NetworkHyperparameters(
+        tau_u=tuple(model.tau_u),
+        tau_w=tuple(model.tau_w),
+        a=tuple(model.a),
+        b=tuple(model.b),
+        q=model.q,
+        slope=model.surrogate.slope,
+        c=model.surrogate.c,
+        dropout=model.dropout or None,
     )
