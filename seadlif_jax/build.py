@@ -1,5 +1,6 @@
 """From a config to the objects that it describes: the task, the network, and its hyperparameters."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -38,6 +39,17 @@ def build_task(config: ConfigDict | FrozenConfigDict) -> Task:
 def build_hyperparameters(config: ConfigDict | FrozenConfigDict) -> NetworkHyperparameters:
     """Return the hyperparameters of a config's network as arrays."""
     return jax.tree.map(lambda value: jnp.asarray(value, float), _static_hyperparameters(config))
+
+
+def stack_hyperparameters(configs: Sequence[ConfigDict]) -> NetworkHyperparameters:
+    """Return the hyperparameters of the members of a sweep, each with an axis of members."""
+    members = [build_hyperparameters(config) for config in configs]
+    if any(hyper.dropout is not None for hyper in members):
+        # All draw masks, or none does. With a dropout of 0 nothing is dropped.
+        members = [
+            hyper._replace(dropout=jnp.zeros(()) if hyper.dropout is None else hyper.dropout) for hyper in members
+        ]
+    return jax.tree.map(lambda *values: jnp.stack(values), *members)
 
 
 def build_network(

@@ -83,7 +83,7 @@ def base_config() -> ConfigDict:
     config.tensorboard = False  # write event files for TensorBoard, too
 
     config.compute = compute = ConfigDict()
-    compute.precision = "highest"  # what matrix products round to: highest, tensorfloat32 (GPU), bfloat16
+    compute.precision = "highest"  # rounding of the operands of matrix products: highest, tensorfloat32 (GPU), bfloat16
     compute.chunk_mib = config_dict.placeholder(float)  # working set of a chunk of steps (unset: the backend's default)
     compute.unroll = 1  # steps in one iteration of a compiled loop
     compute.plain_scan = False  # differentiate a plain scan: slow, the reference
@@ -149,7 +149,7 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("pretrained", "checkpoint_path", "ckpt", "resume_from", "load_from"), "init_from"),
     }
 )
-# Of well-known settings that have no field.
+# Well-known settings that have no field, and the reason.
 UNSUPPORTED: Mapping[str, str] = MappingProxyType(
     dict.fromkeys(("wd", "weight_decay"), "the optimizer is Adam without weight decay")
 )

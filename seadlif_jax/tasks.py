@@ -1,4 +1,4 @@
-"""What a network is trained to do: how it is run, its loss, its metric, and the targets that it needs.
+"""Tasks: how a network is run, its loss, its metric, and the targets that it needs.
 
 A task is an immutable value, made of a config by `build.build_task`; whatever depends on the kind of task asks it. A
 new kind is a class with the attributes and methods of `Task`, registered in `TASKS` under the name that `config.task`
@@ -12,12 +12,17 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float, Num, PyTree
+from jaxtyping import Array, Float, Num
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax.config import ConfigError
 from seadlif_jax.losses import IGNORED, SpikeSums, Sums, classification, count_spikes, feedback_start, forecast
 from seadlif_jax.utils.arrays import value_problem
+
+Variables = Mapping[str, Any]
+Inputs = Num[Array, "sample time channel"]
+Outputs = Float[Array, "sample time output"]
+Activity = tuple[Float[Array, "sample time"], ...]
 
 
 class Selection(NamedTuple):
@@ -59,7 +64,7 @@ class Task(abc.ABC):
         """Return the number of the network's outputs for inputs with this number of channels."""
 
     @abc.abstractmethod
-    def run(self, network: Any, variables: PyTree[Array], inputs: Num[Array, "sample time channel"], **settings: Any):
+    def run(self, network: Any, variables: Variables, inputs: Inputs, **settings: Any) -> Outputs:
         """Return the outputs `[sample, time, output]` of a network, as it is run in training.
 
         Args:
@@ -71,12 +76,12 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def run_with_activity(
-        self, network: Any, variables: PyTree[Array], inputs: Num[Array, "sample time channel"], **settings: Any
-    ):
+        self, network: Any, variables: Variables, inputs: Inputs, **settings: Any
+    ) -> tuple[Outputs, Activity]:
         """Return the outputs, and of each hidden layer the fraction of its neurons that spike, `[sample, time]`."""
 
     @abc.abstractmethod
-    def sums(self, outputs: Float[Array, "sample time output"], block_index: Array, targets: Array) -> Sums:
+    def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
         """Return loss and score of outputs, summed over the targets of a batch."""
 
     @abc.abstractmethod
@@ -87,7 +92,7 @@ class Task(abc.ABC):
         """Return warning text about training targets that can be used but hardly are meant, or None."""
         return None
 
-    def evaluate(self, network: Any, variables: PyTree[Array], batch: Any, **settings: Any) -> tuple[Sums, SpikeSums]:
+    def evaluate(self, network: Any, variables: Variables, batch: Any, **settings: Any) -> tuple[Sums, SpikeSums]:
         """Return the sums of a batch, without dropout, and the spikes of the hidden layers in it."""
         outputs, activity = self.run_with_activity(network, variables, batch.inputs, **settings)
         return self.sums(outputs, batch.block_index, batch.targets), count_spikes(activity, batch.block_index)
@@ -118,7 +123,7 @@ class Classification(Task):
     variable_length = True
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: ConfigDict | FrozenConfigDict) -> "Classification":
         weights, classes = config.data.class_weights, config.data.num_classes
         if weights is not None and len(weights) != classes:
             raise ConfigError(
@@ -126,19 +131,21 @@ class Classification(Task):
             )
         return cls(classes, config.model.aggregation, None if weights is None else tuple(weights))
 
-    def num_outputs(self, channels):
+    def num_outputs(self, channels: int) -> int:
         return self.num_classes
 
-    def run(self, network, variables, inputs, **settings):
+    def run(self, network: Any, variables: Variables, inputs: Inputs, **settings: Any) -> Outputs:
         return network.apply(variables, inputs, **settings)
 
-    def run_with_activity(self, network, variables, inputs, **settings):
+    def run_with_activity(
+        self, network: Any, variables: Variables, inputs: Inputs, **settings: Any
+    ) -> tuple[Outputs, Activity]:
         return network.apply(variables, inputs, method="with_activity", **settings)
 
-    def sums(self, outputs, block_index, targets):
+    def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
         return classification(outputs, block_index, targets, self.aggregation, self.class_weights)
 
-    def target_problem(self, inputs, targets, block_index):
+    def target_problem(self, inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray) -> str | None:
         if targets.ndim != 2 or len(targets) != len(inputs) or not np.issubdtype(targets.dtype, np.integer):
             return f"targets are {targets.dtype} {targets.shape}; they must be integers [sample, num_blocks + 1]"
         num_blocks = targets.shape[1] - 1
@@ -163,7 +170,7 @@ class Classification(Task):
             return f"sample {sample[0]} has a target for block {block[0]}, but no step of that block"
         return None
 
-    def target_warning(self, targets):
+    def target_warning(self, targets: np.ndarray) -> str | None:
         classes = np.unique(targets[targets != IGNORED])
         if self.num_classes == 1 or len(classes) > 1:
             return None
@@ -185,26 +192,28 @@ class Forecast(Task):
     variable_length = False  # the step from which the network is fed its own output depends on the length
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: ConfigDict | FrozenConfigDict) -> "Forecast":
         weights = config.data.class_weights
         if weights is not None:
             raise ConfigError(f"config.data.class_weights = {weights!r}: a forecast has no classes; it must be None")
         return cls()
 
-    def num_outputs(self, channels):
+    def num_outputs(self, channels: int) -> int:
         return channels
 
-    def run(self, network, variables, inputs, **settings):
+    def run(self, network: Any, variables: Variables, inputs: Inputs, **settings: Any) -> Outputs:
         return network.apply(variables, inputs, feedback_start(inputs.shape[1]), method="forecast", **settings)
 
-    def run_with_activity(self, network, variables, inputs, **settings):
+    def run_with_activity(
+        self, network: Any, variables: Variables, inputs: Inputs, **settings: Any
+    ) -> tuple[Outputs, Activity]:
         start = feedback_start(inputs.shape[1])
         return network.apply(variables, inputs, start, method="with_activity", **settings)
 
-    def sums(self, outputs, block_index, targets):
+    def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
         return forecast(outputs, block_index, targets)
 
-    def target_problem(self, inputs, targets, block_index):
+    def target_problem(self, inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray) -> str | None:
         samples, steps, channels = inputs.shape
         if targets.shape != (samples, steps + 1, channels):
             return f"targets have shape {targets.shape}; to forecast they must be {(samples, steps + 1, channels)}"

@@ -121,7 +121,7 @@ def test_the_config_is_that_of_the_checkpoint(tmp_path, task):
         "ssc": {"pad_to": 300, "num_classes": 35, "validation": "official", "ignore_first_steps": 10},
         "ecg": {"validation_fraction": 0.05, "num_classes": 6},
         "bsd": {"num_samples": 60, "num_classes": 4},
-        "oscillation": {"num_samples": 64, "num_masses": 4, "spring": (500, 10_000), "num_classes": 4},
+        "oscillation": {"num_samples": 64, "num_masses": 4, "spring": (500, 10_000)},
     }
     assert {name: config.data[name] for name in expected[task]} == expected[task]
 

@@ -28,7 +28,7 @@ def test_where_the_file_system_has_no_locks_work_goes_on_with_one_warning(
         raise OSError(code, "not here")
 
     monkeypatch.setattr(locking.fcntl, "flock", flock)
-    with RunFolder(tmp_path / "run", tiny_config).held(), locked(tmp_path / "run" / "entry"):
+    with RunFolder(tmp_path / "run", tiny_config).lock(), locked(tmp_path / "run" / "entry"):
         (tmp_path / "run" / "entry").touch()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: files in {tmp_path / 'run'} cannot be locked (not here)")

@@ -18,8 +18,8 @@ from seadlif_jax.cli.common import SAVED
 from seadlif_jax.data.samples import Samples
 from seadlif_jax.parallel import add_member_axis
 from seadlif_jax.runs.checkpoint import Checkpoints
-from seadlif_jax.training.state import Hyperparameters, Position
-from seadlif_jax.training.trainer import Trainer, no_sums
+from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 QUICK = "--config=configs/bsd.py:quick"
@@ -70,7 +70,7 @@ def final_arrays(workdir):
     samples = Samples(jnp.ones((1, 1, 10)), jnp.ones((1, 2), int), jnp.ones((1, 1), int))
     template = add_member_axis(jax.jit(Trainer(config).init)(0, Hyperparameters.from_config(config), samples), 1)
     with Checkpoints(workdir / "checkpoints", config) as checkpoints:
-        state = checkpoints.restore(Position(template, template, add_member_axis(no_sums(), 1))).states
+        state = checkpoints.restore(lambda metadata: {"last": template}).trees["last"]
     assert state.epoch.tolist() == [EPOCHS]
     state = state._replace(key=jax.random.key_data(state.key))
     return {jax.tree_util.keystr(name): np.asarray(leaf) for name, leaf in jax.tree_util.tree_leaves_with_path(state)}

@@ -1,4 +1,4 @@
-"""Several processes as one run: what they tell each other, and arrays of all of them on the host."""
+"""Several processes as one run: collectives on the host, and arrays of all processes."""
 
 from typing import Any
 

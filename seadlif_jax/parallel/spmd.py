@@ -55,26 +55,26 @@ def parallelize(
     member_spec = PartitionSpec(MEMBER) if per_member else PartitionSpec()
 
     def on_mesh(*arguments):
-        own, shared = arguments[:per_member], arguments[per_member:]
+        members, shared = arguments[:per_member], arguments[per_member:]
         shared_specs = tuple(getattr(argument, "partition_spec", PartitionSpec()) for argument in shared)
 
-        def on_device(own, shared):
-            def on_member(own):
-                return function(*own, *shared)
+        def on_device(members, shared):
+            def on_member(member):
+                return function(*member, *shared)
 
             if not per_member:
-                return on_member(own)
-            members = len(jax.tree.leaves(own)[0])
+                return on_member(members)
+            count = len(jax.tree.leaves(members)[0])
             if width == 1:  # without an axis for a single member, with which products would be slower
-                return jax.lax.map(on_member, own)
-            if width is None or width >= members:
-                return jax.vmap(on_member)(own)
-            return jax.lax.map(on_member, own, batch_size=width)
+                return jax.lax.map(on_member, members)
+            if width is None or width >= count:
+                return jax.vmap(on_member)(members)
+            return jax.lax.map(on_member, members, batch_size=width)
 
         # Values that are equal along the batch are so by construction; to check that would need marks all over.
         return jax.shard_map(
             on_device, mesh=mesh, in_specs=(member_spec, shared_specs), out_specs=member_spec, check_vma=False
-        )(own, shared)
+        )(members, shared)
 
     on_mesh.__name__ = function.__name__  # the name in profiles and dumps of the compiler
     jitted = jax.jit(on_mesh, out_shardings=NamedSharding(mesh, member_spec), donate_argnums=tuple(donate))

@@ -185,7 +185,7 @@ def train_members(
 
 
 class Due(NamedTuple):
-    """What is to be done now: save the position in training; and then stop."""
+    """Whether it is time to save the position in training, and then to stop."""
 
     save: bool
     stop: bool

@@ -162,7 +162,7 @@ def _choose_width(
     def bytes_needed(width: int) -> int:
         steps = parallelize(trainer.train_steps, mesh, per_member=3, width=width)
         compiled = steps.lower(initial, running, hyper, train, 0, 1).compile()
-        # Beside the old states: what runs, and the new states at the end of an epoch.
+        # Beside the old states: `Running`, and the new states at the end of an epoch.
         return temporary_bytes(compiled) + 2 * state_bytes
 
     width = max_width(members, bytes_needed, free_device_bytes())

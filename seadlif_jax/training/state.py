@@ -1,4 +1,4 @@
-"""What training keeps: the state that it changes, the hyperparameters, and the position that a checkpoint holds."""
+"""State of training: the state that it changes, the hyperparameters, and the position that a checkpoint holds."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -47,7 +47,7 @@ class TrainState(NamedTuple):
       key: key that all randomness comes from.
       epoch: number of epochs finished.
       params: parameters.
-      constants: what was drawn once and is not trained.
+      constants: variables that were drawn once and are not trained.
       opt_state: state of the optimizer.
       plateau: state of the plateau schedule; None without one.
       retries: number of times that an epoch has been repeated after divergence, each with a smaller learning rate.
@@ -85,7 +85,7 @@ class EpochSums(NamedTuple):
 
 
 class Running(NamedTuple):
-    """What the steps of an epoch change. Its buffers are reused from step to step; those of `TrainState` are not."""
+    """Values that the steps of an epoch change; their buffers are reused from call to call."""
 
     params: PyTree[Array]
     opt_state: PyTree[Array]
@@ -97,7 +97,7 @@ class Position(NamedTuple):
 
     Attributes:
       state: state after the last finished epoch.
-      running: of the next epoch, what its steps so far have changed; None before the first step.
+      running: values changed by the steps of the next epoch so far; None before the first step.
       step: number of these steps.
       seconds: time that they took.
       metrics: checksum of the rows of metrics so far.

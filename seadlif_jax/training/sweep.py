@@ -4,28 +4,21 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 from ml_collections import ConfigDict
 
+from seadlif_jax.build import stack_hyperparameters
 from seadlif_jax.members import without_seed
 from seadlif_jax.training.state import Hyperparameters
 
 
 def stack_members(configs: Sequence[ConfigDict]) -> tuple[Int[Array, " member"], Hyperparameters]:
     """Return seeds and hyperparameters of all members, each with an axis of members."""
-    hypers = [Hyperparameters.from_config(config) for config in configs]
-    if any(hyper.network.dropout is not None for hyper in hypers):
-        # All draw masks, or none does. With a dropout of 0 nothing is dropped.
-        hypers = [hyper._replace(network=_with_dropout(hyper.network)) for hyper in hypers]
     seeds = jnp.asarray([config.seed for config in configs])
-    return seeds, jax.tree.map(lambda *values: jnp.stack(values), *hypers)
-
-
-def _with_dropout(network: Any) -> Any:
-    return network._replace(dropout=jnp.zeros(()) if network.dropout is None else network.dropout)
+    learning_rates = jnp.stack([jnp.asarray(config.optimizer.learning_rate, float) for config in configs])
+    return seeds, Hyperparameters(learning_rates, stack_hyperparameters(configs))
 
 
 def summarize(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ class Trainer:
         return train.size // self.config.batch_size
 
     def start_epoch(self, state: TrainState) -> Running:
-        """Return what the steps of the next epoch will change, before the first of them."""
+        """Return the values that the steps of the next epoch change, before the first step."""
         return Running(state.params, state.opt_state, EpochSums.zero())
 
     def train_steps(
@@ -92,13 +92,13 @@ class Trainer:
         first: Int[Array, ""] | int,
         stop: Int[Array, ""] | int,
     ) -> Running:
-        """Train on the batches `first` to `stop - 1` of an epoch, in whose order every sample is at a random place.
+        """Train on the batches `first` to `stop - 1` of an epoch, which takes the samples in a random order.
 
         However an epoch is cut into calls, the bits are the same.
 
         Args:
           state: state before the epoch.
-          running: what the steps before have changed.
+          running: values after the steps before.
           hyper: hyperparameters.
           train: training split.
           first: number of the first step, from 0.
@@ -153,7 +153,7 @@ class Trainer:
 
         Args:
           state: state before the epoch.
-          running: what the steps of the epoch have changed.
+          running: values after the last step of the epoch.
           hyper: hyperparameters.
           validation: validation split.
           epoch: number of epochs finished before; a member with fewer has diverged.
