@@ -134,7 +134,7 @@ class Network(nn.Module):
         self, state: tuple[Any, ...], x: Num[Array, "batch channel"], hyper: Hyperparameters | None = None
     ) -> tuple[tuple[Any, ...], Float[Array, "batch output"]]:
         """Return the state after one step of streaming, and its readout: `(state, x_t) -> (state, y_t)`."""
-        return _step(self.bind(x.shape[-1], hyper), state, x, self._dropout(None, len(x), hyper), 0)
+        return _step(self.bind(x.shape[-1], hyper), state, x, self._dropout(None, x.shape[0], hyper), 0)
 
     def bind(self, channels: int, hyper: Hyperparameters | None = None) -> tuple[Layer, ...]:
         """Return all layers with their parameters, the readout last, for functions of `seadlif_jax.nn.scan`."""
