@@ -164,7 +164,7 @@ class Network(nn.Module):
         """Return the dropout of a step, `(index of layer, outputs, step) -> inputs of the next layer`."""
         if key is None and self.has_rng("dropout"):
             key = self.make_rng("dropout")
-        keys = sample_keys(key, batch)
+        keys = None if key is None else sample_keys(key, batch)  # a batch without a fixed size has no key
         rate = (self.dropout or None) if hyper is None else hyper.dropout
         return lambda index, x, step: dropout(x, keys, rate, index, step)
 
