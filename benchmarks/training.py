@@ -32,7 +32,7 @@ from benchmarks.report import Report, save
 from benchmarks.rounds import Asked, measure
 from benchmarks.shapes import SHAPES, refuse_unknown
 from benchmarks.workers import Built, Say, started
-from seadlif_jax.runs.folder import versions
+from seadlif_jax.runs.files import versions
 
 NAMES = flags.DEFINE_list("shapes", list(SHAPES), f"What is trained: {', '.join(SHAPES)}.")
 AUTHORS = flags.DEFINE_string("authors", None, "A checkout of the authors' program.")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
+from seadlif_jax import parallel
 from seadlif_jax.cli.common import parse_flags, prepare_jax
-from seadlif_jax.parallel import mesh as devices
 from seadlif_jax.utils.paths import local_path
 
 FOLDER = flags.DEFINE_string("output_dir", None, "Folder for all that the study leaves.", required=True)
@@ -19,7 +19,7 @@ def check_flags() -> None:
 
 def run(study: Callable[[], None]) -> None:
     """The command line of a study."""
-    devices.one_per_core()
+    parallel.use_all_cpu_cores()
     for module, defined in flags.FLAGS.flags_by_module_dict().items():
         for flag in defined if module.startswith("studies.") else ():
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # for --help, which shows those of the program

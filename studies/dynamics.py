@@ -16,6 +16,7 @@ scale, `q a`.
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,12 +29,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from seadlif_jax.analysis.sensitivity import respond
-from seadlif_jax.analysis.stability import SPECTRA, Spectrum, largest_stable_a
+from seadlif_jax.analysis.stability import SPECTRA, Spectrum, max_stable_a
 from seadlif_jax.cli.common import errors_in_one_line
-from seadlif_jax.neurons import AdLIFParams, LIFParams, decay
-from seadlif_jax.neurons.surrogate import spike_function
+from seadlif_jax.neurons import AdLIFCoefficients, LIFCoefficients, Neuron, decay, find_neuron
 from seadlif_jax.plots import BLACK, STYLE, YELLOW
-from seadlif_jax.runs.folder import write_table
+from seadlif_jax.runs.files import write_table
 from seadlif_jax.utils.paths import local_path
 from studies import neurons
 from studies.command import FOLDER, run
@@ -55,17 +55,18 @@ Curves = Mapping[str, np.ndarray]
 
 def check_neuron() -> None:
     """Ends the program if SE-adLIF is unstable: there is nothing to compare then."""
-    bound = largest_stable_a("se_adlif", TAU_U.value, TAU_W.value)
+    bound = max_stable_a("se_adlif", TAU_U.value, TAU_W.value)
     if not A.value < bound:
         sys.exit(f"error: --a={A.value:g}: with these time constants, SE-adLIF is only stable below {bound:.4g}")
 
 
-def neuron_params(neuron: str, b: float = 0.0, threshold: float = np.inf) -> LIFParams | AdLIFParams:
-    """Of the neuron that the flags describe; it never spikes unless it is given a threshold."""
+def build_case(name: str, b: float = 0.0, threshold: float = np.inf) -> tuple[Neuron, Any]:
+    """Return the neuron that the flags describe, and its coefficients; it never spikes unless given a threshold."""
+    neuron = find_neuron(name)(threshold=threshold)
     alpha, beta = decay(jnp.array([TAU_U.value])), decay(jnp.array([TAU_W.value]))
-    if neuron == "lif":
-        return LIFParams(alpha, threshold)
-    return AdLIFParams(alpha, beta, jnp.array([A.value]), jnp.array([b]), 1.0, threshold)
+    if name == "lif":
+        return neuron, LIFCoefficients(alpha)
+    return neuron, AdLIFCoefficients(alpha, beta, (1 - beta) * A.value, (1 - beta) * b)
 
 
 def pulse(num_steps: int) -> np.ndarray:
@@ -92,7 +93,7 @@ def responses() -> Curves:
     current = pulse(NUM_STEPS)
 
     def response(neuron):
-        return respond(neuron, neuron_params(neuron), jnp.asarray(current)[:, None], spike_function()).u[:, 0]
+        return respond(*build_case(neuron), jnp.asarray(current)[:, None]).u[:, 0]
 
     return {neuron: np.asarray(response(neuron)) for neuron in NEURONS} | {"continuous": continuous_response(current)}
 
@@ -100,7 +101,7 @@ def responses() -> Curves:
 def bounds_of(tau_us: np.ndarray) -> dict[tuple[str, float], np.ndarray]:
     """The largest stable `a`, by neuron and `tau_w`."""
     return {
-        (neuron, tau_w): np.asarray(largest_stable_a(neuron, tau_us, tau_w))
+        (neuron, tau_w): np.asarray(max_stable_a(neuron, tau_us, tau_w))
         for neuron in ("ef_adlif", "se_adlif")
         for tau_w in TAU_WS
     }
@@ -272,7 +273,7 @@ def print_here() -> None:
     for system, spectrum in SPECTRA.items():
         here = spectrum(TAU_U.value, TAU_W.value, A.value)
         cycle = f"{1 / here.frequency:.4g}" if here.frequency else "-"
-        bound = f"{largest_stable_a(system, TAU_U.value, TAU_W.value):.4g}" if system in NEURONS else "any"
+        bound = f"{max_stable_a(system, TAU_U.value, TAU_W.value):.4g}" if system in NEURONS else "any"
         print(f"{NAMES[system]:12}{here.decay:<16.4f}{cycle:16}{bound}")
 
 

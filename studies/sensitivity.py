@@ -16,6 +16,7 @@ surrogate gradient that networks are trained with.
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,16 +26,15 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seadlif_jax.analysis.sensitivity import respond, sensitivity
+from seadlif_jax.analysis.sensitivity import input_sensitivity, respond
 from seadlif_jax.analysis.stability import symplectic_euler
 from seadlif_jax.cli.common import errors_in_one_line
-from seadlif_jax.neurons import AdLIFParams, LIFParams
-from seadlif_jax.neurons.surrogate import spike_function
+from seadlif_jax.neurons import Neuron
 from seadlif_jax.plots import BLACK, STYLE
-from seadlif_jax.runs.folder import write_table
+from seadlif_jax.runs.files import write_table
 from seadlif_jax.utils.paths import local_path
 from studies.command import FOLDER, run
-from studies.dynamics import COLOURS, NEURONS, TAU_U, TAU_W, A, Curves, check_neuron, clip, draw, neuron_params, pulse
+from studies.dynamics import COLOURS, NEURONS, TAU_U, TAU_W, A, Curves, build_case, check_neuron, clip, draw, pulse
 
 SEED = flags.DEFINE_integer("seed", 26, "Of the noise that drives the neurons with spikes.", lower_bound=0)
 
@@ -54,10 +54,10 @@ def own_frequency() -> float:
     return frequency
 
 
-def simulate(neuron: str, params: LIFParams | AdLIFParams, current: np.ndarray) -> Curves:
+def simulate(neuron: Neuron, coefficients: Any, current: np.ndarray) -> Curves:
     """The states of a neuron driven by `current` `[time]`, by their names, and its `sensitivity`."""
-    arguments = (neuron, params, jnp.asarray(current)[:, None], spike_function())
-    found = {**respond(*arguments)._asdict(), "sensitivity": sensitivity(*arguments)}
+    arguments = (neuron, coefficients, jnp.asarray(current)[:, None])
+    found = {**respond(*arguments)._asdict(), "sensitivity": input_sensitivity(*arguments)}
     return {name: np.asarray(values)[:, 0] for name, values in found.items()}
 
 
@@ -118,10 +118,8 @@ def study() -> None:
         num_steps = round(NUM_CYCLES / own)
         noise = NOISE * np.random.default_rng(SEED.value).standard_normal(num_steps)
         with jax.enable_x64(True):
-            silent = {neuron: simulate(neuron, neuron_params(neuron), pulse(num_steps)) for neuron in NEURONS}
-            spiking = {
-                neuron: simulate(neuron, neuron_params(neuron, b=A.value, threshold=1.0), noise) for neuron in NEURONS
-            }
+            silent = {neuron: simulate(*build_case(neuron), pulse(num_steps)) for neuron in NEURONS}
+            spiking = {neuron: simulate(*build_case(neuron, b=A.value, threshold=1.0), noise) for neuron in NEURONS}
         response, gradient = one("u", silent), one("sensitivity", silent)
         # With I_t = weight x_t, the gradient of the weight is the product of sensitivity and input.
         delays = np.linspace(1, 3.5, 126) / own

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from seadlif_jax.analysis.comparison import read
-from seadlif_jax.inference.model import load_run
-from seadlif_jax.runs.folder import Run, RunError
+from seadlif_jax.analysis.comparison import read_runs
+from seadlif_jax.inference import load_run
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.utils.paths import MAX_BYTES, PathError, check_checkpoint_path, local_path, workdir_path
 
 
@@ -13,14 +14,14 @@ from seadlif_jax.utils.paths import MAX_BYTES, PathError, check_checkpoint_path,
 def test_an_address_is_refused_before_anything_is_written(address, tmp_path, monkeypatch, tiny_config):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PathError, match=f"--workdir {address[:2]}.*must be a folder or file of this machine"):
-        Run(address, tiny_config)
+        RunFolder(address, tiny_config)
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["a\\b", "a**", "gs:/b", "a\nb", "a\rb", b"\xff".decode("utf8", "surrogateescape")])
 def test_a_name_that_checkpoints_cannot_have_is_refused(name, tmp_path, tiny_config):
     with pytest.raises(PathError, match="choose another folder") as refusal:
-        Run(tmp_path / name, tiny_config)
+        RunFolder(tmp_path / name, tiny_config)
     assert "\n" not in str(refusal.value)
     str(refusal.value).encode()
 
@@ -74,10 +75,10 @@ def test_a_comparison_skips_a_folder_of_such_a_name(tmp_path, finished_run):
     (tmp_path / "a\\b").mkdir()
     (tmp_path / "a\\b" / "config.json").write_text((finished_run / "config.json").read_text())
     reasons = []
-    assert len(read([tmp_path / "a\\b", finished_run], reasons.append)) == 1
+    assert len(read_runs([tmp_path / "a\\b", finished_run], reasons.append)) == 1
     assert "a\\\\b" in reasons[0]
     with pytest.raises(RunError, match="none of these folders"):
-        read([tmp_path / "a\\b"])
+        read_runs([tmp_path / "a\\b"])
 
 
 def test_a_workdir_is_checked_for_both(tmp_path):

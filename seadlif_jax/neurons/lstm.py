@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jaxtyping import Array, Float
 
 from seadlif_jax.neurons.neuron import Initializer, Neuron, PerSample, symmetric_uniform
@@ -33,7 +34,7 @@ class LSTM(Neuron):
       forget_bias: initial bias of the forget gate; None draws it like those of the other gates.
     """
 
-    forget_bias: float | None = None
+    forget_bias: float | None = struct.field(pytree_node=False, default=None)
 
     State = LSTMState
     spiking = False

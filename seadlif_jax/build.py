@@ -1,0 +1,52 @@
+"""From a config to the objects that it describes: the task, the network, and its hyperparameters."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from seadlif_jax.neurons import Neuron, Surrogate, find_neuron
+from seadlif_jax.nn import Execution, Hyperparameters, LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.tasks import TASKS, Task
+
+
+def build_task(config: ConfigDict | FrozenConfigDict) -> Task:
+    """Return the task that `config.task` names; raises a `ConfigError` for fields that do not fit it."""
+    return TASKS[config.task].from_config(config)
+
+
+def build_neuron(config: ConfigDict | FrozenConfigDict) -> Neuron:
+    """Return the neuron that `config.model` describes."""
+    model, neuron = config.model, find_neuron(config.model.neuron)
+    fields = {field.name for field in dataclasses.fields(neuron)} & set(model)
+    values = {name: tuple(model[name]) if isinstance(model[name], list | tuple) else model[name] for name in fields}
+    if "surrogate" in fields:
+        values["surrogate"] = Surrogate(**model.surrogate)
+    return neuron(**values)
+
+
+def build_hyperparameters(config: ConfigDict | FrozenConfigDict) -> Hyperparameters:
+    """Return the numbers of a config's network that a sweep may vary, as arrays."""
+    values = Hyperparameters((build_neuron(config),) * len(config.model.hidden), config.model.dropout or None)
+    return jax.tree.map(lambda value: jnp.asarray(value, float), values)
+
+
+def build_network(config: ConfigDict | FrozenConfigDict, channels: int) -> Network:
+    """Return the network of a config for inputs with this number of channels."""
+    model, neuron, execution = config.model, build_neuron(config), Execution(**config.compute)
+    layers = tuple(RecurrentLayer(features, neuron, model.recurrent, execution) for features in model.hidden)
+    outputs = build_task(config).num_outputs(channels)
+    return Network(layers, LeakyReadout(outputs, tuple(model.tau_out), model.train_tau_out), model.dropout)
+
+
+def stack_hyperparameters(configs: Sequence[ConfigDict]) -> Hyperparameters:
+    """Return the hyperparameters of the members of a sweep, each with an axis of members."""
+    members = [build_hyperparameters(config) for config in configs]
+    if any(hyper.dropout is not None for hyper in members):
+        # All draw masks, or none does. With a dropout of 0 nothing is dropped.
+        members = [
+            hyper._replace(dropout=jnp.zeros(()) if hyper.dropout is None else hyper.dropout) for hyper in members
+        ]
+    return jax.tree.map(lambda *values: jnp.stack(values), *members)
