@@ -25,7 +25,7 @@ from benchmarks.peers import ours
 from benchmarks.report import align, save
 from benchmarks.shapes import SHAPES, Shape, refuse_unknown
 from seadlif_jax import parallel
-from seadlif_jax.nn.execution import Compute
+from seadlif_jax.nn.execution import Execution
 from seadlif_jax.runs.files import versions
 
 NAMES = flags.DEFINE_list("shapes", list(SHAPES), f"Which: {', '.join(SHAPES)}.")
@@ -35,7 +35,7 @@ ROUNDS = 7
 
 def products(shape: Shape) -> dict[str, Callable[[], object]]:
     """Functions that do the products of one kind, of a training step."""
-    mesh, compute = parallel.choose_mesh(shape.batch_size), Compute()
+    mesh, compute = parallel.choose_mesh(shape.batch_size), Execution()
     batch = shape.batch_size // mesh.size
     chunk = compute.chunk_steps(shape.steps, batch * max(shape.hidden) * 4)
     layers = list(itertools.pairwise((shape.channels, *shape.hidden)))

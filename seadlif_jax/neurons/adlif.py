@@ -108,13 +108,13 @@ class _AdLIF(Neuron):
 
     def _backward(
         self,
+        symplectic: bool,
         coefficients: AdLIFCoefficients,
         first: AdLIFState,
         residuals: Array,
         last_bar: AdLIFState,
         output_bars: Array,
         recur: Callable[[Array], Array],
-        symplectic: bool,
     ) -> tuple[Array, AdLIFCoefficients, AdLIFState]:
         """Return the gradients of a chunk of steps (see `Neuron.backward`), by hand: from `u^_t` alone."""
         alpha, beta, a, b = coefficients
@@ -195,7 +195,7 @@ class EFAdLIF(_AdLIF):
         return AdLIFState(u, w, z)
 
     def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFState]:
-        return self._backward(*arguments, symplectic=False)
+        return self._backward(False, *arguments)
 
 
 class SEAdLIF(_AdLIF):
@@ -208,4 +208,4 @@ class SEAdLIF(_AdLIF):
         return AdLIFState(u, w, z)
 
     def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFState]:
-        return self._backward(*arguments, symplectic=True)
+        return self._backward(True, *arguments)
