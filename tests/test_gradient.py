@@ -11,9 +11,8 @@ import pytest
 
 from seadlif_jax.neurons import LIF, SURROGATES, EFAdLIF, SEAdLIF, Surrogate
 from seadlif_jax.nn import Execution, LeakyReadout, Network, RecurrentLayer
-from seadlif_jax.nn.gradient import run_chunk
 from seadlif_jax.nn.layer import Layer, Weights
-from seadlif_jax.nn.scan import scan_layers, scan_states
+from seadlif_jax.nn.scan import run_chunk, scan_layers, scan_states
 from tests.alif import ALIF
 
 SPIKING = (LIF, EFAdLIF, SEAdLIF, ALIF)
@@ -64,7 +63,7 @@ def build(trained, problem, execution):
 
 def loss(trained, inputs, cotangent, problem, execution):
     layer = build(trained, problem, execution)
-    spikes = scan_layers((layer,), trained.get("inputs", inputs))
+    spikes, _ = scan_layers((layer,), trained.get("inputs", inputs))
     return jnp.sum(spikes * cotangent), spikes
 
 
@@ -290,7 +289,7 @@ def test_the_threshold_is_a_constant_to_every_gradient(x64):
     def of_threshold(threshold, execution):
         layer = build(trained, problem, execution)
         layer = layer.replace(neuron=layer.neuron.replace(threshold=threshold))
-        return jnp.sum(scan_layers((layer,), trained.get("inputs", inputs)) * cotangent)
+        return jnp.sum(scan_layers((layer,), trained.get("inputs", inputs))[0] * cotangent)
 
     for execution in (Execution(), Execution(plain_scan=True)):
         assert jax.grad(of_threshold)(0.7, execution) == 0

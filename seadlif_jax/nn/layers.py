@@ -120,7 +120,7 @@ class RecurrentLayer(_Neurons):
         self, inputs: Num[Array, "batch time channel"], neuron: Neuron | None = None
     ) -> Float[Array, "batch time neuron"]:
         """Return the outputs for a batch of sequences, from the initial state."""
-        return batch_major(scan_layers((self.as_layer(inputs.shape[-1], neuron),), time_major(inputs)))
+        return batch_major(scan_layers((self.as_layer(inputs.shape[-1], neuron),), time_major(inputs))[0])
 
 
 class RecurrentCell(_Neurons, nn.RNNCellBase):
@@ -193,7 +193,7 @@ class LeakyReadout(nn.Module):
 
     def __call__(self, inputs: Num[Array, "batch time neuron"]) -> Float[Array, "batch time output"]:
         """Return the membrane potentials for a batch of sequences, from zero."""
-        return batch_major(scan_layers((self.as_layer(inputs.shape[-1]),), time_major(inputs)))
+        return batch_major(scan_layers((self.as_layer(inputs.shape[-1]),), time_major(inputs))[0])
 
     def _tau(self, dtype: Any) -> Float[Array, " output"]:
         shape = (self.features,)

@@ -12,6 +12,7 @@ A network is static, and hashable. Numbers that vary between the members of a sw
 with each call.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -27,7 +28,6 @@ from seadlif_jax.nn.layers import LeakyReadout, RecurrentLayer, batch_major, tim
 from seadlif_jax.nn.scan import (
     activity,
     scan_layers,
-    scan_layers_with_activity,
     scan_states,
     scan_with_feedback,
 )
@@ -76,7 +76,7 @@ class Network(nn.Module):
         """Return the readout of every step, from the initial state. A dropout key makes it a training pass."""
         drop = self._dropout(dropout_key, len(inputs), hyper)
         layers = self.as_layers(inputs.shape[-1], hyper)
-        return batch_major(scan_layers(layers, time_major(inputs), between=jax.vmap(drop, in_axes=(None, 0, 0))))
+        return batch_major(scan_layers(layers, time_major(inputs), jax.vmap(drop, in_axes=(None, 0, 0)))[0])
 
     def trace(
         self,
@@ -111,7 +111,8 @@ class Network(nn.Module):
         """
         if feedback_from is None:
             layers = self.as_layers(inputs.shape[-1], hyper)
-            outputs, rates = scan_layers_with_activity(layers, time_major(inputs))
+            observe = functools.partial(activity, layers)
+            outputs, rates = scan_layers(layers, time_major(inputs), observe=observe)
         else:
             outputs, rates = self._forecast(inputs, feedback_from, None, hyper)
         return batch_major(outputs), tuple(map(batch_major, rates))

@@ -3,6 +3,14 @@
 - `scan_layers`: the outputs of the last of several layers, fast to differentiate. It trains and evaluates.
 - `scan_states`: all states of one layer, for pictures.
 - `scan_with_feedback`: a network step by step, fed with its own output, for forecasts.
+
+Differentiating a plain scan keeps every intermediate value of every step, and adds up the gradients of the weights step
+by step. In `run_chunk`, which is behind `scan_layers`,
+
+- the forward pass runs the neuron's own `step`, and keeps one array a step: the neuron's `residual`;
+- the backward pass computes from it what is elementwise (`Neuron.backward`, by hand or from `step`), with a single
+  product a step, that with the recurrent weights;
+- the gradients of all weights are one product over the chunk, outside of the loop.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,58 +20,33 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from seadlif_jax.nn.execution import remat_unsaved
-from seadlif_jax.nn.gradient import run_chunk
-from seadlif_jax.nn.layer import Layer
+from seadlif_jax.nn.execution import remat_unsaved, save_residual
+from seadlif_jax.nn.layer import Layer, Weights
 
 # From the index of a layer, its outputs in some steps, and the numbers of the steps, to the inputs of the next layer.
 Between = Callable[[int, Float[Array, "step batch neuron"], Int[Array, " step"]], Array]
 
 
-def unchanged(index: int, x: Array, steps: Array) -> Array:
-    """Return the outputs of a layer as the inputs of the next one."""
-    return x
-
-
 def scan_layers(
-    layers: Sequence[Layer], inputs: Num[Array, "time batch channel"], between: Between = unchanged
-) -> Float[Array, "time batch output"]:
-    """Run layers, each fed with the outputs of the one before, from the initial state; return the outputs of the last.
+    layers: Sequence[Layer],
+    inputs: Num[Array, "time batch channel"],
+    between: Between = lambda index, x, steps: x,
+    observe: Callable[[Sequence[Array]], Any] = lambda outputs: (),
+) -> tuple[Float[Array, "time batch output"], Any]:
+    """Run layers, each fed with the outputs of the one before, from the initial state.
 
     All layers go through a chunk of steps before the next chunk, so that its working set fits the cache. Between
     chunks, only the states and the neurons' residuals are kept for the backward pass.
 
     Args:
-      layers: from first to last. Those of the first decide the length of a chunk.
+      layers: from first to last. The execution of the first decides the length of a chunk.
       inputs: of the first layer.
       between: `(index, outputs, numbers of the steps)` -> inputs of the next layer, such as dropout.
+      observe: a function of the outputs of all layers, step by step, such as `activity`.
+
+    Returns:
+      the outputs of the last layer, and those of `observe`, for all steps.
     """
-    return _scan_chunks(layers, inputs, between, lambda outputs: ())[0]
-
-
-def scan_layers_with_activity(
-    layers: Sequence[Layer], inputs: Num[Array, "time batch channel"]
-) -> tuple[Float[Array, "time batch output"], tuple[Float[Array, "time batch"], ...]]:
-    """Return the outputs as `scan_layers`, and the `activity` of the layers. Slower to differentiate."""
-    return _scan_chunks(layers, inputs, unchanged, lambda outputs: activity(layers, outputs))
-
-
-def activity(
-    layers: Sequence[Layer], outputs: Sequence[Float[Array, "*steps batch _"]]
-) -> tuple[Float[Array, "*steps batch"], ...]:
-    """Return the fraction of neurons that spike in each step, of each layer of spiking neurons, from its outputs."""
-    return tuple(
-        jnp.mean(x, axis=-1, dtype=float) for layer, x in zip(layers, outputs, strict=True) if layer.neuron.spiking
-    )
-
-
-def _scan_chunks(
-    layers: Sequence[Layer],
-    inputs: Num[Array, "time batch channel"],
-    between: Between,
-    observe: Callable[[Sequence[Array]], Any],
-) -> tuple[Float[Array, "time batch output"], Any]:
-    """Return the outputs of the last layer, and `observe(outputs of all layers)`, for all steps."""
     execution = layers[0].execution
     run_layer = _run_plain if execution.plain_scan else run_chunk
 
@@ -95,6 +78,97 @@ def _scan_chunks(
     return jax.tree.map(lambda chunks: chunks.reshape(-1, *chunks.shape[2:])[:num_steps], out)
 
 
+def activity(
+    layers: Sequence[Layer], outputs: Sequence[Float[Array, "*steps batch _"]]
+) -> tuple[Float[Array, "*steps batch"], ...]:
+    """Return the fraction of neurons that spike in each step, of each layer of spiking neurons, from its outputs."""
+    return tuple(
+        jnp.mean(x, axis=-1, dtype=float) for layer, x in zip(layers, outputs, strict=True) if layer.neuron.spiking
+    )
+
+
+@jax.custom_vjp
+def run_chunk(
+    layer: Layer, state: Any, inputs: Num[Array, "time batch channel"]
+) -> tuple[Any, Float[Array, "time batch neuron"]]:
+    """Advance a layer by some steps; return the state after them, and the outputs of all of them.
+
+    Integer inputs, such as event counts, need no conversion and get no gradient. Nor do the hyperparameters of the
+    neuron, such as the slope of its surrogate gradient.
+
+    Raises:
+      NotImplementedError: the gradient is differentiated once more.
+    """
+    return _run_forward(layer, state, inputs)[0]
+
+
+def _run_forward(layer, state, inputs):
+    """Return the same, and what the backward pass needs; under `remat_unsaved`, of that only the residuals are kept."""
+
+    def step(state, projected):
+        current = layer.current(projected, state)
+        new_state = layer.neuron.step(layer.coefficients, state, current)
+        return new_state, layer.neuron.residual(layer.coefficients, state, current)
+
+    last, residuals = jax.lax.scan(step, state, layer.project(inputs), unroll=layer.execution.unroll)
+    residuals = save_residual(residuals)
+    return (last, layer.neuron.outputs(layer.coefficients, state, residuals)), (layer, state, inputs, residuals)
+
+
+def _run_backward(saved: tuple[Layer, Any, Array, Array], bars: tuple[Any, Array]) -> tuple[Any, ...]:
+    """Return the gradients for layer, state and inputs from those for the last state and the outputs."""
+    layer, state, inputs, residuals = saved
+    last_bar, output_bars = bars
+    neuron, weights, execution = layer.neuron, layer.weights, layer.execution
+
+    def recur(current_bar):
+        if weights.recurrent_kernel is None:
+            return jnp.zeros_like(output_bars[0])
+        return execution.matmul(current_bar, weights.recurrent_kernel.T)
+
+    current_bars, coefficients_bar, state_bar = neuron.backward(
+        layer.coefficients, state, residuals, last_bar, output_bars, recur
+    )
+
+    # One product for all weights: side by side, the sources of the currents take one transposition of `current_bars`.
+    channels, sources = inputs.shape[-1], [inputs.astype(current_bars.dtype)]
+    if weights.recurrent_kernel is not None:
+        outputs = neuron.outputs(layer.coefficients, state, residuals)
+        sources.append(jnp.concatenate([state.output[None], outputs[:-1]]))
+    kernels_bar = execution.sum_of_outer_products(current_bars, jnp.concatenate(sources, axis=-1)).T
+    recurrent_bar = None if weights.recurrent_kernel is None else kernels_bar[channels:]
+    weights_bar = Weights(kernels_bar[:channels], current_bars.sum((0, 1)), recurrent_bar)
+    inputs_bar = None
+    if jnp.issubdtype(inputs.dtype, jnp.inexact):
+        inputs_bar = _first_order(execution.matmul(current_bars, weights.kernel.T).astype(inputs.dtype))
+    # Weights may be of a narrower type than states.
+    coefficients_bar, weights_bar, state_bar = jax.tree.map(
+        lambda bar, primal: _first_order(bar).astype(primal.dtype),
+        (coefficients_bar, weights_bar, state_bar),
+        (layer.coefficients, weights, state),
+    )
+    return layer.replace(neuron=None, coefficients=coefficients_bar, weights=weights_bar), state_bar, inputs_bar
+
+
+run_chunk.defvjp(_run_forward, _run_backward)
+
+
+@jax.custom_jvp
+def _first_order(gradient: Array) -> Array:
+    """Return the gradient itself, which takes the residuals for constants and must not be differentiated again."""
+    return gradient
+
+
+@_first_order.defjvp
+def _refuse(primals, tangents):
+    raise NotImplementedError("higher derivatives of recurrent layers need Execution(plain_scan=True)")
+
+
+def scan_states(layer: Layer, inputs: Num[Array, "time batch channel"]) -> Any:
+    """Run a layer from the initial state; return the states after all steps, stacked over time."""
+    return _scan(layer, layer.initial_state(inputs.shape[1]), inputs)[1]
+
+
 def _run_plain(layer: Layer, state: Any, inputs: Num[Array, "time batch channel"]) -> tuple[Any, Array]:
     """Advance a layer like `run_chunk`, differentiated by JAX through the scan."""
     last, states = _scan(layer, state, inputs)
@@ -102,16 +176,11 @@ def _run_plain(layer: Layer, state: Any, inputs: Num[Array, "time batch channel"
 
 
 def _scan(layer: Layer, state: Any, inputs: Num[Array, "time batch channel"]) -> tuple[Any, Any]:
-    def step(state, current):
-        state = layer.step(state, current)
+    def step(state, projected):
+        state = layer.step(state, projected)
         return state, state
 
     return jax.lax.scan(step, state, layer.project(inputs))
-
-
-def scan_states(layer: Layer, inputs: Num[Array, "time batch channel"]) -> Any:
-    """Run a layer from the initial state; return the states after all steps, stacked over time."""
-    return _scan(layer, layer.initial_state(inputs.shape[1]), inputs)[1]
 
 
 def scan_with_feedback(
