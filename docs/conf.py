@@ -18,7 +18,7 @@ exclude_patterns = ["_build"]
 # Pages are Markdown that GitHub shows as well.
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
-suppress_warnings = ["myst.header"]  # benchmarks.md starts with the headings of the file that it includes
+default_role = "code"  # `name` in docstrings
 
 # A test runs the notebook; pages show it without outputs, so that the build takes seconds.
 nb_execution_mode = "off"
