@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from seadlif_jax import plots
-from seadlif_jax.analysis.comparison import columns, read
+from seadlif_jax.analysis.comparison import comparison_table, read_runs
 from seadlif_jax.cli.common import errors_in_one_line, lines, parse_flags, protect_output
 from seadlif_jax.runs.folder import write_table
 from seadlif_jax.utils.paths import local_path
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str]) -> None:
     if not arguments[1:]:
         sys.exit("error: give the folders of runs to compare, such as runs/bsd-quick-seed0 runs/bsd-lif-quick-seed0")
     with errors_in_one_line("nothing was written"):
-        runs = read([local_path(argument, "run") for argument in arguments[1:]], skipped)
-        table = columns(runs)
+        runs = read_runs([local_path(argument, "run") for argument in arguments[1:]], skipped)
+        table = comparison_table(runs)
         print("\n".join(lines(table)))
         folder = local_path(FOLDER.value, "--output_dir")
         folder.mkdir(parents=True, exist_ok=True)

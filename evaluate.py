@@ -31,7 +31,7 @@ from absl import app, flags
 from seadlif_jax import losses as readout
 from seadlif_jax import plots
 from seadlif_jax.analysis import robustness
-from seadlif_jax.analysis import synops as costs
+from seadlif_jax.analysis.synops import format_costs, measure_costs
 from seadlif_jax.cli import common as command_line
 from seadlif_jax.cli.common import (
     define_moved,
@@ -43,12 +43,11 @@ from seadlif_jax.cli.common import (
     protect_output,
 )
 from seadlif_jax.data.loading import SPLITS, Samples, Split
-from seadlif_jax.inference.evaluation import evaluate
-from seadlif_jax.inference.model import TrainedNetwork, open_run
+from seadlif_jax.inference import TrainedModel, evaluate, open_run
 from seadlif_jax.runs.folder import Run, write_table
 from seadlif_jax.training import report as results
 from seadlif_jax.utils.paths import workdir_path
-from seadlif_jax.utils.progress import bar
+from seadlif_jax.utils.tables import as_columns
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "What to evaluate on.")
@@ -75,7 +74,7 @@ def levels() -> list[float]:
         sys.exit(f"error: --shifts={','.join(SHIFTS.value)}: it must be numbers joined by commas, such as 0,0.05,0.1")
 
 
-def test_classes(trained: TrainedNetwork, split: Split, stem: str) -> None:
+def test_classes(trained: TrainedModel, split: Split, stem: str) -> None:
     """Class by class; the tables and the picture are left at paths that begin with `stem`."""
     found = evaluate(trained, split)
     by_class = found.by_class()
@@ -88,22 +87,21 @@ def test_classes(trained: TrainedNetwork, split: Split, stem: str) -> None:
     plots.save_confusion(found.confusion, title, Path(f"{stem}_confusion.png"))
 
 
-def test_forecast(trained: TrainedNetwork, split: Split, stem: str) -> None:
+def test_forecast(trained: TrainedModel, split: Split, stem: str) -> None:
     samples, outputs = Samples.of(split), trained.outputs(split.inputs)
     errors = results.save_forecast(samples, outputs, trained.config.data.step_ms, Path(f"{stem}_forecast"))
     print(f"{SPLIT.value} mse {errors.second_half:.4f}  (second half, from the network's own output)", flush=True)
 
 
-def measure_costs(trained: TrainedNetwork, split: Split, stem: str) -> None:
-    size, steps = trained.config.batch_size, split.inputs.shape[1]
-    batches = [split.inputs[start : start + size] for start in range(0, len(split.inputs), size)]
+def test_costs(trained: TrainedModel, split: Split, stem: str) -> None:
+    steps = split.inputs.shape[1]
     feedback_from = readout.feedback_start(steps) if trained.forecasts else None
-    rows = costs.measure(trained.network, trained.variables, bar(batches, unit="batch"), feedback_from)
-    print(f"\ncosts of a sample of {steps} steps\n{costs.text(rows)}", flush=True)
-    write_table(Path(f"{stem}_costs.csv"), costs.columns(rows))
+    costs = measure_costs(trained.network, trained.variables, split.inputs, feedback_from, trained.config.batch_size)
+    print(f"\ncosts of a sample of {steps} steps\n{format_costs(costs)}", flush=True)
+    write_table(Path(f"{stem}_costs.csv"), as_columns(costs))
 
 
-def test_under_shifts(trained: TrainedNetwork, test: Split, protocol: str, folder: Path) -> None:
+def test_under_shifts(trained: TrainedModel, test: Split, protocol: str, folder: Path) -> None:
     rows = robustness.measure_robustness(trained, test, protocol, levels(), DRAWS.value)
     shown = {
         "shift": [row.shift for row in rows],
@@ -114,11 +112,11 @@ def test_under_shifts(trained: TrainedNetwork, test: Split, protocol: str, folde
     }
     print("\n" + "\n".join(lines(shown)))
     print(f"({rows[0].protocol})", flush=True)
-    write_table(folder / "robustness.csv", robustness.columns(rows))
+    write_table(folder / "robustness.csv", as_columns(rows))
     plots.save_robustness(rows, folder / "robustness.png")
 
 
-def percent(row: robustness.Row) -> str:
+def percent(row: robustness.ShiftScore) -> str:
     std = "" if row.accuracy_std is None else f" +- {100 * row.accuracy_std:.2f}"
     return f"{100 * row.accuracy:.2f}{std}"
 
@@ -127,11 +125,11 @@ def main(_: Sequence[str]) -> None:
     prepare_jax()
     with errors_in_one_line("what was not finished was not written"):
         folder = workdir_path(WORKDIR.value)
-        robustness.check(levels(), DRAWS.value)
+        robustness.check_levels(levels(), DRAWS.value)
         trained, dataset = open_run(folder, moved())
         output = output_dir(folder)
         if levels():
-            robustness.refuse_forecast(trained)
+            robustness.require_classifier(trained)
         run = Run(folder, trained.config)
         if origin := run.origin():
             print(f"(imported from {origin['file']}, epoch {origin['epoch']})", flush=True)
@@ -140,7 +138,7 @@ def main(_: Sequence[str]) -> None:
         split, stem = getattr(dataset, SPLIT.value), str(output / SPLIT.value)
         test = test_forecast if trained.forecasts else test_classes
         test(trained, split, stem)
-        measure_costs(trained, split, stem)
+        test_costs(trained, split, stem)
         if levels():
             test_under_shifts(trained, dataset.test, dataset.protocol, output)
     print(f"tables and pictures: {stem}_*{f', {output}/robustness.*' if levels() else ''}")

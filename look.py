@@ -19,7 +19,8 @@ import numpy as np
 from absl import app, flags
 
 from seadlif_jax import plots
-from seadlif_jax.analysis import gradients as inside
+from seadlif_jax.analysis.gradients import gradient_norms
+from seadlif_jax.analysis.trained_parameters import neuron_parameters
 from seadlif_jax.cli import common as command_line
 from seadlif_jax.cli.common import (
     define_moved,
@@ -30,7 +31,7 @@ from seadlif_jax.cli.common import (
     protect_output,
 )
 from seadlif_jax.data.loading import SPLITS, Samples
-from seadlif_jax.inference.model import open_run
+from seadlif_jax.inference import open_run
 from seadlif_jax.runs.folder import MetricsLog, Run, RunError
 from seadlif_jax.utils.paths import workdir_path
 
@@ -59,11 +60,11 @@ def main(_: Sequence[str]) -> None:
         imported = Run(run_folder, config).origin() is not None
         if not imported:  # it has no epochs, and parameters before training are not known
             plots.save_training(MetricsLog(run_folder / "metrics.csv").read(), folder / "training.png")
-        parameters = inside.neuron_parameters(trained, initial=not imported)
+        parameters = neuron_parameters(trained, initial=not imported)
         if parameters:  # LSTMs have none
             plots.save_parameters(parameters, folder / "parameters.png")
         batch = Samples.of(split, 0, config.batch_size)
-        norms = inside.gradient_norms(trained, batch)
+        norms = gradient_norms(trained, batch)
         counted = np.asarray(batch.block_index > 0).mean(axis=0)
         plots.save_gradients(norms, counted, config.data.step_ms, folder / "gradients.png")
         sample = Samples.of(split, SAMPLE.value, SAMPLE.value + 1)

@@ -22,7 +22,7 @@ from absl import app, flags
 from benchmarks.progress import progress
 from benchmarks.report import align, save
 from seadlif_jax import LeakyReadout, Network, RecurrentLayer
-from seadlif_jax.analysis import synops as costs
+from seadlif_jax.analysis.synops import measure_costs
 from seadlif_jax.runs.folder import versions
 
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/neurobench.json", "File for the result.")
@@ -178,7 +178,7 @@ def compare(case: Case) -> dict[str, Figures]:
     """The figures of a case: ours, and NeuroBench's for the two sizes of batches."""
     inputs = case.inputs.astype(np.float64)
     network, variables = build(case.pruned)
-    total = costs.measure(network, variables, [inputs])[-1]._asdict()
+    total = measure_costs(network, variables, inputs)[-1]._asdict()
     expected = spikes_of(network, variables, jnp.asarray(inputs))
     found = {"ours": {name: total[name] for name in FIGURES}}
     for batch in (1, SAMPLES):

@@ -1,8 +1,7 @@
 """Spiking neural networks of adaptive LIF neurons, discretised with the Symplectic Euler method, in JAX."""
 
-from seadlif_jax.analysis.synops import measure as measure_costs
-from seadlif_jax.inference.evaluation import Evaluation, evaluate
-from seadlif_jax.inference.model import TrainedNetwork, load_network, load_run
+from seadlif_jax.analysis.synops import measure_costs
+from seadlif_jax.inference import Evaluation, TrainedModel, evaluate, load_network, load_run
 from seadlif_jax.losses import aggregate, classification
 from seadlif_jax.neurons import NEURONS
 from seadlif_jax.neurons.surrogate import SURROGATES, spike_function
@@ -18,7 +17,7 @@ __all__ = [
     "LeakyReadout",
     "Network",
     "RecurrentLayer",
-    "TrainedNetwork",
+    "TrainedModel",
     "__version__",
     "aggregate",
     "classification",

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from seadlif_jax.analysis.sensitivity import respond
-from seadlif_jax.analysis.stability import SPECTRA, Spectrum, largest_stable_a
+from seadlif_jax.analysis.stability import SPECTRA, Spectrum, max_stable_a
 from seadlif_jax.cli.common import errors_in_one_line
 from seadlif_jax.neurons import AdLIFParams, LIFParams, decay
 from seadlif_jax.neurons.surrogate import spike_function
@@ -55,7 +55,7 @@ Curves = Mapping[str, np.ndarray]
 
 def check_neuron() -> None:
     """Ends the program if SE-adLIF is unstable: there is nothing to compare then."""
-    bound = largest_stable_a("se_adlif", TAU_U.value, TAU_W.value)
+    bound = max_stable_a("se_adlif", TAU_U.value, TAU_W.value)
     if not A.value < bound:
         sys.exit(f"error: --a={A.value:g}: with these time constants, SE-adLIF is only stable below {bound:.4g}")
 
@@ -100,7 +100,7 @@ def responses() -> Curves:
 def bounds_of(tau_us: np.ndarray) -> dict[tuple[str, float], np.ndarray]:
     """The largest stable `a`, by neuron and `tau_w`."""
     return {
-        (neuron, tau_w): np.asarray(largest_stable_a(neuron, tau_us, tau_w))
+        (neuron, tau_w): np.asarray(max_stable_a(neuron, tau_us, tau_w))
         for neuron in ("ef_adlif", "se_adlif")
         for tau_w in TAU_WS
     }
@@ -272,7 +272,7 @@ def print_here() -> None:
     for system, spectrum in SPECTRA.items():
         here = spectrum(TAU_U.value, TAU_W.value, A.value)
         cycle = f"{1 / here.frequency:.4g}" if here.frequency else "-"
-        bound = f"{largest_stable_a(system, TAU_U.value, TAU_W.value):.4g}" if system in NEURONS else "any"
+        bound = f"{max_stable_a(system, TAU_U.value, TAU_W.value):.4g}" if system in NEURONS else "any"
         print(f"{NAMES[system]:12}{here.decay:<16.4f}{cycle:16}{bound}")
 
 

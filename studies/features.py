@@ -27,9 +27,9 @@ from matplotlib.figure import Figure
 
 from configs.bsd import get_config
 from data import bsd
-from seadlif_jax.analysis.activation_maximization import noise, peaks, visualise
+from seadlif_jax.analysis.activation_maximization import draw_noise, find_peaks, maximize_activation
 from seadlif_jax.cli.common import errors_in_one_line, lines
-from seadlif_jax.inference.model import load_run
+from seadlif_jax.inference import load_run
 from seadlif_jax.plots import BLACK, BLUE, STYLE, VERMILION
 from seadlif_jax.runs.folder import write_table
 from seadlif_jax.training.fit import train_and_evaluate
@@ -88,12 +88,12 @@ def find(workdir: Path) -> tuple[Bursts, list[Found]]:
         sys.exit(f"error: {workdir} is no run of configs/bsd.py, but of {trained.config.data.loader}")
     channels, fractions = bsd.class_patterns(trained.config.data.num_classes, trained.config.data.seed)
     counted = np.arange(bsd.NUM_STEPS) >= bsd.NUM_STEPS - bsd.ANSWER_STEPS
-    ascend = jax.jit(functools.partial(visualise, trained.network, counted=counted))
+    ascend = jax.jit(functools.partial(maximize_activation, trained.network, step_mask=counted))
     found = []
     for seed in bar(NOISE_SEEDS, unit="noise"):
-        start = noise(jax.random.key(seed), (len(channels), bsd.NUM_STEPS, bsd.NUM_CHANNELS))
+        start = draw_noise(jax.random.key(seed), (len(channels), bsd.NUM_STEPS, bsd.NUM_CHANNELS))
         features = ascend(trained.variables, start)
-        step, height = map(np.asarray, peaks(features.inputs, BURST_WIDTH))
+        step, height = map(np.asarray, find_peaks(features.inputs, BURST_WIDTH))
         found.append(
             Found(
                 np.asarray(features.inputs),

@@ -25,7 +25,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seadlif_jax.analysis.sensitivity import respond, sensitivity
+from seadlif_jax.analysis.sensitivity import input_sensitivity, respond
 from seadlif_jax.analysis.stability import symplectic_euler
 from seadlif_jax.cli.common import errors_in_one_line
 from seadlif_jax.neurons import AdLIFParams, LIFParams
@@ -57,7 +57,7 @@ def own_frequency() -> float:
 def simulate(neuron: str, params: LIFParams | AdLIFParams, current: np.ndarray) -> Curves:
     """The states of a neuron driven by `current` `[time]`, by their names, and its `sensitivity`."""
     arguments = (neuron, params, jnp.asarray(current)[:, None], spike_function())
-    found = {**respond(*arguments)._asdict(), "sensitivity": sensitivity(*arguments)}
+    found = {**respond(*arguments)._asdict(), "sensitivity": input_sensitivity(*arguments)}
     return {name: np.asarray(values)[:, 0] for name, values in found.items()}
 
 

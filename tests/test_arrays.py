@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from seadlif_jax.inference.evaluation import evaluate
-from seadlif_jax.inference.model import TrainedNetwork
+from seadlif_jax.build import build_network
+from seadlif_jax.inference import TrainedModel, evaluate
 from seadlif_jax.losses import IGNORED
-from seadlif_jax.training.trainer import Hyperparameters, build_network
 from seadlif_jax.utils.arrays import as_native, value_problem
 
 COUNTS = np.arange(24).reshape(2, 3, 4) % 7
@@ -144,8 +143,8 @@ def test_values_that_the_device_cannot_hold_are_named(value, dtype, message):
 
 @pytest.fixture
 def untrained(tiny_config):
-    network = build_network(tiny_config, Hyperparameters.from_config(tiny_config))
-    return TrainedNetwork(tiny_config, network, network.init(jax.random.key(0), jnp.zeros((1, 1, 4))))
+    network = build_network(tiny_config, channels=4)
+    return TrainedModel(tiny_config, network, network.init(jax.random.key(0), jnp.zeros((1, 1, 4))))
 
 
 def test_a_network_gives_the_same_numbers_whatever_the_array(untrained):

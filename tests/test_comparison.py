@@ -1,6 +1,6 @@
 import pytest
 
-from seadlif_jax.analysis.comparison import columns, read
+from seadlif_jax.analysis.comparison import comparison_table, read_runs
 from seadlif_jax.runs.folder import RunError
 from seadlif_jax.training.fit import train_and_evaluate
 
@@ -8,9 +8,9 @@ from seadlif_jax.training.fit import train_and_evaluate
 def test_members_of_a_sweep_and_their_settings(tmp_path, tiny_config, finished_run):
     tiny_config.sweep.learning_rate = (0.01, 0.03)
     result = train_and_evaluate(tiny_config, tmp_path / "sweep")
-    runs = read([tmp_path / "sweep", finished_run])
+    runs = read_runs([tmp_path / "sweep", finished_run])
     assert [run.name for run in runs] == ["sweep, learning_rate 0.01", "sweep, learning_rate 0.03", "run"]
-    table = columns(runs)
+    table = comparison_table(runs)
     settings = list(table)[1 : list(table).index("epochs")]
     assert set(settings) == {"num_epochs", "data.step_ms", "model.hidden", "model.q", "optimizer.learning_rate"}
     assert table["optimizer.learning_rate"] == [0.01, 0.03, 0.05]
@@ -26,9 +26,9 @@ def test_folders_without_an_epoch_are_skipped_with_the_reason(tmp_path, finished
     (tmp_path / "notes.txt").touch()
     folders = [*sorted(tmp_path.iterdir()), tmp_path / "nowhere"]
     reasons = []
-    assert [run.name for run in read([*folders, finished_run], reasons.append)] == [finished_run.name]
+    assert [run.name for run in read_runs([*folders, finished_run], reasons.append)] == [finished_run.name]
     expected = ("config.json is damaged", "empty holds no run", "no finished epoch yet", "notes.txt holds no run")
     for reason, part in zip(reasons, (*expected, "nowhere holds no run"), strict=True):
         assert part in reason
     with pytest.raises(RunError, match="none of these folders holds a run with a finished epoch"):
-        read(folders)
+        read_runs(folders)

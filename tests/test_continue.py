@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from seadlif_jax.config import ConfigError
-from seadlif_jax.inference.model import load_run
+from seadlif_jax.inference import load_run
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.folder import MetricsLog, Run, RunError, read_config
 from seadlif_jax.training import extension as additions

@@ -10,7 +10,7 @@ import pytest
 
 from seadlif_jax import spike_function
 from seadlif_jax.analysis import stability as dynamics
-from seadlif_jax.analysis.sensitivity import respond, sensitivity
+from seadlif_jax.analysis.sensitivity import input_sensitivity, respond
 from seadlif_jax.neurons import AdLIFParams, LIFParams, decay
 from tests.picture import is_drawn
 from tests.test_train_script import ROOT
@@ -53,7 +53,7 @@ def test_responses_of_the_neurons_decay_and_oscillate_as_in_closed_form(x64, neu
 def test_below_threshold_sensitivity_is_the_impulse_response_reversed_in_time(x64, neuron):
     rng = np.random.default_rng(0)
     current = jnp.asarray(rng.uniform(-0.1, 0.1, (150, len(A))))
-    found = sensitivity(neuron, params_of(neuron, b=1.0, threshold=1e3), current, spike_function())
+    found = input_sensitivity(neuron, params_of(neuron, b=1.0, threshold=1e3), current, spike_function())
     np.testing.assert_allclose(found, response(neuron, 150)[::-1], rtol=0, atol=1e-10)
 
 
@@ -69,7 +69,7 @@ def test_a_spike_cuts_the_sensitivity_of_lif_and_not_of_adlif(x64):
     current = jnp.asarray(8 * np.random.default_rng(9).standard_normal((150, len(A))))
     for neuron in NEURONS:
         arguments = (neuron, params_of(neuron, b=1.0, threshold=1.0), current, spike_function())
-        spikes, gradients = np.asarray(respond(*arguments).z), np.asarray(sensitivity(*arguments))
+        spikes, gradients = np.asarray(respond(*arguments).z), np.asarray(input_sensitivity(*arguments))
         for z, gradient in zip(spikes.T, gradients.T, strict=True):
             until = np.flatnonzero(z)[-1] + 1  # the last spike and all before
             assert 20 < until < 149

@@ -57,7 +57,7 @@ def test_a_finished_run_is_tested(own_run):
     assert [(row["shift"], float(row["level"])) for row in rows] == [
         (shift, level) for shift in ("constant", "events") for level in (0, 0.1, 0.4)
     ]
-    assert float(rows[0]["accuracy"]) == accuracy
+    assert float(rows[0]["accuracy"]) == pytest.approx(accuracy, rel=1e-6)
     printed = evaluated.stdout.splitlines()
     assert printed[0].split() == ["class", "targets", "recall", "precision", "f1"]
     assert printed[4].startswith(f"test accuracy {accuracy:.4f}")

@@ -8,29 +8,31 @@ import pytest
 
 from seadlif_jax import load_run
 from seadlif_jax.data.loading import Samples
-from seadlif_jax.inference.evaluation import Evaluation, evaluate
+from seadlif_jax.inference import Evaluation, evaluate
 from seadlif_jax.training.fit import train_and_evaluate
 from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_it_is_what_the_run_found(finished_run, split):
+def test_it_is_the_result_of_the_run(finished_run, split):
     trained = load_run(finished_run)
     samples = getattr(trained.dataset(), split)
-    found = evaluate(trained, samples)
+    evaluation = evaluate(trained, samples)
     expected = json.loads((finished_run / "result.json").read_text())[split]
-    assert found.accuracy == pytest.approx(expected["accuracy"])
-    assert found.loss == pytest.approx(expected["loss"], rel=1e-5)
-    np.testing.assert_array_equal(found.confusion.sum(axis=1), np.bincount(samples.targets[:, 1], minlength=3))
+    assert evaluation.accuracy == pytest.approx(expected["accuracy"])
+    assert evaluation.loss == pytest.approx(expected["loss"], rel=1e-5)
+    rates = [expected[f"spike_rate_{layer}"] for layer in (1, 2)]
+    assert evaluation.firing_rates == pytest.approx(rates, rel=1e-5)
+    np.testing.assert_array_equal(evaluation.confusion.sum(axis=1), np.bincount(samples.targets[:, 1], minlength=3))
     predicted = trained.predict(samples.inputs, samples.block_index == 1)
-    np.testing.assert_array_equal(found.confusion.sum(axis=0), np.bincount(predicted, minlength=3))
+    np.testing.assert_array_equal(evaluation.confusion.sum(axis=0), np.bincount(predicted, minlength=3))
 
 
-def test_figures_of_the_classes():
-    """Of class 0, 3 of 4 targets are found, and one of class 1 is taken for it; there is no target of class 2."""
-    found = Evaluation(0.5, np.array([[3, 1, 0], [1, 5, 0], [0, 0, 0]]))
-    assert found.accuracy == 0.8
-    table = found.by_class()
+def test_metrics_of_the_classes():
+    """3 of 4 targets of class 0 are predicted, and one of class 1 as class 0; there is no target of class 2."""
+    evaluation = Evaluation(0.5, np.array([[3, 1, 0], [1, 5, 0], [0, 0, 0]]), ())
+    assert evaluation.accuracy == 0.8
+    table = evaluation.by_class()
     assert table["targets"].tolist() == [4, 6, 0]
     np.testing.assert_allclose(table["recall"], [3 / 4, 5 / 6, np.nan])
     np.testing.assert_allclose(table["precision"], [3 / 4, 5 / 6, np.nan])
@@ -42,8 +44,8 @@ def test_steps_without_target_do_not_count(tmp_path, finished_run):
     samples = trained.dataset().test
     hidden = samples.targets.copy()
     hidden[::2, 1] = -1
-    found = evaluate(trained, samples._replace(targets=hidden))
-    assert found.confusion.sum() == 10
+    evaluation = evaluate(trained, samples._replace(targets=hidden))
+    assert evaluation.confusion.sum() == 10
 
 
 def test_class_weights_are_in_the_losses_of_training_and_evaluation_but_not_in_accuracy(tiny_config, tmp_path):

@@ -11,10 +11,10 @@ import pytest
 
 from seadlif_jax import load_run, plots, train_and_evaluate
 from seadlif_jax import losses as readout
-from seadlif_jax.analysis import gradients as inside
-from seadlif_jax.analysis.comparison import columns, read
+from seadlif_jax.analysis.comparison import comparison_table, read_runs
+from seadlif_jax.analysis.trained_parameters import neuron_parameters
 from seadlif_jax.cli import main
-from seadlif_jax.interop.reference import read_checkpoint
+from seadlif_jax.interop.lightning import read_reference_checkpoint
 from seadlif_jax.runs.folder import Run, RunError, read_config
 from tests.torch_files import Tensor, foreign, lightning, save, tensor
 
@@ -149,12 +149,12 @@ def test_an_imported_run_is_tested_inspected_and_compared_and_says_where_it_is_f
     dataset = trained.dataset()
     assert trained.predict(dataset.test.inputs).shape == (12,)
 
-    parameters = inside.neuron_parameters(trained, initial=False)
+    parameters = neuron_parameters(trained, initial=False)
     assert [parameter.before for parameter in parameters] == [None] * 4
     np.testing.assert_allclose(parameters[0].after, 5 + 20 * model()[0]["l1.tau_u_trainer.weight"], rtol=1e-6)
     plots.save_parameters(parameters, tmp_path / "parameters.png")
 
-    table = columns(read([folder]))
+    table = comparison_table(read_runs([folder]))
     assert (table["epochs"], table["test_accuracy"]) == ([0], [None])
     assert not (folder / "result.json").exists()
     assert not (folder / "metrics.csv").exists()
@@ -282,9 +282,9 @@ def test_settings_may_refer_to_each_other_and_be_plain_dictionaries(tmp_path):
     arrays, settings = model()
     settings |= {"dataset": DATASETS["oscillation"], "input_size": "${dataset.num_classes}"}
     content = lightning(arrays, settings)
-    assert read_checkpoint(save(tmp_path / "a.ckpt", content)).settings["input_size"] == 4
+    assert read_reference_checkpoint(save(tmp_path / "a.ckpt", content)).settings["input_size"] == 4
     content["hyper_parameters"]["cfg"] = settings
-    assert read_checkpoint(save(tmp_path / "b.ckpt", content)).settings["dataset"]["num_classes"] == 4
+    assert read_reference_checkpoint(save(tmp_path / "b.ckpt", content)).settings["dataset"]["num_classes"] == 4
 
 
 def test_the_module_is_the_command(monkeypatch, capsys):
@@ -300,6 +300,6 @@ def test_shared_storage_gives_each_parameter_its_own_numbers(tmp_path):
     whole = tensor(np.stack([arrays["l1.a"], arrays["l1.b"]]).astype(np.float32))
     content["state_dict"]["l1.a"] = Tensor(whole.storage, 0, (5,), (1,))
     content["state_dict"]["l1.b"] = Tensor(whole.storage, 5, (5,), (1,))
-    loaded = read_checkpoint(save(tmp_path / "model.ckpt", content)).arrays
+    loaded = read_reference_checkpoint(save(tmp_path / "model.ckpt", content)).arrays
     np.testing.assert_array_equal(loaded["l1.a"], arrays["l1.a"])
     np.testing.assert_array_equal(loaded["l1.b"], arrays["l1.b"])

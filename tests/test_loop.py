@@ -10,7 +10,7 @@ import pytest
 
 from data import bsd
 from seadlif_jax.data.dataset import Dataset, Split
-from seadlif_jax.inference.model import load_network
+from seadlif_jax.inference import load_network
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.folder import RunError
 from seadlif_jax.training.divergence import DivergenceError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from seadlif_jax.cli.common import SAVED
-from seadlif_jax.inference.model import load_network
+from seadlif_jax.inference import load_network
 from seadlif_jax.runs.folder import MetricsLog
 from tests.test_train_script import ROOT
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from seadlif_jax.analysis.comparison import read
-from seadlif_jax.inference.model import load_run
+from seadlif_jax.analysis.comparison import read_runs
+from seadlif_jax.inference import load_run
 from seadlif_jax.runs.folder import Run, RunError
 from seadlif_jax.utils.paths import MAX_BYTES, PathError, check_checkpoint_path, local_path, workdir_path
 
@@ -74,10 +74,10 @@ def test_a_comparison_skips_a_folder_of_such_a_name(tmp_path, finished_run):
     (tmp_path / "a\\b").mkdir()
     (tmp_path / "a\\b" / "config.json").write_text((finished_run / "config.json").read_text())
     reasons = []
-    assert len(read([tmp_path / "a\\b", finished_run], reasons.append)) == 1
+    assert len(read_runs([tmp_path / "a\\b", finished_run], reasons.append)) == 1
     assert "a\\\\b" in reasons[0]
     with pytest.raises(RunError, match="none of these folders"):
-        read([tmp_path / "a\\b"])
+        read_runs([tmp_path / "a\\b"])
 
 
 def test_a_workdir_is_checked_for_both(tmp_path):

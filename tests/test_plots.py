@@ -11,7 +11,7 @@ from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 
 from seadlif_jax import plots
-from seadlif_jax.analysis.comparison import Compared
+from seadlif_jax.analysis.comparison import ComparedRun
 from seadlif_jax.plots.style import picture
 from tests.picture import is_drawn
 
@@ -57,7 +57,7 @@ NAMES = ["cost_$5_to_$9", r"a$\foo$b", r"x^{$\frac$}", "one $", "a_^b"]
 @pytest.mark.parametrize("name", NAMES)
 def test_the_name_of_a_run_is_drawn_as_it_is(tmp_path, figures, name):
     rows = [{"epoch": epoch, "validation_loss": 1.0, "validation_accuracy": 0.5} for epoch in (1, 2)]
-    plots.save_comparison([Compared(name, "accuracy", {}, rows, None)], tmp_path / "comparison.png")
+    plots.save_comparison([ComparedRun(name, "accuracy", {}, rows, None)], tmp_path / "comparison.png")
     assert is_drawn(tmp_path / "comparison.png")
     for text in figures[0].axes[-1].get_legend().get_texts():
         assert is_math_text(text.get_text()) is False
@@ -93,7 +93,7 @@ def test_a_picture_that_fails_is_a_warning(tmp_path, capsys, error):
     assert line.startswith(f"warning: {tmp_path / 'curves.png'} could not be drawn (")
 
 
-def test_an_interruption_is_none():
+def test_an_interruption_is_raised():
     @picture
     def save(path):
         raise KeyboardInterrupt

@@ -10,20 +10,21 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.bsd import get_config
+from seadlif_jax.analysis import robustness
 from seadlif_jax.analysis.robustness import (
     SHIFTS,
-    Row,
+    Shift,
     ShiftError,
+    ShiftScore,
     add_constant,
     add_events,
-    columns,
     measure_robustness,
-    of_batches,
+    shift_batches,
 )
-from seadlif_jax.inference.model import open_run
+from seadlif_jax.inference import open_run
 from seadlif_jax.runs.folder import write_table
 from seadlif_jax.training.fit import train_and_evaluate
-from seadlif_jax.training.trainer import Program
+from seadlif_jax.utils.tables import as_columns
 
 KEY = jax.random.key(0)
 INPUTS = jnp.asarray(np.random.default_rng(0).integers(0, 3, (50, 60, 20)), jnp.uint8)
@@ -84,10 +85,10 @@ def test_level_0_changes_nothing(shift):
 
 def test_level_0_is_the_run_s_own_test(finished):
     result = json.loads((finished / "result.json").read_text())
-    accuracy, loss, protocol = result["test"]["accuracy"], result["test"]["loss"], result["protocol"]
+    accuracy, loss = (pytest.approx(result["test"][name], rel=1e-6) for name in ("accuracy", "loss"))  # of float32
     constant, events = measure(finished, [0])
-    assert constant == Row("constant", 0.0, 1, accuracy, None, loss, protocol)
-    assert events == Row("events", 0.0, 3, pytest.approx(accuracy), 0.0, pytest.approx(loss), protocol)
+    assert constant == ShiftScore("constant", 0.0, 1, accuracy, None, loss, result["protocol"])
+    assert events == ShiftScore("events", 0.0, 3, accuracy, 0.0, loss, result["protocol"])
 
 
 def test_every_shift_has_a_row_for_every_level_and_for_none(finished):
@@ -107,8 +108,8 @@ def test_a_call_gives_the_same_numbers_again_whatever_the_other_levels(finished)
     assert rows[-1].loss != measure(finished, [0.3], draws=1)[-1].loss
 
 
-def test_every_batch_has_a_draw_of_its_own():
-    change = of_batches(SHIFTS["events"], jnp.asarray(0.5), KEY)
+def test_every_batch_is_drawn_separately():
+    change = shift_batches(SHIFTS["events"], jnp.asarray(0.5), KEY)
     first, second, again = (change(INPUTS, jnp.asarray(batch)) for batch in (0, 1, 0))
     np.testing.assert_array_equal(first, again)
     assert (first != second).mean() > 0.3
@@ -116,15 +117,17 @@ def test_every_batch_has_a_draw_of_its_own():
 
 def test_all_levels_and_draws_of_a_shift_are_compiled_once(finished, monkeypatch):
     traced = []
-    original = Program.evaluate
 
-    def evaluate(self, *args, **kwargs):
-        traced.append(1)
-        return original(self, *args, **kwargs)
+    def counting(shift):
+        def apply(*arguments):
+            traced.append(shift)
+            return shift.apply(*arguments)
 
-    monkeypatch.setattr(Program, "evaluate", evaluate)
+        return Shift(apply, shift.random)
+
+    monkeypatch.setattr(robustness, "SHIFTS", {name: counting(shift) for name, shift in SHIFTS.items()})
     measure(finished, [0.1, 0.2, 0.3])
-    assert len(traced) == len(SHIFTS)
+    assert traced == list(SHIFTS.values())
 
 
 def test_measuring_changes_nothing_in_the_folder(finished):
@@ -153,8 +156,11 @@ def test_a_forecast_is_refused(finished):
 
 
 def test_the_table_is_written_in_full(tmp_path):
-    rows = [Row("constant", 0.1, 1, 1 / 3, None, 0.5, "a, b"), Row("events", 0.1, 2, 0.25, 0.01, 0.5, "a, b")]
-    write_table(tmp_path / "table.csv", columns(rows))
+    rows = [
+        ShiftScore("constant", 0.1, 1, 1 / 3, None, 0.5, "a, b"),
+        ShiftScore("events", 0.1, 2, 0.25, 0.01, 0.5, "a, b"),
+    ]
+    write_table(tmp_path / "table.csv", as_columns(rows))
     assert (tmp_path / "table.csv").read_text().splitlines() == [
         "shift,level,draws,accuracy,accuracy_std,loss,protocol",
         f'constant,0.1,1,{1 / 3},,0.5,"a, b"',

@@ -13,7 +13,7 @@ import pytest
 from seadlif_jax.data import recordings
 from seadlif_jax.data.dataset import DataError
 from seadlif_jax.data.events import Binning
-from seadlif_jax.inference.model import load_network
+from seadlif_jax.inference import load_network
 from seadlif_jax.training.fit import train_and_evaluate
 from tests import recordings_file
 from tests.test_train_script import ROOT

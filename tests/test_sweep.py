@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seadlif_jax.config import ConfigError, to_json
-from seadlif_jax.inference.model import load_network
+from seadlif_jax.inference import load_network
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.folder import MetricsLog, Run, RunError
 from seadlif_jax.training import report as results

@@ -13,7 +13,7 @@ from seadlif_jax.analysis import forecast_error as forecast
 from seadlif_jax.config import ConfigError
 from seadlif_jax.data.dataset import Dataset, Split
 from seadlif_jax.data.loading import to_device
-from seadlif_jax.inference.model import load_network
+from seadlif_jax.inference import load_network
 from seadlif_jax.parallel import mesh as devices
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.folder import MetricsLog, Run, RunError

@@ -1,0 +1,1 @@
+"""Analysis of neurons and trained networks: stability, sensitivity, gradients, synaptic operations, robustness."""

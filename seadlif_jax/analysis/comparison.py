@@ -1,25 +1,24 @@
-"""Several runs side by side: what they found, and where their configs differ."""
+"""Several runs side by side: their results, and the settings in which they differ."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seadlif_jax.config import MAY_CHANGE, ConfigError, flatten
+from seadlif_jax.members import expand_sweep, format_value
 from seadlif_jax.runs.folder import MetricsLog, Run, RunError, read_config
-from seadlif_jax.training import sweep
-from seadlif_jax.training.trainer import score_name
 from seadlif_jax.utils.paths import PathError
 
 
-class Compared(NamedTuple):
+class ComparedRun(NamedTuple):
     """A run, or a member of a sweep.
 
     Attributes:
-      name: the shortest path that tells it from the others.
-      score: the metric next to the loss, "accuracy" or "mse".
-      config: all its fields, by name.
-      rows: of metrics.csv, one an epoch.
-      result: what is in result.json; None if it is not finished.
+      name: shortest path that tells it from the others.
+      score: metric next to the loss, "accuracy" or "mse".
+      config: all fields of its config, by name.
+      rows: rows of metrics.csv, one per epoch.
+      result: content of result.json; None if it is not finished.
     """
 
     name: str
@@ -29,22 +28,22 @@ class Compared(NamedTuple):
     result: Mapping[str, Any] | None
 
 
-def read(folders: Sequence[Path], skipped: Callable[[str], None] = lambda reason: None) -> list[Compared]:
-    """The runs in these folders; of a sweep, all its members.
+def read_runs(folders: Sequence[Path], report: Callable[[str], None] = lambda reason: None) -> list[ComparedRun]:
+    """Return the runs in these folders; for a sweep, all its members.
 
     Args:
       folders: a folder without a run, or with one that cannot be read or has no epoch, is left out.
-      skipped: is called with the reason for each of these.
+      report: called with the reason for each folder that is left out.
 
     Raises:
       RunError: no run is left; or some runs forecast, and others classify.
     """
-    runs: list[Compared] = []
-    for folder, name in zip(folders, _names(folders), strict=True):
+    runs: list[ComparedRun] = []
+    for folder, name in zip(folders, _shortest_names(folders), strict=True):
         try:
-            runs += _read(folder, name)
+            runs += _read_folder(folder, name)
         except (RunError, ConfigError, OSError, PathError) as error:
-            skipped(str(error))
+            report(str(error))
     if not runs:
         raise RunError("none of these folders holds a run with a finished epoch")
     scores = {run.score for run in runs}
@@ -53,13 +52,13 @@ def read(folders: Sequence[Path], skipped: Callable[[str], None] = lambda reason
     return runs
 
 
-def columns(runs: Sequence[Compared]) -> dict[str, list[Any]]:
-    """A table with a row for each run: the settings that differ, then epochs, selected epoch and metrics."""
+def comparison_table(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
+    """Return the columns of a table with one row per run: the settings that differ, epochs, and metrics."""
     settings = dict.fromkeys(name for run in runs for name in run.config)
     differ = [name for name in settings if len({repr(run.config.get(name)) for run in runs}) > 1]
     table: dict[str, list[Any]] = {"run": [run.name for run in runs]}
     for name in differ:
-        table[name] = [_text(run.config.get(name)) for run in runs]
+        table[name] = [_cell(run.config.get(name)) for run in runs]
     table["epochs"] = [len(run.rows) for run in runs]
     table["best_epoch"] = [(run.result or {}).get("best_epoch") for run in runs]
     for split in ("validation", "test"):
@@ -69,36 +68,36 @@ def columns(runs: Sequence[Compared]) -> dict[str, list[Any]]:
     return table
 
 
-def _read(folder: Path, name: str) -> list[Compared]:
+def _read_folder(folder: Path, name: str) -> list[ComparedRun]:
     config = read_config(folder)
     run = Run(folder, config)
-    results = run.result() or {}
-    members = sweep.members(config)
-    rows_of = MetricsLog(folder / "metrics.csv").by_member()
-    if not rows_of and not results and run.origin() is None:
+    result = run.result() or {}
+    rows_by_member = MetricsLog(folder / "metrics.csv").by_member()
+    if not rows_by_member and not result and run.origin() is None:
         raise RunError(f"{folder} has no finished epoch yet; let it run on")
-    found = []
-    for number, member in enumerate(members):
-        result = results["members"][number] if "members" in results else results or None
+    runs = []
+    for number, member in enumerate(expand_sweep(config)):
         fields = {
             field: value
             for field, value in flatten(member.config).items()
             if not field.startswith("sweep.") and field not in MAY_CHANGE
         }
-        own_name = f"{name}, {member}" if member.varied else name
-        found.append(Compared(own_name, score_name(member.config), fields, rows_of.get(number, []), result))
-    return found
+        result_of_member = result["members"][number] if "members" in result else result or None
+        name_of_member = f"{name}, {member}" if member.varied else name
+        score = "mse" if member.config.model.aggregation == "forecast" else "accuracy"
+        runs.append(ComparedRun(name_of_member, score, fields, rows_by_member.get(number, []), result_of_member))
+    return runs
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
-    """The last parts of the paths, as few as tell them apart."""
+def _shortest_names(folders: Sequence[Path]) -> list[str]:
+    """Return the last parts of the paths, as few as tell them apart."""
     parts = [folder.resolve().parts for folder in folders]
     for count in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(of_one[-count:]) for of_one in parts]
+        names = ["/".join(path[-count:]) for path in parts]
         if len(set(names)) == len(names):
             return names
     raise RunError("a run is given twice; name each of them once")
 
 
-def _text(value: Any) -> Any:
-    return sweep.text(value) if isinstance(value, tuple | list) else value
+def _cell(value: Any) -> Any:
+    return format_value(value) if isinstance(value, tuple | list) else value

@@ -1,52 +1,55 @@
-"""How well a trained network does when its input is shifted: events that were not there in training.
+"""Accuracy of a trained network under shifts of its input: events that were not there in training.
 
-A shift's level is the mean number of events it adds to every channel at every step, the same unit for all shifts.
-All channels are hit. The reference program's noise reaches only the first 28 of SHD's 140 channels, by mistake, so its
-curve is not comparable.
+The level of a shift is the mean number of events that it adds to every channel in every step, the same unit for all
+shifts. All channels are affected. The noise of the reference program reaches only the first 28 of SHD's 140 channels,
+by mistake, so its curve is not comparable.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key, Num
 
-from seadlif_jax.data.loading import Samples, Split, to_device
-from seadlif_jax.inference.model import TrainedNetwork
-from seadlif_jax.runs.checkpoint import Variables
-from seadlif_jax.training.trainer import ChangeInputs, Hyperparameters, Inputs, Metrics, Program, Purpose, key_for
+from seadlif_jax.data.loading import Split
+from seadlif_jax.inference.evaluation import Evaluation, evaluate
+from seadlif_jax.inference.trained_model import TrainedModel
+from seadlif_jax.utils.errors import SeadlifError
+from seadlif_jax.utils.keys import Purpose, key_for
 from seadlif_jax.utils.progress import bar
 from seadlif_jax.utils.signals import deferred_signals
 
-Shifted = Float[Array, "sample time channel"]
+MAX_LEVEL = 1_000_000  # far beyond use, and below what 32 bits count
+Inputs = Num[Array, "sample time channel"]
 
 
-HIGHEST_LEVEL = 1_000_000  # far beyond use, and below what 32 bits count
-
-
-class ShiftError(ValueError):
+class ShiftError(SeadlifError):
     """A network, a level or a number of draws that cannot be used."""
 
 
-def add_constant(inputs: Inputs, level: Float[Array, ""], key: Key[Array, ""]) -> Shifted:
-    """`x + level`; nothing is drawn."""
+class Shift(NamedTuple):
+    """A perturbation of the inputs.
+
+    Attributes:
+      apply: function of inputs, level and key.
+      random: whether it is drawn at random.
+    """
+
+    apply: Callable[[Inputs, Float[Array, ""], Key[Array, ""]], Inputs]
+    random: bool
+
+
+def add_constant(inputs: Inputs, level: Float[Array, ""], key: Key[Array, ""]) -> Inputs:
+    """Return `x + level`; nothing is drawn."""
     return inputs + level
 
 
-def add_events(inputs: Inputs, level: Float[Array, ""], key: Key[Array, ""]) -> Shifted:
-    """`x + Poisson(level)`, drawn for every sample, step and channel."""
+def add_events(inputs: Inputs, level: Float[Array, ""], key: Key[Array, ""]) -> Inputs:
+    """Return `x + Poisson(level)`, drawn for every sample, step and channel."""
     return inputs + jax.random.poisson(key, level, inputs.shape).astype(level.dtype)
-
-
-class Shift(NamedTuple):
-    """A change of the inputs, and whether it is drawn at random."""
-
-    apply: Callable[[Inputs, Float[Array, ""], Key[Array, ""]], Shifted]
-    random: bool
 
 
 SHIFTS: Mapping[str, Shift] = MappingProxyType(
@@ -54,16 +57,17 @@ SHIFTS: Mapping[str, Shift] = MappingProxyType(
 )
 
 
-def of_batches(shift: Shift, level: Float[Array, ""], key: Key[Array, ""]) -> ChangeInputs:
-    """The shift of every batch, with a key of its own for each."""
-    return lambda inputs, batch: shift.apply(inputs, level, jax.random.fold_in(key, batch))
+class ShiftScore(NamedTuple):
+    """Metrics under a shift of one level: means over the draws, accuracy as a fraction.
 
-
-class Row(NamedTuple):
-    """What a network does under a shift of one level: means over the draws, accuracy as a fraction.
-
-    `accuracy_std` is the standard deviation between draws, None where there is only one draw; `protocol` is that of the
-    run, how its epoch was selected.
+    Attributes:
+      shift: name in `SHIFTS`.
+      level: mean added events per channel and step.
+      draws: number of draws.
+      accuracy: mean accuracy.
+      accuracy_std: standard deviation between draws, None for a single draw.
+      loss: mean loss.
+      protocol: how the run's epoch was selected.
     """
 
     shift: str
@@ -76,89 +80,80 @@ class Row(NamedTuple):
 
 
 def measure_robustness(
-    trained: TrainedNetwork, test: Split, protocol: str, levels: Sequence[float], draws: int = 3
-) -> list[Row]:
-    """Tests a network on the test split of its data under every shift.
+    model: TrainedModel, test: Split, protocol: str, levels: Sequence[float], draws: int = 3
+) -> list[ShiftScore]:
+    """Test a network on the test split of its data under every shift.
 
     Args:
-      trained: the network of a run.
+      model: the network of a run.
       test: the split.
-      protocol: how the run's epoch was selected, for the rows.
-      levels: mean added events per channel and step. The rows come in ascending order, each level once,
-        and first of all 0, the run's own test.
-      draws: how often a random shift is drawn. The draws follow from the run's seed, and are the same at every level.
+      protocol: how the run's epoch was selected, for the scores.
+      levels: mean added events per channel and step. The scores come in ascending order, each level once, and first of
+        all 0, the run's own test.
+      draws: number of draws of a random shift. They follow from the run's seed, and are the same at every level.
 
     Raises:
-      ShiftError: see `check` and `refuse_forecast`.
+      ShiftError: see `check_levels` and `require_classifier`.
     """
-    check(levels, draws)
-    refuse_forecast(trained)
-    levels, config, variables = sorted({0.0, *levels}), trained.config, trained.variables
-    samples = to_device(test)
-    program, hyper, key = Program(config), Hyperparameters.from_config(config), jax.random.key(config.seed)
-    rows = []
-    with (
-        deferred_signals() as interrupted,
-        bar(total=len(SHIFTS) * len(levels), unit="level") as progress,
-    ):
+    check_levels(levels, draws)
+    require_classifier(model)
+    levels, key = sorted({0.0, *levels}), jax.random.key(model.config.seed)
+    scores = []
+    with deferred_signals() as interrupted, bar(total=len(SHIFTS) * len(levels), unit="level") as progress:
         for name, shift in SHIFTS.items():
             progress.set_description(name)
-            evaluate = jax.jit(functools.partial(_evaluate, program, shift))
             for level in levels:
-                results = []
+                evaluations = []
                 for draw in range(draws if shift.random else 1):
-                    draw_key = key_for(key, Purpose.SHIFT, draw)
-                    metrics = evaluate(variables, hyper, samples, jnp.asarray(level, float), draw_key)
-                    results.append({metric: float(value) for metric, value in metrics.items()})
+                    change = shift_batches(shift, jnp.asarray(level, float), key_for(key, Purpose.SHIFT, draw))
+                    evaluations.append(evaluate(model, test, change))
                     if interrupted():
                         raise KeyboardInterrupt
-                rows.append(_row(name, level, results, protocol))
+                scores.append(_score(name, level, evaluations, protocol))
                 progress.update()
-    return rows
+    return scores
 
 
-def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    """The rows as columns of a table, by name."""
-    return {name: [getattr(row, name) for row in rows] for name in Row._fields}
+def shift_batches(shift: Shift, level: Float[Array, ""], key: Key[Array, ""]) -> jax.tree_util.Partial:
+    """Return the shift as `evaluate` takes it, with another key for each batch.
+
+    Level and key are traced, so that all levels and draws share one compiled function.
+    """
+    return jax.tree_util.Partial(_ShiftBatch(shift), level, key)
 
 
-def refuse_forecast(trained: TrainedNetwork) -> None:
-    """Raises a `ShiftError` for a network that forecasts, which has no accuracy."""
-    if trained.forecasts:
+class _ShiftBatch(NamedTuple):
+    """A shift as a static function of traced values, equal for equal shifts."""
+
+    shift: Shift
+
+    def __call__(self, level: Float[Array, ""], key: Key[Array, ""], inputs: Inputs, batch: Int[Array, ""]) -> Inputs:
+        return self.shift.apply(inputs, level, jax.random.fold_in(key, batch))
+
+
+def require_classifier(model: TrainedModel) -> None:
+    """Raise a `ShiftError` for a network that forecasts, which has no accuracy."""
+    if model.forecasts:
         raise ShiftError("a network that forecasts has no accuracy under shifts; choose a run of classification")
 
 
-def check(levels: Sequence[float], draws: int) -> None:
-    """Raises a `ShiftError` for a level that is no rate, or without a draw."""
+def check_levels(levels: Sequence[float], draws: int) -> None:
+    """Raise a `ShiftError` for a level that is not a rate, or without a draw."""
     for level in levels:
-        if not 0 <= level <= HIGHEST_LEVEL:
-            raise ShiftError(f"level {level}: it must be a number of events in 0..{HIGHEST_LEVEL}")
+        if not 0 <= level <= MAX_LEVEL:
+            raise ShiftError(f"level {level}: it must be a number of events in 0..{MAX_LEVEL}")
     if draws < 1:
         raise ShiftError(f"{draws} draws: at least 1 is needed")
 
 
-def _evaluate(
-    program: Program,
-    shift: Shift,
-    variables: Variables,
-    hyper: Hyperparameters,
-    test: Samples,
-    level: Float[Array, ""],
-    key: Key[Array, ""],
-) -> Metrics:
-    """One pass over the test split; level and key are traced, so all levels and draws share one compiled call."""
-    params, constants = variables["params"], variables["constants"]
-    return program.evaluate(params, constants, hyper, test, change_inputs=of_batches(shift, level, key))
-
-
-def _row(shift: str, level: float, results: Sequence[Mapping[str, float]], protocol: str) -> Row:
-    accuracies = [result["accuracy"] for result in results]
-    return Row(
+def _score(shift: str, level: float, evaluations: Sequence[Evaluation], protocol: str) -> ShiftScore:
+    accuracies = [evaluation.accuracy for evaluation in evaluations]
+    return ShiftScore(
         shift,
         level,
-        draws=len(results),
+        draws=len(evaluations),
         accuracy=float(np.mean(accuracies)),
-        accuracy_std=float(np.std(accuracies, ddof=1)) if len(results) > 1 else None,
-        loss=float(np.mean([result["loss"] for result in results])),
+        accuracy_std=float(np.std(accuracies, ddof=1)) if len(evaluations) > 1 else None,
+        loss=float(np.mean([evaluation.loss for evaluation in evaluations])),
         protocol=protocol,
     )

@@ -1,18 +1,18 @@
-"""The dynamics of adLIF neurons below threshold: decay, frequency of oscillation, and stability, in closed form.
+"""Dynamics of adLIF neurons below threshold in closed form: decay, frequency of oscillation, and stability.
 
 Without spikes, membrane potential and adaptation current are a linear system of two variables,
 
     tau_u du/dt = -u - w + I        tau_w dw/dt = -w + a u
 
-with `a` for the product of the coupling and its scale, `q a`. A step of the discretisations maps `(u, w)` by a matrix
+where `a` is the product of the coupling and its scale, `q a`. A step of the discretisations maps `(u, w)` by a matrix
 
     Euler-forward       u' = alpha u - (1 - alpha) w        w' = beta w + (1 - beta) a u
     Symplectic Euler    u' = alpha u - (1 - alpha) w        w' = beta w + (1 - beta) a u'
 
-Its eigenvalues say all: their largest modulus is the decay of a step, their angle the frequency. Those of the
-continuous system are the exponentials of its own. Of complex ones, the modulus is `sqrt(det)`: `sqrt(alpha beta)` of
-the continuous system and of SE, whatever `a`, but larger for EF, and growing with `a`. So EF becomes unstable, where SE
-keeps the decay of the continuous system.
+The largest modulus of its eigenvalues is the decay per step, their angle the frequency. For the continuous system, the
+eigenvalues are the exponentials of those of its own matrix. The modulus of complex ones is `sqrt(det)`: `sqrt(alpha
+beta)` for the continuous system and for SE, whatever `a` is, but larger for EF, where it grows with `a`. So EF becomes
+unstable where SE keeps the decay of the continuous system.
 
 Source: Baronig, Ferrand, Sabathiel & Legenstein (arXiv 2408.07517), on the stability of the discretisations, Fig. 3.
 Time constants are in steps. All functions work on numbers or arrays of them, elementwise, on the host.
@@ -29,10 +29,11 @@ Numbers = np.ndarray | np.floating
 
 
 class Spectrum(NamedTuple):
-    """What a neuron does after a push.
+    """Response of a neuron to a pulse.
 
-    In each step its amplitude changes by the factor `decay` (above 1, it explodes), while it goes through `frequency`
-    cycles (0: it does not oscillate).
+    Attributes:
+      decay: factor of the amplitude per step; above 1, the neuron is unstable.
+      frequency: cycles per step; 0 if it does not oscillate.
     """
 
     decay: Numbers
@@ -40,7 +41,7 @@ class Spectrum(NamedTuple):
 
 
 def continuous(tau_u: ArrayLike, tau_w: ArrayLike, a: ArrayLike) -> Spectrum:
-    """Of the differential equations, after a time of one step.
+    """Return the spectrum of the differential equations, per time of one step.
 
     Example:
       >>> decay, frequency = continuous(tau_u=25, tau_w=60, a=120)
@@ -54,29 +55,34 @@ def continuous(tau_u: ArrayLike, tau_w: ArrayLike, a: ArrayLike) -> Spectrum:
 
 
 def euler_forward(tau_u: ArrayLike, tau_w: ArrayLike, a: ArrayLike) -> Spectrum:
-    """Of EF-adLIF; with complex eigenvalues, the decay is `sqrt(alpha beta + (1 - alpha)(1 - beta) a)`."""
+    """Return the spectrum of EF-adLIF; for complex eigenvalues, decay is `sqrt(alpha beta + (1-alpha) (1-beta) a)`."""
     alpha, beta, gain = _coefficients(tau_u, tau_w, a)
-    return _of_map(trace=alpha + beta, det=alpha * beta + gain)
+    return _spectrum_of_matrix(trace=alpha + beta, det=alpha * beta + gain)
 
 
 def symplectic_euler(tau_u: ArrayLike, tau_w: ArrayLike, a: ArrayLike) -> Spectrum:
-    """Of SE-adLIF; with complex eigenvalues, the decay is `sqrt(alpha beta)`, as in continuous time."""
+    """Return the spectrum of SE-adLIF; for complex eigenvalues, decay is `sqrt(alpha beta)`, as in continuous time."""
     alpha, beta, gain = _coefficients(tau_u, tau_w, a)
-    return _of_map(trace=alpha + beta - gain, det=alpha * beta)
+    return _spectrum_of_matrix(trace=alpha + beta - gain, det=alpha * beta)
 
 
-def largest_stable_a(neuron: str, tau_u: ArrayLike, tau_w: ArrayLike) -> Numbers:
-    """The neuron, "ef_adlif" or "se_adlif", is stable for every `a` from 0 up to here.
+def max_stable_a(neuron: str, tau_u: ArrayLike, tau_w: ArrayLike) -> Numbers:
+    """Return the bound below which a neuron is stable for every `a` from 0 on.
 
     EF: `(1 - alpha beta) / ((1 - alpha)(1 - beta))`; SE: `(1 + alpha)(1 + beta) / ((1 - alpha)(1 - beta))`.
 
+    Args:
+      neuron: "ef_adlif" or "se_adlif".
+      tau_u: membrane time constant.
+      tau_w: adaptation time constant.
+
     Example:
-      >>> [round(float(largest_stable_a(neuron, 5, 60))) for neuron in ("ef_adlif", "se_adlif")]
+      >>> [round(float(max_stable_a(neuron, 5, 60))) for neuron in ("ef_adlif", "se_adlif")]
       [65, 1204]
     """
     alpha, beta, gain = _coefficients(tau_u, tau_w, 1.0)
-    above = {"ef_adlif": 1 - alpha * beta, "se_adlif": (1 + alpha) * (1 + beta)}
-    return above[neuron] / gain
+    bound_times_gain = {"ef_adlif": 1 - alpha * beta, "se_adlif": (1 + alpha) * (1 + beta)}
+    return bound_times_gain[neuron] / gain
 
 
 SPECTRA: Mapping[str, Callable[[Any, Any, Any], Spectrum]] = MappingProxyType(
@@ -85,14 +91,14 @@ SPECTRA: Mapping[str, Callable[[Any, Any, Any], Spectrum]] = MappingProxyType(
 
 
 def _coefficients(tau_u: ArrayLike, tau_w: ArrayLike, a: ArrayLike) -> tuple[Numbers, Numbers, Numbers]:
-    """`alpha`, `beta` and `(1 - alpha)(1 - beta) a`."""
+    """Return `alpha`, `beta` and `(1 - alpha)(1 - beta) a`."""
     tau_u, tau_w = np.asarray(tau_u, float), np.asarray(tau_w, float)
     gain = np.expm1(-1 / tau_u) * np.expm1(-1 / tau_w) * np.asarray(a, float)
     return np.exp(-1 / tau_u), np.exp(-1 / tau_w), gain
 
 
-def _of_map(trace: Numbers, det: Numbers) -> Spectrum:
-    """Of a map of the plane, with the eigenvalues `trace / 2 +- sqrt(trace^2 / 4 - det)`."""
+def _spectrum_of_matrix(trace: Numbers, det: Numbers) -> Spectrum:
+    """Return the spectrum of a 2x2 matrix, whose eigenvalues are `trace / 2 +- sqrt(trace^2 / 4 - det)`."""
     square = trace**2 / 4 - det
     root = np.sqrt(np.abs(square))
     decay = np.where(square < 0, np.sqrt(np.abs(det)), np.abs(trace) / 2 + root)

@@ -10,8 +10,9 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import ConfigError
-from seadlif_jax.interop.conversion import TASKS, ConversionError, find_task, import_checkpoint
-from seadlif_jax.interop.reference import read_checkpoint
+from seadlif_jax.interop.lightning import read_reference_checkpoint
+from seadlif_jax.interop.run_import import import_checkpoint
+from seadlif_jax.interop.settings import REFERENCE_DATASETS, ConversionError, find_dataset
 from seadlif_jax.interop.torch_file import TorchFileError
 from seadlif_jax.runs.checkpoint import CheckpointError
 from seadlif_jax.runs.folder import RunError
@@ -44,16 +45,16 @@ def run(options: argparse.Namespace) -> None:
     """Import the checkpoint, and print what it was, what to be wary of, and what to do next."""
     logging.set_verbosity(logging.FATAL)  # orbax reports every step of a save, and raises what goes wrong
     path = options.checkpoint.expanduser()
-    checkpoint = read_checkpoint(path)
-    task = None if options.config else find_task(checkpoint)
-    if not options.config and task is None:
-        known = ", ".join(f"datasets.{name}" for name in sorted(TASKS))
+    checkpoint = read_reference_checkpoint(path)
+    dataset = None if options.config else find_dataset(checkpoint)
+    if not options.config and dataset is None:
+        known = ", ".join(f"datasets.{name}" for name in sorted(REFERENCE_DATASETS))
         raise ConversionError(
             f"{path} was trained on data that are not known here (cfg.dataset._target_ is none of {known}); "
             "pass --config=FILE, a config that names their loader"
         )
     imported = import_checkpoint(
-        path, checkpoint, load_config(options.config or f"configs/{task}.py"), options.workdir, task
+        path, checkpoint, load_config(options.config or f"configs/{dataset}.py"), options.workdir, dataset
     )
     model = imported.config.model
     for warning in imported.warnings:

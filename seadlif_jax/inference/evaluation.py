@@ -1,120 +1,139 @@
-"""How a trained network does on a split: loss and accuracy, class by class, and what it takes for what."""
+"""Loss, accuracy, confusion matrix and firing rates of a trained network on a split."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
-from ml_collections import FrozenConfigDict
+from jaxtyping import Array, Float, Int, Num
 
-from seadlif_jax.data.loading import Samples, Split, native_split
-from seadlif_jax.inference import compiled as inference
-from seadlif_jax.inference.model import TrainedNetwork, batches
-from seadlif_jax.losses import IGNORED, Sums, aggregate, classification
-from seadlif_jax.runs.checkpoint import Variables
-from seadlif_jax.training.trainer import Hyperparameters, class_weights
+from seadlif_jax.data.dataset import Split
+from seadlif_jax.data.loading import Samples, native_split
+from seadlif_jax.inference.batching import count_batches, masked_batches
+from seadlif_jax.inference.trained_model import TrainedModel
+from seadlif_jax.losses import IGNORED, Rates, Sums, aggregate, classification, rates
+from seadlif_jax.nn.network import Network
+from seadlif_jax.utils.forks import refuse_fork
+from seadlif_jax.utils.progress import bar
+
+# From the inputs of a batch and its number to the inputs that the network sees: a pytree, as `jax.tree_util.Partial`.
+ChangeInputs = Callable[[Num[Array, "sample time channel"], Int[Array, ""]], Num[Array, "sample time channel"]]
 
 
 class Evaluation(NamedTuple):
-    """What a network does on a split.
+    """Metrics of a classifier on a split.
 
     Attributes:
-      loss: the mean cross-entropy of a target, weighted by `config.data.class_weights` as in training.
-      confusion: `[true class, predicted class]`, how many targets were taken for what.
+      loss: mean cross-entropy of a target, weighted by `config.data.class_weights` as in training.
+      confusion: number of targets of each true class that were predicted as each class.
+      firing_rates: spikes of a neuron in a step, by hidden layer, over the steps whose block is not 0; of LSTMs, none.
 
     Example:
-      >>> found = Evaluation(loss=0.5, confusion=np.array([[3, 1], [0, 4]]))
-      >>> found.accuracy
+      >>> evaluation = Evaluation(loss=0.5, confusion=np.array([[3, 1], [0, 4]]), firing_rates=(0.1,))
+      >>> evaluation.accuracy
       0.875
-      >>> found.by_class()["recall"].tolist()
+      >>> evaluation.by_class()["recall"].tolist()
       [0.75, 1.0]
     """
 
     loss: float
     confusion: Int[np.ndarray, "true predicted"]
+    firing_rates: tuple[float, ...]
 
     @property
     def accuracy(self) -> float:
-        """The part of the targets that is predicted; NaN if there is none."""
+        """Fraction of the targets that are predicted correctly; NaN without targets."""
         with np.errstate(invalid="ignore"):
             return float(np.trace(self.confusion) / self.confusion.sum())
 
     def by_class(self) -> dict[str, np.ndarray]:
-        """Columns of a table with a row a class.
+        """Return the columns of a table with one row per class.
 
-        `targets` is how many there are, `recall` the part of them that is predicted, `precision` the part of the
-        predictions that is right, `f1` their harmonic mean. NaN where there is nothing to take a part of.
+        `targets` is the number of targets, `recall` the fraction of them that is predicted, `precision` the fraction of
+        the predictions that is correct, `f1` their harmonic mean. NaN where there is nothing to divide by.
         """
-        right, true, predicted = np.diag(self.confusion), self.confusion.sum(axis=1), self.confusion.sum(axis=0)
+        correct, true, predicted = np.diag(self.confusion), self.confusion.sum(axis=1), self.confusion.sum(axis=0)
         with np.errstate(invalid="ignore"):
             return {
-                "class": np.arange(len(right)),
+                "class": np.arange(len(correct)),
                 "targets": true,
-                "recall": right / true,
-                "precision": right / predicted,
-                "f1": 2 * right / (true + predicted),
+                "recall": correct / true,
+                "precision": correct / predicted,
+                "f1": 2 * correct / (true + predicted),
             }
 
 
-def evaluate(trained: TrainedNetwork, split: Split) -> Evaluation:
-    """Compares the network's predictions with all targets of a split of its data set.
+def evaluate(model: TrainedModel, split: Any, change_inputs: ChangeInputs | None = None) -> Evaluation:
+    """Compare the predictions of a classifier with all targets of a split.
+
+    Args:
+      model: the classifier.
+      split: samples with targets, such as a split of its data set: any object with the attributes of a `Split`.
+      change_inputs: perturbation of the inputs of each batch (see `analysis.robustness`); None for none.
 
     Raises:
       ValueError: the network forecasts, and does not predict classes; or there is no sample; or the split's arrays are
         not arrays of numbers.
 
     Example:
-      >>> trained = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
-      >>> evaluate(trained, trained.dataset().test).accuracy  # doctest: +SKIP
+      >>> model = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
+      >>> evaluate(model, model.dataset().test).accuracy  # doctest: +SKIP
 
       Or, untrained, on three samples of one class each:
 
+      >>> from seadlif_jax.build import build_network
       >>> from seadlif_jax.config import base_config
-      >>> from seadlif_jax.training.trainer import build_network
       >>> config, inputs = base_config(), jnp.ones((3, 20, 10))
-      >>> network = build_network(config, Hyperparameters.from_config(config))
-      >>> trained = TrainedNetwork(config, network, network.init(jax.random.key(0), inputs))
-      >>> split = Samples(np.asarray(inputs), np.array([[-1, 0], [-1, 1], [-1, 1]]), np.ones((3, 20), int))
-      >>> evaluate(trained, split).by_class()["targets"].tolist()
+      >>> network = build_network(config, channels=10)
+      >>> model = TrainedModel(config, network, network.init(jax.random.key(0), inputs))
+      >>> split = Split(np.asarray(inputs), np.array([[-1, 0], [-1, 1], [-1, 1]]), np.ones((3, 20), int))
+      >>> evaluate(model, split).by_class()["targets"].tolist()
       [1, 2, 0, 0, 0, 0, 0, 0, 0, 0]
     """
-    config = FrozenConfigDict(trained.config)
-    if trained.forecasts:
+    if model.forecasts:
         raise ValueError("this network forecasts its inputs: there are no classes to compare")
-    hyper = Hyperparameters.from_config(trained.config)
     if not len(split.inputs):
         raise ValueError("there is no sample to evaluate on")
-    split = native_split(split)
-    size = min(config.batch_size, len(split.inputs))
-    classes = config.data.num_classes
-    sums, confusion = Sums.zero(), np.zeros((classes, classes), np.int64)
-    # Targets counted from 1, so that the zeros that fill up the last batch are none.
-    arrays = (split.inputs, split.targets.astype(np.int32) + 1, split.block_index)
-    for inputs, targets, block_index in batches(arrays, size):
-        batch = Samples(jnp.asarray(inputs), jnp.asarray(targets - 1), jnp.asarray(block_index, jnp.int32))
-        of_batch, pairs = _compare(config, hyper, trained.variables, batch)
-        sums = jax.tree.map(jnp.add, sums, of_batch)
-        confusion += np.asarray(pairs)
-    return Evaluation(float(sums.loss / sums.loss_terms), confusion)
+    refuse_fork()
+    native = native_split(split)
+    split = Split(native.inputs, native.targets, native.block_index)
+    # As few batches as the run's size allows, and as little padding.
+    num_batches = count_batches(len(split.inputs), model.config.batch_size)
+    batches = masked_batches(split, -(-len(split.inputs) // num_batches))
+    total: Any = None
+    for number, batch in enumerate(bar(batches, total=num_batches, unit="batch")):
+        metrics = _evaluate_batch(model.network, model.criterion, model.variables, batch.samples, change_inputs, number)
+        metrics = jax.tree.map(np.asarray, metrics)
+        total = metrics if total is None else jax.tree.map(np.add, total, metrics)
+    sums, firing, confusion = total
+    return Evaluation(float(sums.loss / sums.loss_terms), confusion, tuple(map(float, firing.mean())))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _compare(
-    config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, batch: Samples
-) -> tuple[Sums, Int[Array, "class class"]]:
-    outputs = inference.outputs(config, hyper, variables, batch.inputs)
-    how = config.model.aggregation
-    sums = classification(outputs, batch.block_index, batch.targets, how, class_weights(config))
-    scores = aggregate(outputs, batch.block_index, batch.targets.shape[1] - 1, how)
-    return sums, _confusion(scores, batch.targets)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _evaluate_batch(
+    network: Network,
+    criterion: tuple[str, tuple[float, ...] | None],
+    variables: Any,
+    batch: Samples,
+    change_inputs: ChangeInputs | None,
+    number: Int[Array, ""] | int,
+) -> tuple[Sums, Rates, Int[Array, "class class"]]:
+    """Return the sums of one batch, which add up over batches."""
+    aggregation, class_weights = criterion
+    inputs = batch.inputs if change_inputs is None else change_inputs(batch.inputs, jnp.asarray(number))
+    found: Any = network.apply(variables, inputs, method="with_activity")
+    outputs, activity = found
+    sums = classification(outputs, batch.block_index, batch.targets, aggregation, class_weights)
+    scores = aggregate(outputs, batch.block_index, batch.targets.shape[1] - 1, aggregation)
+    return sums, rates(activity, batch.block_index), _confusion(scores, batch.targets)
 
 
 def _confusion(
     scores: Float[Array, "sample block class"], targets: Int[Array, "sample block"]
 ) -> Int[Array, "class class"]:
-    counted = targets != IGNORED
+    has_target = targets != IGNORED
     classes = scores.shape[-1]
     counts = jnp.zeros((classes, classes), int)
-    return counts.at[jnp.where(counted, targets, 0), scores.argmax(axis=-1)].add(counted.astype(int))
+    return counts.at[jnp.where(has_target, targets, 0), scores.argmax(axis=-1)].add(has_target.astype(int))

@@ -1,0 +1,1 @@
+"""Networks and runs from other programs: the authors' PyTorch checkpoints."""

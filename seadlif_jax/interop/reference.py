@@ -1,12 +1,8 @@
-"""Bringing models over from the authors' PyTorch program.
+"""Networks of the authors' PyTorch program.
 
-    checkpoint = read_checkpoint("model.ckpt")
+    checkpoint = read_reference_checkpoint("model.ckpt")
     network, variables = from_reference(checkpoint.arrays, checkpoint.settings)
     outputs = network.apply(variables, inputs)
-
-`seadlif import model.ckpt --workdir=DIR` makes a run of it (see `conversion`). The file is a checkpoint of PyTorch
-Lightning, whose hyper-parameters hold an OmegaConf object: `torch.load(..., weights_only=True)` refuses it, and without
-that runs whatever code the file names. `read_checkpoint` runs none, and needs neither torch nor OmegaConf.
 
 Only names and shapes of the reference are known here: hidden layers `l1`, `l2`, ..., readout `out_layer`, matrices
 stored [out, in], the LSTM's gates in the order input, forget, cell, output.
@@ -14,8 +10,7 @@ stored [out, in], the LSTM's gates in the order input, forget, cell, output.
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +19,6 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 
 from seadlif_jax.config import differing
-from seadlif_jax.interop.torch_file import Placeholder, TorchFileError, read
 from seadlif_jax.neurons import NEURONS
 from seadlif_jax.nn.network import LeakyReadout, Network, Range, RecurrentLayer
 
@@ -42,86 +36,12 @@ _PARAMETERS = {
     "bias_hh": "recurrent_bias",
 }
 _RANGE = re.compile(r"tau_[uw]_trainer\.tau_(min|max)")
-_INTERPOLATION = re.compile(r"\$\{([\w.]+)\}")
-MAX_INTERPOLATIONS = 8  # from one setting to another: more is a circle
-DEFAULTS = {"alpha": 5.0, "c": 0.4}  # of the reference program, for settings that a config leaves out
-
-
-class ReferenceCheckpoint(NamedTuple):
-    """What a checkpoint of the reference program holds of a network.
-
-    Attributes:
-      arrays: parameters, by the reference's names.
-      settings: its configuration, as plain dictionaries, lists and numbers.
-      epoch: number of epochs completed.
-    """
-
-    arrays: dict[str, np.ndarray]
-    settings: dict[str, Any]
-    epoch: int
-
-
-def read_checkpoint(path: str | Path) -> ReferenceCheckpoint:
-    """Return the network of a Lightning checkpoint; no code of the file is run.
-
-    Raises:
-      TorchFileError: the file is damaged, of another kind or of another program.
-      OSError: it cannot be opened.
-    """
-    content = read(path)
-
-    def refuse(reason: str) -> TorchFileError:
-        return TorchFileError(f"{path} is not a checkpoint of the authors' program: {reason}")
-
-    if not isinstance(content, Mapping) or not isinstance(content.get("state_dict"), Mapping):
-        raise refuse("there is no state_dict; give the file that Lightning saved (ckpt/*.ckpt)")
-    hyper_parameters = content.get("hyper_parameters")
-    cfg = _plain(hyper_parameters.get("cfg")) if isinstance(hyper_parameters, Mapping) else None
-    if not isinstance(cfg, dict):
-        raise refuse('hyper_parameters["cfg"], the settings, is missing')
-    for name, array in content["state_dict"].items():
-        if not isinstance(array, np.ndarray):
-            raise refuse(f"{name} is not stored as a plain tensor of numbers")
-        if not np.isfinite(array.astype(np.float64)).all():
-            raise TorchFileError(f"{path}: {name} holds NaN or infinite values; give a checkpoint of an earlier epoch")
-    epoch = content.get("epoch")
-    settings = DEFAULTS | _resolve(cfg, cfg)
-    return ReferenceCheckpoint(dict(content["state_dict"]), settings, epoch + 1 if isinstance(epoch, int) else 1)
-
-
-def _plain(node: Any) -> Any:
-    """Return the settings in an OmegaConf object, or one that holds such objects, as plain Python values."""
-    if isinstance(node, Placeholder):
-        state = node.state if isinstance(node.state, Mapping) else {}
-        return _plain(state.get("_content", state.get("_val")))
-    if isinstance(node, Mapping):
-        return {name: _plain(value) for name, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [_plain(value) for value in node]
-    return node
-
-
-def _resolve(value: Any, root: Mapping[str, Any]) -> Any:
-    """Replace texts such as `${dataset.n_dof}` by the setting that they name, where there is one."""
-    if isinstance(value, Mapping):
-        return {name: _resolve(item, root) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_resolve(item, root) for item in value]
-    for _ in range(MAX_INTERPOLATIONS):
-        match = _INTERPOLATION.fullmatch(value) if isinstance(value, str) else None
-        if not match:
-            break
-        target: Any = root
-        for name in match[1].split("."):
-            target = target.get(name) if isinstance(target, Mapping) else None
-        value = value if target is None else target
-    return value
 
 
 def parameters_from_reference(arrays: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
-    """Renames and transposes the reference's parameters (or gradients) to the tree of `Network`'s.
+    """Return the reference's parameters (or gradients), renamed and transposed, as the tree of `Network`'s parameters.
 
-    Bounds of time constants (`*.tau_min`, `*.tau_max`) are settings, not parameters, and left out.
+    Bounds of time constants (`*.tau_min`, `*.tau_max`) are settings, and left out.
 
     Raises:
       ValueError: a name is not one of the reference's.
@@ -140,10 +60,10 @@ def parameters_from_reference(arrays: Mapping[str, Any]) -> dict[str, dict[str, 
 
 
 def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Network, dict[str, Any]]:
-    """The network and variables equal to a model of the reference program.
+    """Return the network and variables that equal a model of the reference program.
 
     Args:
-      arrays: its `state_dict` as a mapping of names to arrays.
+      arrays: its `state_dict`, names to arrays.
       settings: its configuration: `cell` ("lif", "ef_adlif", "se_adlif", "lstm"); where the cell has them `q`, `alpha`
         (the surrogate's slope), `c`, and the ranges `tau_u_range`, `tau_w_range`; `tau_out_range`; and, where given,
         `dropout`, `train_tau_out_method` (the readout's time constants are trained if it is "interpolation").
@@ -155,7 +75,9 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
     depth = len(tree) - 1
     expected = {"readout", *(f"layers_{index}" for index in range(depth))}
     if depth < 1 or set(tree) != expected:
-        raise ValueError(f"the arrays must hold layers l1, l2, ... without a gap and out_layer; found {sorted(tree)}")
+        raise ValueError(
+            f"the arrays must hold layers l1, l2, ... without a gap and out_layer; they hold {sorted(tree)}"
+        )
 
     try:
         cell = settings["cell"]
@@ -197,7 +119,7 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
 
 
 def _check_ranges(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """The bounds stored with the parameters must be those of the settings."""
+    """Raise a `ValueError` unless the bounds stored with the parameters are those of the settings."""
     for name, bound in arrays.items():
         layer, _, parameter = name.partition(".")
         if _RANGE.fullmatch(parameter):
@@ -228,10 +150,10 @@ def _rows(arrays: Mapping[str, Any], name: str) -> int:
 def _check_shapes(network: Network, variables: Mapping[str, Any]) -> None:
     channels = len(variables["params"]["layers_0"]["kernel"])
     inputs = jax.ShapeDtypeStruct((1, 1, channels), jnp.result_type(float))
-    needed, found = (
+    needed, stored = (
         {name: array.shape for name, array in flatten_dict(tree, sep=".").items()}
         for tree in (jax.eval_shape(network.init, jax.random.key(0), inputs), variables)
     )
-    wrong = [f"{name} is {shape}, needed {other}" for name, (shape, other) in differing(found, needed).items()]
+    wrong = [f"{name} is {shape}, needed {other}" for name, (shape, other) in differing(stored, needed).items()]
     if wrong:
         raise ValueError(f"the arrays do not fit the settings: {'; '.join(wrong)}")

@@ -1,9 +1,9 @@
-"""Reading files of `torch.save`, without torch and without running code of the file.
+"""Files of `torch.save`, read without torch and without running code of the file.
 
 Such a file is a zip archive: `<name>/data.pkl` holds a pickle, in which tensors refer to the raw numbers in
 `<name>/data/<key>`. A pickle may name any function for its reader to call, so nothing that it names is imported here:
 the few functions that rebuild tensors and dictionaries are replaced by those below, and every other class or function
-by a `Placeholder`, which only keeps what it is given.
+by a `Placeholder`, which only stores its arguments.
 """
 
 import io
@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+
+from seadlif_jax.utils.errors import SeadlifError
 
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # of files before PyTorch 1.6: a pickled number
 DTYPES: Mapping[str, Any] = {
@@ -32,12 +34,12 @@ DTYPES: Mapping[str, Any] = {
 }
 
 
-class TorchFileError(ValueError):
+class TorchFileError(SeadlifError):
     """A file that cannot be read: the message names it and the remedy."""
 
 
 class Placeholder(dict):
-    """Stands for an object of any class, and keeps its state: `type_name`, `args` and, as attributes, what was set."""
+    """Stands for an object of any class, and keeps its `type_name`, the `args` it was made with, and its `state`."""
 
     type_name = ""
     args: tuple[Any, ...] = ()
@@ -62,18 +64,18 @@ class Placeholder(dict):
 
 
 class _Dict(dict):
-    """A dictionary that attributes may be set on, as on PyTorch's ordered ones."""
+    """A dictionary that accepts attributes, like PyTorch's ordered ones."""
 
 
 class _Storage(NamedTuple):
-    numbers: np.ndarray  # of one axis
+    numbers: np.ndarray  # one axis
 
 
-def read(path: str | Path) -> Any:
-    """Return what was saved, with NumPy arrays in place of tensors, wherever these were (`cuda:0` and others too).
+def read_torch_file(path: str | Path) -> Any:
+    """Return the saved object, with NumPy arrays in place of tensors of any device.
 
     Raises:
-      TorchFileError: the file is damaged, or none of `torch.save`, or of a version before PyTorch 1.6.
+      TorchFileError: the file is damaged, was not written by `torch.save`, or by a version before PyTorch 1.6.
       OSError: it cannot be opened.
     """
     path = Path(path).expanduser()
@@ -81,7 +83,7 @@ def read(path: str | Path) -> Any:
         start = file.read(len(LEGACY_START))
         if start == LEGACY_START:
             raise TorchFileError(
-                f"{path} is in the format of PyTorch before 1.6; save it anew with a later PyTorch: "
+                f"{path} is in the format of PyTorch before 1.6; save it again with a later PyTorch: "
                 "torch.save(torch.load(path, weights_only=False), new_path)"
             )
         if not start.startswith(b"PK"):
@@ -90,7 +92,9 @@ def read(path: str | Path) -> Any:
             with zipfile.ZipFile(file) as archive:
                 return _read(archive)
         except _NoPickleError:
-            raise TorchFileError(f"{path} is a zip archive, but none of torch.save: it holds no data.pkl") from None
+            raise TorchFileError(
+                f"{path} is a zip archive, but not a file of torch.save: it holds no data.pkl"
+            ) from None
         except Exception as error:  # pickle, zipfile and NumPy raise many kinds for damaged bytes
             reason = " ".join(str(error).split()) or type(error).__name__
             raise TorchFileError(f"{path} is damaged ({reason}); copy or download it again") from error
@@ -135,7 +139,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _rebuild_tensor(storage: Any, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> Any:
-    """Return a copy of the numbers of a tensor, which may share them with others, in any order."""
+    """Return a copy of the numbers of a tensor, which are part of a storage in any order."""
     if not isinstance(storage, _Storage):
         return Placeholder()
     numbers = storage.numbers

@@ -1,6 +1,6 @@
-"""The first import of matplotlib, which fails on a `MPLBACKEND` that is not there; pictures in files need none.
+"""The first import of matplotlib, which fails if `MPLBACKEND` names a missing backend; files need none.
 
-The shell of a notebook hands on a backend that other environments do not have.
+The shell of a notebook passes on a backend that other environments do not have.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import sys
 
 
 def _import() -> None:
-    """Import matplotlib, with the backend that the user has set where there is one."""
+    """Import matplotlib, with the user's backend if it exists."""
     if "matplotlib" in sys.modules:
         return
     backend = os.environ.pop("MPLBACKEND", None)

@@ -1,4 +1,4 @@
-"""A network at work on one sample."""
+"""A network at work on one sample: input, spikes, membrane potentials, readout."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -17,14 +17,14 @@ from seadlif_jax.plots.style import BLACK, BLUE, CLASS_COLOURS, GREEN, ORANGE, S
 
 @picture
 def save_raster(sample: Any, outputs: Any, states: Sequence[Any], aggregation: str, path: Path) -> None:
-    """Input, hidden spikes, membrane and adaptation traces, and readout of the first sample of a batch.
+    """Draw input, hidden spikes, membrane and adaptation traces, and readout of the first sample of a batch.
 
     Args:
       sample: the batch, with `inputs [batch, time, channel]`, `targets` and `block_index`.
       outputs: the readout `[batch, time, class]`.
       states: the hidden layers' states, every field `[batch, time, neuron]`.
-      aggregation: how the steps of a block are aggregated, a name in `readout.AGGREGATIONS`.
-      path: where the picture goes.
+      aggregation: how the steps of a block are aggregated, a name in `losses.AGGREGATIONS`.
+      path: file to write.
     """
     inputs, targets, block_index = (np.asarray(array)[0] for array in sample)
     scores = aggregate(outputs[:1], sample.block_index[:1], len(targets) - 1, aggregation)
@@ -73,11 +73,11 @@ def _spikes(ax: Axes, spikes: np.ndarray, title: str) -> None:
     size = max(1.0, min(4.0, 150 / spikes.shape[1]))
     ax.plot(time, neurons, "|", color=BLUE, markersize=size, markeredgewidth=min(1.0, 400 / len(spikes)))
     _raster_axis(ax, "neuron", spikes.shape[1])
-    ax.set_title(f"{title}: {100 * spikes.mean():.1f} % of neurons a step")
+    ax.set_title(f"{title}: {100 * spikes.mean():.1f} % of neurons per step")
 
 
 def _traces(ax: Axes, state: Mapping[str, np.ndarray], name: str, number: int) -> None:
-    """Membrane potential or adaptation current of two neurons that spike about as often as their layer's mean."""
+    """Draw membrane potential or adaptation current of two neurons with firing rates near their layer's mean."""
     counts = state["z"].sum(axis=0)
     distance = np.where(counts > 0, np.abs(counts - counts.mean()), np.inf)  # silent neurons last
     neurons = np.argsort(distance, kind="stable")[:2]
@@ -94,7 +94,7 @@ def _traces(ax: Axes, state: Mapping[str, np.ndarray], name: str, number: int) -
 
 
 def _decision(ax: Axes, outputs: np.ndarray, block_index: np.ndarray, target: int, prediction: int) -> None:
-    """The readout of a sample with one target: its class, the predicted class if another, and the rest in grey."""
+    """Draw the readout of a sample with one target: its class, the predicted class if different, the rest in grey."""
     for number, values in enumerate(outputs.T):
         if number not in (target, prediction):
             ax.plot(values, color="#BBBBBB", linewidth=0.8)
@@ -118,14 +118,14 @@ def _readout(ax: Axes, outputs: np.ndarray) -> None:
 
 
 def _labels(ax: Axes, targets: np.ndarray, predictions: np.ndarray, block_index: np.ndarray) -> None:
-    """Target and prediction of every step, in the colours of the classes."""
+    """Draw target and prediction of every step, in the colours of the classes."""
     for row, labels in enumerate((predictions, targets)):
-        of_step = np.where(targets[block_index] == IGNORED, IGNORED, labels[block_index])
-        starts = np.flatnonzero(np.diff(of_step, prepend=IGNORED - 1))
-        lengths = np.diff(starts, append=len(of_step))
+        label_of_step = np.where(targets[block_index] == IGNORED, IGNORED, labels[block_index])
+        starts = np.flatnonzero(np.diff(label_of_step, prepend=IGNORED - 1))
+        lengths = np.diff(starts, append=len(label_of_step))
         for start, length in zip(starts, lengths, strict=True):
-            if of_step[start] != IGNORED:
-                colour = CLASS_COLOURS[of_step[start] % len(CLASS_COLOURS)]
+            if label_of_step[start] != IGNORED:
+                colour = CLASS_COLOURS[label_of_step[start] % len(CLASS_COLOURS)]
                 ax.broken_barh([(float(start), float(length))], (row, 0.8), color=colour, linewidth=0)
     ax.set_yticks([0.4, 1.4], ["predicted", "target"])
 

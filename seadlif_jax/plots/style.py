@@ -1,4 +1,7 @@
-"""What all pictures share. Colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart."""
+"""Colours, settings and labels that all pictures share.
+
+The colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart.
+"""
 
 import functools
 from collections.abc import Callable, Sized
@@ -13,7 +16,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
 )  # fmt: skip
 CLASS_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK)
-# Settings that are not of how a picture looks, and stay the user's.
+# Settings that do not change the look of a picture, and stay the user's.
 NOT_STYLE = (
     "backend",
     "date.epoch",
@@ -25,7 +28,7 @@ NOT_STYLE = (
     "toolbar",
     "webagg",
 )
-# All others are set: what users have set for their own pictures (LaTeX, sizes, formats) may not fit these.
+# All others are set: settings that users have made for their own pictures (LaTeX, sizes, formats) may not fit these.
 STYLE: dict[Any, Any] = {
     **{name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith(NOT_STYLE)},
     "font.size": 11,
@@ -53,15 +56,25 @@ def picture(save: Callable[..., None]) -> Callable[..., None]:
 
 
 def literal(text: str) -> str:
-    """Return a text of the user's so that it is drawn as it is: matplotlib would read what is between `$` as math."""
+    """Return a text of the user's so that it is drawn as it is: matplotlib reads text between `$` as math."""
     return text.replace("$", r"\$")
 
 
 def marker(rows: Sized) -> str | None:
-    """Of a line over epochs: a single epoch is a dot."""
+    """Return the marker of a curve over epochs: a single epoch is drawn as a dot."""
     return "o" if len(rows) == 1 else None
 
 
+def scale_of(metric: str) -> int:
+    """Return the factor by which a metric is drawn: accuracies are in percent."""
+    return 100 if metric.endswith("accuracy") else 1
+
+
+def label_of(metric: str) -> str:
+    """Return the label of an axis for a metric."""
+    return f"{metric} (%)" if metric.endswith("accuracy") else metric
+
+
 def time_axis(steps: np.ndarray, step_ms: float | None) -> tuple[np.ndarray, str]:
-    """Times and label of an axis in ms, or in steps where these stand for no time."""
+    """Return the times and the label of an axis in ms, or in steps if they stand for no time."""
     return (steps, "time (steps)") if step_ms is None else (step_ms * steps, "time (ms)")

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from seadlif_jax.analysis.stability import SPECTRA, largest_stable_a
+from seadlif_jax.analysis.stability import SPECTRA, max_stable_a
 from seadlif_jax.training.trainer import LARGEST_WEIGHT, MUST_BE_FINITE, Trouble
 
 SATURATED = 0.9  # spikes of a neuron in a step; 1 is the most there can be
@@ -47,7 +47,7 @@ def instability(model: ConfigDict) -> str | None:
     if model.neuron not in SPECTRA:
         return None
     # The bound is least for the shortest time constants.
-    bound, reached = largest_stable_a(model.neuron, model.tau_u[0], model.tau_w[0]), model.q * model.a[1]
+    bound, reached = max_stable_a(model.neuron, model.tau_u[0], model.tau_w[0]), model.q * model.a[1]
     if reached < bound:
         return None
     return (

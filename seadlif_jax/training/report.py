@@ -1,5 +1,6 @@
 """What a trained run leaves behind: its result, pictures and tables; a sweep, those of each member and of all."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,16 @@ from jaxtyping import Array
 from ml_collections import FrozenConfigDict
 
 from seadlif_jax import plots
-from seadlif_jax.analysis import forecast_error as forecast
+from seadlif_jax.analysis.forecast_error import ForecastError, cut_windows, squared_errors
 from seadlif_jax.config import flatten, is_sweep
 from seadlif_jax.data.loading import Dataset, Samples, Split
-from seadlif_jax.inference import compiled as inference
-from seadlif_jax.losses import IGNORED, aggregate
+from seadlif_jax.losses import IGNORED, aggregate, feedback_start
 from seadlif_jax.parallel import mesh as devices
 from seadlif_jax.runs.checkpoint import Checkpoints, Position, Variables
 from seadlif_jax.runs.folder import Run, write_table
 from seadlif_jax.training import sweep
 from seadlif_jax.training.task import Task
-from seadlif_jax.training.trainer import Hyperparameters, TrainState, score_name
+from seadlif_jax.training.trainer import Hyperparameters, TrainState, build_network, score_name
 from seadlif_jax.utils.progress import bar
 
 RASTER_CANDIDATES = 16
@@ -139,10 +139,12 @@ def _finish_run(
         best_epoch=best_epoch,
         wall_seconds=sum(row["seconds"] for row in rows),
     )
-    plots.save_curves(rows, best_epoch, score_name(config), run.folder / "curves.png")
-    if config.model.aggregation == "forecast":
+    is_forecast = config.model.aggregation == "forecast"
+    metrics_drawn = ("loss",) if is_forecast else ("loss", score_name(config))
+    plots.save_curves(rows, best_epoch, metrics_drawn, run.folder / "curves.png")
+    if is_forecast:
         samples = Samples.of(dataset.test)
-        outputs = inference.outputs(config, hyper, variables, samples.inputs)
+        outputs = _forecast(config, hyper, variables, samples.inputs)
         save_forecast(samples, outputs, config.data.step_ms, run.folder / "forecast")
     else:
         _save_raster(config, hyper, variables, dataset.test, run.folder / "raster.png")
@@ -184,7 +186,7 @@ def _save_raster(
 ) -> None:
     """A picture of the best network at work: on the first test sample it gets right, or else on the first of all."""
     samples = Samples.of(test, 0, RASTER_CANDIDATES)
-    outputs, states = inference.trace(config, hyper, variables, samples.inputs)
+    outputs, states = _trace(config, hyper, variables, samples.inputs)
     scores = aggregate(outputs, samples.block_index, samples.targets.shape[1] - 1, config.model.aggregation)
     right = (scores.argmax(axis=-1) == samples.targets) | (samples.targets == IGNORED)
     chosen = int(right.all(axis=1).argmax())
@@ -192,22 +194,43 @@ def _save_raster(
     plots.save_raster(samples, outputs, states, config.model.aggregation, path)
 
 
-def save_forecast(samples: Samples, outputs: Array, step_ms: float | None, stem: Path) -> forecast.Errors:
+@functools.partial(jax.jit, static_argnums=0)
+def _trace(config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, inputs: Array) -> Any:
+    return build_network(config, hyper).apply(variables, inputs, method="trace")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _forecast(config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, inputs: Array) -> Any:
+    start = feedback_start(inputs.shape[1])
+    return build_network(config, hyper).apply(variables, inputs, start, method="forecast")
+
+
+def save_forecast(samples: Samples, outputs: Array, step_ms: float | None, stem: Path) -> ForecastError:
     """The forecast of the first of some samples, and the error in the course of all of them.
 
     Left as `<stem>.png`, `<stem>_error.png` and `<stem>_error.csv`; returns the errors of the network.
     """
-    network, zero = (jax.jit(forecast.errors)(y, samples) for y in (outputs, jnp.zeros_like(outputs)))
-    windows = forecast.cut(outputs.shape[1], step_ms)
+    network, zero = (jax.jit(squared_errors)(y, samples) for y in (outputs, jnp.zeros_like(outputs)))
+    num_steps = outputs.shape[1]
+    windows = cut_windows(num_steps, step_ms)
+    network_mse, zero_mse = windows.mean(network.steps), windows.mean(zero.steps)
     write_table(
         Path(f"{stem}_error.csv"),
         {
             f"from_{windows.unit}": windows.edges[:-1],
             f"to_{windows.unit}": windows.edges[1:],
-            "network_mse": windows.mean(network.steps),
-            "zero_mse": windows.mean(zero.steps),
+            "network_mse": network_mse,
+            "zero_mse": zero_mse,
         },
     )
     plots.save_forecast(samples, outputs, step_ms, Path(f"{stem}.png"))
-    plots.save_forecast_error(windows, network, zero, step_ms, Path(f"{stem}_error.png"))
+    step = 1.0 if step_ms is None else step_ms
+    plots.save_forecast_error(
+        windows.edges,
+        windows.unit,
+        (step * feedback_start(num_steps), step * num_steps),
+        (network_mse, float(network.second_half)),
+        (zero_mse, float(zero.second_half)),
+        Path(f"{stem}_error.png"),
+    )
     return network

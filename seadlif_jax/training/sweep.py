@@ -1,14 +1,8 @@
-"""What a sweep varies: its members, and what they found, by setting.
+"""Training all members of a sweep in one program, and summarising their results setting by setting."""
 
-`config.sweep.<name>` has the values of a hyperparameter, or a range to draw from (`config.SWEPT` has the names). A
-setting is a combination of them, and is trained with every seed. A member is one of these runs; all are trained in one
-program. Without any values, there is a single member, and it is the run itself.
-"""
-
-import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,35 +10,11 @@ import numpy as np
 from jaxtyping import Array, Int
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import SWEPT, is_range, is_sweep, validate
+from seadlif_jax.members import Member, Setting, describe_setting, expand_sweep, format_value, without_seed
 from seadlif_jax.training.trainer import Hyperparameters
 
-Setting = dict[str, Any]  # what is varied, by its name in `config.sweep`
-
-
-class Member(NamedTuple):
-    """One run of a sweep: what is its own, and the config of the plain run that is the same."""
-
-    varied: Setting
-    config: ConfigDict
-
-    def __str__(self) -> str:
-        return describe(self.varied)
-
-
-def members(config: ConfigDict) -> list[Member]:
-    """All runs of a config: the seeds of the first setting, those of the second, ...; or the run itself.
-
-    Raises:
-      ConfigError: one of them could not be run on its own.
-    """
-    seeds = [{"seed": int(seed)} for seed in config.sweep.seed] or [{}]
-    if not is_sweep(config):
-        return [Member({}, config)]
-    found = [_member(config, setting | seed) for setting in _settings(config) for seed in seeds]
-    for member in found:
-        validate(member.config)
-    return found
+__all__ = ["Member", "Setting", "describe", "members", "stack", "summarise", "text"]
+members, describe, text = expand_sweep, describe_setting, format_value
 
 
 def stack(configs: Sequence[ConfigDict]) -> tuple[Int[Array, " member"], Hyperparameters]:
@@ -55,16 +25,6 @@ def stack(configs: Sequence[ConfigDict]) -> tuple[Int[Array, " member"], Hyperpa
         hypers = [hyper._replace(dropout=jnp.zeros(()) if hyper.dropout is None else hyper.dropout) for hyper in hypers]
     seeds = jnp.asarray([config.seed for config in configs])
     return seeds, jax.tree.map(lambda *values: jnp.stack(values), *hypers)
-
-
-def text(value: Any) -> str:
-    """`0.01` -> `0.01`, `(5.0, 25.0)` -> `5..25`."""
-    return "..".join(map(text, value)) if isinstance(value, tuple | list) else f"{value:.10g}"
-
-
-def describe(varied: Setting) -> str:
-    """`{"tau_u": (5.0, 25.0), "seed": 3}` -> `tau_u 5..25, seed 3`."""
-    return ", ".join(f"{name} {text(value)}" for name, value in varied.items())
 
 
 def summarise(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -80,14 +40,14 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     settings: dict[str, list[Mapping[str, Any]]] = {}
     for result in results:
-        settings.setdefault(json.dumps(_without_seed(result["varied"])), []).append(result)
+        settings.setdefault(json.dumps(without_seed(result["varied"])), []).append(result)
     return [_summary(of_setting) for of_setting in settings.values()]
 
 
 def _summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     finished = [result for result in results if not result["diverged"]]
     summary = {
-        "setting": _without_seed(results[0]["varied"]),
+        "setting": without_seed(results[0]["varied"]),
         "seeds": len(results),
         "diverged": len(results) - len(finished),
     }
@@ -99,42 +59,3 @@ def _summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
-
-
-def _without_seed(varied: Setting) -> Setting:
-    return {name: value for name, value in varied.items() if name != "seed"}
-
-
-def _settings(config: ConfigDict) -> list[Setting]:
-    """All combinations of the values, or as many draws as asked for; seeds apart."""
-    values = {name: config.sweep[name] for name in SWEPT if name != "seed" and len(config.sweep[name])}
-    if not config.sweep.samples:
-        return [dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
-    rng = np.random.default_rng(config.seed)
-    if any(map(is_range, values.values())):
-        return [{name: _draw(rng, of_name) for name, of_name in values.items()} for _ in range(config.sweep.samples)]
-    combinations = list(itertools.product(*values.values()))
-    drawn = rng.choice(len(combinations), config.sweep.samples, replace=False)
-    return [dict(zip(values, combinations[number], strict=True)) for number in sorted(drawn)]
-
-
-def _draw(rng: np.random.Generator, values: Sequence[Any]) -> Any:
-    if not is_range(values):
-        return values[int(rng.integers(len(values)))]
-    how, low, high = values
-    return float(rng.uniform(low, high) if how == "uniform" else np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
-def _member(config: ConfigDict, varied: Setting) -> Member:
-    own = ConfigDict(config.to_dict())
-    for name in SWEPT:
-        own.sweep[name] = ()
-    own.sweep.samples = 0
-    own.devices.mesh = own.devices.width = None  # for many members
-    for name, value in varied.items():
-        *section, field = SWEPT[name].split(".")
-        target = own
-        for part in section:
-            target = target[part]
-        target[field] = value
-    return Member(varied, own.lock())

@@ -4,7 +4,6 @@ An epoch runs over batches of a data set held on the device, in one call or in a
 (seed, purpose, epoch, step), so that a run can be resumed anywhere with the same bits.
 """
 
-import enum
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from seadlif_jax.nn.execution import Compute
 from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.parallel.mesh import Share
 from seadlif_jax.training import optimizer
+from seadlif_jax.utils.keys import Purpose, key_for
 
 Metrics = dict[str, Float[Array, ""]]
 MUST_BE_FINITE = ("train_loss", "validation_loss", "gradient_norm")  # metrics; otherwise a run has diverged
@@ -32,15 +32,6 @@ Split = Samples | Divided
 Inputs = Num[Array, "sample time channel"]
 # From inputs and their number to what the network sees of them: of a batch, or of each device's share of it.
 ChangeInputs = Callable[[Inputs, Int[Array, ""]], Inputs]
-
-
-class Purpose(enum.IntEnum):
-    """What random numbers are for; part of every key. Numbers are never reused."""
-
-    PARAMETERS = 0
-    ORDER = 1
-    DROPOUT = 2
-    SHIFT = 3
 
 
 class Hyperparameters(NamedTuple):
@@ -122,13 +113,6 @@ def no_sums() -> EpochSums:
     """The sums before the first step of an epoch."""
     zero, none = jnp.zeros((), int), jnp.asarray(-1)
     return EpochSums(readout.Sums.zero(), jnp.zeros(()), steps=zero, skipped=zero, trouble=Trouble(none, none))
-
-
-def key_for(key: Key[Array, ""], purpose: Purpose, *indices: Int[Array, ""] | int) -> Key[Array, ""]:
-    """The key for a purpose at (epoch, step, ...)."""
-    for index in (purpose, *indices):
-        key = jax.random.fold_in(key, index)
-    return key
 
 
 def build_network(config: ConfigDict | FrozenConfigDict, hyper: Hyperparameters) -> Network:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from seadlif_jax.config import ConfigError, differing
-from seadlif_jax.inference.model import TrainedNetwork, load_run
+from seadlif_jax.inference import TrainedModel, load_run
 from seadlif_jax.parallel import mesh as devices
 from seadlif_jax.runs.checkpoint import Checkpoints, Variables, checksum
 from seadlif_jax.runs.folder import Run
@@ -80,7 +80,7 @@ def _shapes(tree: PyTree, skip: int) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _check(folder: str, trained: TrainedNetwork, member: Member) -> None:
+def _check(folder: str, trained: TrainedModel, member: Member) -> None:
     model, other = member.config.model, trained.config.model
     skipped = UNUSED_BY_LSTM if model.neuron == "lstm" else ("tau_w",) if model.neuron == "lif" else ()
     for name in SAME:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seadlif_jax import neurons
-from seadlif_jax.analysis import stability as dynamics
+from seadlif_jax.analysis import stability
 from seadlif_jax.neurons.surrogate import spike_function
 from seadlif_jax.training.divergence import instability
 
@@ -44,13 +44,13 @@ def assert_spectrum(found, eigenvalues):
 
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_closed_forms_are_the_eigenvalues_of_the_neurons_steps(x64, drawn, neuron):
-    assert_spectrum(dynamics.SPECTRA[neuron](*drawn), np.linalg.eigvals(matrices(neuron, *drawn)))
+    assert_spectrum(stability.SPECTRA[neuron](*drawn), np.linalg.eigvals(matrices(neuron, *drawn)))
 
 
 def test_the_closed_form_of_continuous_time_is_its_eigenvalues(drawn):
     tau_u, tau_w, a = drawn
     eigenvalues = np.linalg.eigvals(continuous_matrices(tau_u, tau_w, a))
-    found = dynamics.continuous(*drawn)
+    found = stability.continuous(*drawn)
     np.testing.assert_allclose(found.decay, np.exp(eigenvalues.real.max(-1)), rtol=1e-9)
     np.testing.assert_allclose(found.frequency, np.abs(eigenvalues.imag).max(-1) / (2 * np.pi), atol=1e-9)
 
@@ -58,22 +58,22 @@ def test_the_closed_form_of_continuous_time_is_its_eigenvalues(drawn):
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_a_neuron_is_stable_up_to_the_bound_and_not_beyond(drawn, neuron):
     tau_u, tau_w, _ = drawn
-    bound = dynamics.largest_stable_a(neuron, tau_u, tau_w)
+    bound = stability.max_stable_a(neuron, tau_u, tau_w)
     for part in (0.0, 0.3, 0.999):
-        assert (dynamics.SPECTRA[neuron](tau_u, tau_w, part * bound).decay < 1).all()
-    assert (dynamics.SPECTRA[neuron](tau_u, tau_w, 1.001 * bound).decay > 1).all()
+        assert (stability.SPECTRA[neuron](tau_u, tau_w, part * bound).decay < 1).all()
+    assert (stability.SPECTRA[neuron](tau_u, tau_w, 1.001 * bound).decay > 1).all()
 
 
 def test_se_decays_like_continuous_time_at_the_published_example():
     """Fig. 3 of the paper: 0.972 a step at tau_u = 25, tau_w = 60, a = 120."""
     example = (25, 60, 120)
-    assert dynamics.continuous(*example).decay == pytest.approx(0.972, abs=5e-4)
-    assert dynamics.symplectic_euler(*example).decay == pytest.approx(dynamics.continuous(*example).decay, rel=1e-12)
-    assert dynamics.euler_forward(*example).decay > 1
+    assert stability.continuous(*example).decay == pytest.approx(0.972, abs=5e-4)
+    assert stability.symplectic_euler(*example).decay == pytest.approx(stability.continuous(*example).decay, rel=1e-12)
+    assert stability.euler_forward(*example).decay > 1
 
 
 def test_the_decay_of_se_does_not_depend_on_a_while_it_oscillates():
-    decay, frequency = dynamics.symplectic_euler(25, 60, np.linspace(1, 5000, 1000))
+    decay, frequency = stability.symplectic_euler(25, 60, np.linspace(1, 5000, 1000))
     oscillating = (frequency > 0) & (frequency < 0.5)
     assert oscillating.sum() > 900
     np.testing.assert_allclose(decay[oscillating], np.exp(-(1 / 25 + 1 / 60) / 2), rtol=1e-12)
@@ -82,7 +82,7 @@ def test_the_decay_of_se_does_not_depend_on_a_while_it_oscillates():
 @pytest.mark.parametrize(
     ("neuron", "q", "unstable"), [("ef_adlif", 60, False), ("ef_adlif", 70, True), ("se_adlif", 120, False)]
 )
-def test_ranges_that_allow_unstable_neurons_are_told(tiny_config, neuron, q, unstable):
+def test_ranges_that_allow_unstable_neurons_are_reported(tiny_config, neuron, q, unstable):
     """The bound of EF is 65 at tau_u = 5, tau_w = 60; the paper's q for EF is 60."""
     tiny_config.model.neuron, tiny_config.model.q = neuron, float(q)
     warning = instability(tiny_config.model)

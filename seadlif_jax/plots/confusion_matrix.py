@@ -1,4 +1,4 @@
-"""What a network takes for what."""
+"""The confusion matrix of a classifier."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from matplotlib.ticker import MaxNLocator
 
 from seadlif_jax.plots.style import STYLE, picture
 
-MOST_WRITTEN = 12  # classes whose cells have room for a number
+MAX_NUMBERED = 12  # classes whose cells have room for a number
 
 
 @picture
 def save_confusion(confusion: np.ndarray, title: str, path: Path) -> None:
-    """The part of every true class's targets that is taken for each class.
+    """Draw the percentage of every true class's targets that is predicted as each class.
 
     Args:
       confusion: counts `[true class, predicted class]`.
-      title: what they are of.
-      path: where the picture goes.
+      title: title of the picture.
+      path: file to write.
     """
     classes = len(confusion)
     with np.errstate(invalid="ignore"):  # a class without targets has no row
@@ -30,7 +30,7 @@ def save_confusion(confusion: np.ndarray, title: str, path: Path) -> None:
         ax = figure.subplots()
         image = ax.imshow(percent, cmap="cividis", vmin=0, vmax=100)
         figure.colorbar(image, ax=ax, label="targets of a class (%)", shrink=0.8)
-        if classes <= MOST_WRITTEN:
+        if classes <= MAX_NUMBERED:
             for (true, predicted), value in np.ndenumerate(percent):
                 if confusion[true, predicted]:
                     colour = "black" if value > 60 else "white"

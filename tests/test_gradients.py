@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from seadlif_jax import load_run
-from seadlif_jax.analysis.gradients import gradient_norms, neuron_parameters
+from seadlif_jax.analysis.gradients import gradient_norms
+from seadlif_jax.analysis.trained_parameters import neuron_parameters
 from seadlif_jax.data.loading import to_device
 from seadlif_jax.losses import classification
 from seadlif_jax.training.trainer import Hyperparameters, Program

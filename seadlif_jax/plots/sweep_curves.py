@@ -10,45 +10,42 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seadlif_jax.plots.style import BLUE, CLASS_COLOURS, ORANGE, STYLE, picture
-from seadlif_jax.training import sweep
+from seadlif_jax.members import describe_setting, without_seed
+from seadlif_jax.plots.style import BLUE, CLASS_COLOURS, ORANGE, STYLE, label_of, picture, scale_of
 
 
 @picture
 def save_sweep(
     results: Sequence[Mapping[str, Any]],
     rows: Sequence[Sequence[Mapping[str, float]]],
-    score_name: str,
+    metric: str,
     path: Path,
 ) -> None:
-    """Validation over the epochs, setting by setting, and the selected epochs against each number that was varied.
+    """Draw validation over the epochs for each setting, and the selected epochs against each number that is varied.
 
     Args:
-      results: of the members, with what they `varied`, and `validation` unless they `diverged`.
-      rows: the metrics of each.
-      score_name: what is shown.
-      path: where the picture goes.
+      results: results of the members, with what they `varied`, and `validation` unless they `diverged`.
+      rows: metrics of each member.
+      metric: metric to draw.
+      path: file to write.
     """
-    unit = " (%)" if score_name == "accuracy" else ""
-    settings = _by_setting(results)
     numbers = [name for name in results[0]["varied"] if _is_varied_number(name, results)]
     with rc_context(STYLE):
         figure = Figure(figsize=(6.5 + 4.2 * len(numbers), 4))
         axes = figure.subplots(1, 1 + len(numbers), squeeze=False, width_ratios=[1.6, *([1] * len(numbers))])[0]
-        _sweep_curves(axes[0], settings, rows, f"validation_{score_name}")
+        _draw_settings(axes[0], _members_by_setting(results), rows, metric)
         for ax, name in zip(axes[1:], numbers, strict=True):
-            _against(ax, name, [result for result in results if not result["diverged"]], score_name)
+            _draw_against(ax, name, [result for result in results if not result["diverged"]], metric)
         for ax in axes:
-            ax.set_ylabel(f"validation {score_name}{unit}")
+            ax.set_ylabel(f"validation {label_of(metric)}")
         figure.savefig(path, dpi=150)
 
 
-def _by_setting(results: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
-    """The numbers of the members of each setting, by its name."""
+def _members_by_setting(results: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Return the numbers of the members of each setting, by its name."""
     settings: dict[str, list[int]] = {}
     for number, result in enumerate(results):
-        name = sweep.describe({name: value for name, value in result["varied"].items() if name != "seed"})
-        settings.setdefault(name, []).append(number)
+        settings.setdefault(describe_setting(without_seed(result["varied"])), []).append(number)
     return settings
 
 
@@ -57,25 +54,25 @@ def _is_varied_number(name: str, results: Sequence[Mapping[str, Any]]) -> bool:
     return name != "seed" and not isinstance(values[0], tuple | list) and len(set(values)) > 1
 
 
-def _sweep_curves(
+def _draw_settings(
     ax: Axes, settings: Mapping[str, Sequence[int]], rows: Sequence[Sequence[Mapping[str, float]]], metric: str
 ) -> None:
-    """The mean over the seeds of each setting, with their range as a band; the best settings have a colour."""
-    scale = 100 if metric.endswith("accuracy") else 1
-    better = max if metric.endswith("accuracy") else min
+    """Draw the mean over the seeds of each setting, with their range as a band; the best settings have a colour."""
+    scale = scale_of(metric)
+    best = max if metric == "accuracy" else min
     num_epochs = max(map(len, rows))
     curves = {}
     for name, numbers in settings.items():
         finished = [rows[number] for number in numbers if len(rows[number]) == num_epochs > 0]
         if finished:
-            curves[name] = np.array([[scale * row[metric] for row in own] for own in finished])
-    ranked = sorted(curves, key=lambda name: better(curves[name].mean(axis=0)), reverse=better is max)
+            curves[name] = np.array([[scale * row[f"validation_{metric}"] for row in member] for member in finished])
+    ranked = sorted(curves, key=lambda name: best(curves[name].mean(axis=0)), reverse=best is max)
     for name, values in curves.items():
         rank = ranked.index(name)
-        shown = rank < len(CLASS_COLOURS) - 1
-        colour = CLASS_COLOURS[rank] if shown else "0.8"
+        has_colour = rank < len(CLASS_COLOURS) - 1
+        colour = CLASS_COLOURS[rank] if has_colour else "0.8"
         epochs = np.arange(1, values.shape[1] + 1)
-        label = (name or f"mean of {len(values)} seeds, and their range") if shown else None
+        label = (name or f"mean of {len(values)} seeds, and their range") if has_colour else None
         ax.plot(epochs, values.mean(axis=0), color=colour, linewidth=1.5, label=label, zorder=-rank)
         ax.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
     ax.set_xlabel("epoch")
@@ -84,11 +81,10 @@ def _sweep_curves(
         ax.legend(fontsize=9)
 
 
-def _against(ax: Axes, name: str, results: Sequence[Mapping[str, Any]], score_name: str) -> None:
-    """Every member's selected epoch against one of the numbers, and their mean."""
-    scale = 100 if score_name == "accuracy" else 1
+def _draw_against(ax: Axes, name: str, results: Sequence[Mapping[str, Any]], metric: str) -> None:
+    """Draw every member's selected epoch against one of the numbers, and their mean."""
     values = np.array([result["varied"][name] for result in results])
-    scores = np.array([scale * result["validation"][score_name] for result in results])
+    scores = np.array([scale_of(metric) * result["validation"][metric] for result in results])
     ax.plot(values, scores, "o", color=BLUE, markersize=4, alpha=0.6, label="members")
     different = np.unique(values)
     if len(different) < len(values):

@@ -13,8 +13,7 @@ import pytest
 
 import seadlif_jax
 from seadlif_jax.config import ConfigError
-from seadlif_jax.inference import model as trained_module
-from seadlif_jax.inference.model import load_run, open_run
+from seadlif_jax.inference import load_run, open_run, trained_model
 from seadlif_jax.runs.folder import RunError
 from seadlif_jax.training.fit import train_and_evaluate
 from tests.recordings_file import write
@@ -61,7 +60,7 @@ def test_steps_have_labels(trained, test_split):
     )
 
 
-def test_states_can_be_looked_at(trained, test_split):
+def test_states_can_be_inspected(trained, test_split):
     outputs, states = trained.trace(test_split.inputs[:2])
     np.testing.assert_allclose(outputs, trained.outputs(test_split.inputs[:2]), rtol=1e-4, atol=1e-6)
     assert [state.z.shape for state in states] == [(2, 200, 32), (2, 200, 16)]
@@ -69,22 +68,22 @@ def test_states_can_be_looked_at(trained, test_split):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "counted", "message"),
+    ("inputs", "step_mask", "message"),
     [
         (np.zeros((2, 10, 9)), None, r"inputs have shape \(2, 10, 9\); they must be \[sample, time, 10 channels\]"),
         (np.zeros((0, 10, 10)), None, "there is no sample"),
         (np.full((1, 10, 10), 1e300), None, "beyond the largest float32"),
-        (np.zeros((2, 10, 10)), np.array([[True] * 10, [False] * 10]), "no step of sample 1 is counted"),
+        (np.zeros((2, 10, 10)), np.array([[True] * 10, [False] * 10]), "step_mask is False in all steps of sample 1"),
         (np.full((2, 10, 10), [[[0.0]], [[np.nan]]]), None, "NaN or infinite, first in sample 1"),
-        (np.zeros((2, 10, 10)), np.ones(10), r"counted has shape \(10,\); for these inputs it must be \(2, 10\)"),
+        (np.zeros((2, 10, 10)), np.ones(10), r"step_mask has shape \(10,\); for these inputs it must be \(2, 10\)"),
     ],
 )
-def test_what_the_network_cannot_take_is_refused(trained, inputs, counted, message):
+def test_what_the_network_cannot_take_is_refused(trained, inputs, step_mask, message):
     with pytest.raises(ValueError, match=message):
-        trained.predict(inputs, counted)
+        trained.predict(inputs, step_mask)
 
 
-def test_any_mask_counts_the_steps_that_it_does_not_leave_out(trained, test_split):
+def test_every_step_that_is_not_zero_in_the_mask_counts(trained, test_split):
     mask = test_split.block_index == 1
     expected = trained.probabilities(test_split.inputs, mask)
     np.testing.assert_array_equal(trained.probabilities(test_split.inputs, 0.5 * mask), expected)
@@ -97,14 +96,14 @@ def test_a_step_of_another_shape_is_refused(trained):
 
 def test_the_data_may_have_moved_but_must_be_the_run_s(finished_run, monkeypatch):
     folders = []
-    load = trained_module.load_dataset
+    load = trained_model.load_dataset
 
     def load_dataset(config):
         folders.append(config.data.dir)
         dataset = load(config)
         return dataset if len(folders) < 3 else dataset._replace(test=dataset.train)
 
-    monkeypatch.setattr(trained_module, "load_dataset", load_dataset)
+    monkeypatch.setattr(trained_model, "load_dataset", load_dataset)
     open_run(finished_run, {})
     open_run(finished_run, {"dir": "elsewhere"})
     with pytest.raises(RunError, match="holds a run on other data: the test split has changed"):
@@ -124,7 +123,7 @@ def test_of_a_sweep_one_must_be_chosen(tmp_path, tiny_config):
     tiny_config.num_epochs = 1
     tiny_config.sweep.learning_rate = (0.01, 1e6)
     train_and_evaluate(tiny_config, tmp_path)
-    with pytest.raises(RunError, match=r"holds a sweep; say which member, 0\.\.1"):
+    with pytest.raises(RunError, match=r"holds a sweep; pass member, one of 0\.\.1"):
         seadlif_jax.load_run(tmp_path)
     with pytest.raises(RunError, match=r"holds a sweep; choose one of its members, such as .*members/0"):
         open_run(tmp_path, {})
@@ -148,10 +147,10 @@ def test_recordings_in_a_file_are_read_as_in_training(tmp_path):
     config.data.dir, config.data.cache_dir = str(tmp_path), str(tmp_path / "cache")
     train_and_evaluate(config, tmp_path / "run")
     trained = seadlif_jax.load_run(tmp_path / "run")
-    found, expected = trained.read(tmp_path / "SHD" / "shd_test.h5"), trained.dataset().test
-    for one, other in zip(found, expected, strict=True):
+    recordings, expected = trained.read(tmp_path / "SHD" / "shd_test.h5"), trained.dataset().test
+    for one, other in zip(recordings, expected, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert trained.predict(found.inputs, found.block_index == 1).shape == (40,)
+    assert trained.predict(recordings.inputs, recordings.block_index == 1).shape == (40,)
 
 
 def test_an_exported_network_runs_without_the_library(tmp_path, trained, test_split):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data import bsd
-from seadlif_jax.analysis.activation_maximization import noise, peaks, smooth, visualise
+from seadlif_jax.analysis.activation_maximization import draw_noise, find_peaks, maximize_activation, smooth
 from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.training.fit import train_and_evaluate
 from tests.picture import is_drawn
@@ -37,11 +37,11 @@ def variables():
 
 @functools.cache
 def compiled():
-    return jax.jit(functools.partial(visualise, NETWORK, counted=COUNTED, iterations=150))
+    return jax.jit(functools.partial(maximize_activation, NETWORK, step_mask=COUNTED, iterations=150))
 
 
 def start(key=1):
-    return noise(jax.random.key(key), (3, 60, 4))
+    return draw_noise(jax.random.key(key), (3, 60, 4))
 
 
 def test_a_class_is_shown_by_the_channel_that_it_answers_to_when_it_answers(variables):
@@ -76,10 +76,10 @@ def test_classes_do_not_disturb_each_other(variables):
 
 
 def test_noise_is_what_few_spikes_look_like():
-    values = np.asarray(noise(jax.random.key(0), (3, 60, 4)))
+    values = np.asarray(draw_noise(jax.random.key(0), (3, 60, 4)))
     assert 0 <= values.min() < 0.01
     assert 0.09 < values.max() <= 0.1
-    assert (values != np.asarray(noise(jax.random.key(1), (3, 60, 4)))).any()
+    assert (values != np.asarray(draw_noise(jax.random.key(1), (3, 60, 4)))).any()
 
 
 def test_smoothing_spreads_a_pulse_as_a_gaussian_and_keeps_constants():
@@ -94,7 +94,7 @@ def test_peaks_are_at_the_centres_of_bursts():
     centres = np.array([0.2, 0.5, 0.8])
     inputs = 0.05 * np.ones((200, 4))
     inputs[:, :3] = bsd.spike_probability(centres)
-    found = peaks(jnp.asarray(inputs), 3.0)
+    found = find_peaks(jnp.asarray(inputs), 3.0)
     np.testing.assert_array_equal(found.step[:3], [40, 100, 160])
     assert found.height[:3].min() > 0.4
     assert found.height[3] < 1e-6
@@ -102,10 +102,10 @@ def test_peaks_are_at_the_centres_of_bursts():
 
 def test_bad_arguments_are_refused(variables):
     with pytest.raises(ValueError, match="start has 2 inputs; it must have one for each of the 3 classes"):
-        visualise(NETWORK, variables, start()[:2], COUNTED)
+        maximize_activation(NETWORK, variables, start()[:2], COUNTED)
     for counted in (COUNTED[1:], np.zeros(60, bool)):
-        with pytest.raises(ValueError, match="counted must choose at least one of the 60 steps"):
-            visualise(NETWORK, variables, start(), counted)
+        with pytest.raises(ValueError, match="step_mask must choose at least one of the 60 steps"):
+            maximize_activation(NETWORK, variables, start(), counted)
 
 
 def test_class_patterns_are_those_of_the_data():

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from seadlif_jax import LeakyReadout, Network, RecurrentLayer
-from seadlif_jax.analysis.synops import CostError, Row, columns, measure, text
+from seadlif_jax.analysis.synops import CostError, LayerCost, format_costs, measure_costs
 from seadlif_jax.runs.folder import write_table
+from seadlif_jax.utils.tables import as_columns
 
 # Two LIF neurons that spike whenever a kernel of 100 brings them a spike, and two classes.
 SURE = Network(layers=(RecurrentLayer(2, "lif", tau_u=(5.0, 5.0)),), readout=LeakyReadout(2))
@@ -56,7 +57,7 @@ def two_layers(neuron):
 
 def by_counting(variables, inputs, outputs_of_layers):
     """(MACs, ACs, dense) of each layer for all samples: one weight, one step, one sample at a time."""
-    found = []
+    counted = []
     sources = [inputs, *outputs_of_layers]
     for index, source in enumerate(sources):
         name = f"layers_{index}" if index < len(outputs_of_layers) else "readout"
@@ -74,8 +75,8 @@ def by_counting(variables, inputs, outputs_of_layers):
                     if x[before] != 0 and kernel[before, after] != 0:
                         macs += needs_multiplication
                         acs += not needs_multiplication
-        found.append((macs, acs, dense))
-    return found
+        counted.append((macs, acs, dense))
+    return counted
 
 
 @pytest.mark.parametrize(
@@ -86,15 +87,15 @@ def by_counting(variables, inputs, outputs_of_layers):
 def test_costs_are_those_counted_by_hand(size, macs, acs):
     events = {1: [[1, 0], [0, 0], [1, 1]], 2: [[2, 0], [0, 0], [1, 2]], -1: [[1, 0], [0, 0], [1, 0.5]]}[size]
     inputs = jnp.asarray([events, np.zeros((3, 2))], float)  # the second sample is silent
-    hidden, readout, total = measure(SURE, SURE_VARIABLES, [inputs])
-    assert hidden == Row("hidden 1", 12, 48, 16, 0.5, 9 / 12, macs / 2, acs / 2, 24)
-    assert readout == Row("readout", 6, 32, 8, 1 / 4, None, 0, 4 / 2, 12)
-    assert total == Row("total", 18, 80, 24, 5 / 12, 9 / 12, macs / 2, (acs + 4) / 2, 36)
+    hidden, readout, total = measure_costs(SURE, SURE_VARIABLES, inputs)
+    assert hidden == LayerCost("hidden 1", 12, 48, 16, 0.5, 9 / 12, macs / 2, acs / 2, 24)
+    assert readout == LayerCost("readout", 6, 32, 8, 1 / 4, None, 0, 4 / 2, 12)
+    assert total == LayerCost("total", 18, 80, 24, 5 / 12, 9 / 12, macs / 2, (acs + 4) / 2, 36)
 
 
 def test_minus_one_is_an_event_too():
     inputs = jnp.asarray([[[-1, 1], [0, -1]]], float)
-    hidden = measure(SURE, SURE_VARIABLES, [inputs])[0]
+    hidden = measure_costs(SURE, SURE_VARIABLES, inputs)[0]
     assert (hidden.effective_macs, hidden.effective_acs) == (0, 1 + 2 + 2)
 
 
@@ -104,10 +105,10 @@ def test_operations_are_those_counted_one_by_one(neuron):
     inputs = counts(5)
     _, states = jax.jit(functools.partial(network.apply, method="trace"))(variables, inputs)
     sent = [np.asarray(state.output) for state in states]
-    *layers, total = measure(network, variables, [inputs])
+    *layers, total = measure_costs(network, variables, inputs)
     expected = by_counting(variables, np.asarray(inputs), sent)
-    found = [(row.effective_macs * 5, row.effective_acs * 5, row.dense * 5) for row in layers]
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    counted = [(row.effective_macs * 5, row.effective_acs * 5, row.dense * 5) for row in layers]
+    np.testing.assert_allclose(counted, expected, rtol=1e-12)
     np.testing.assert_allclose((total.effective_macs, total.effective_acs), np.sum(expected, axis=0)[:2] / 5)
     assert expected[0][0] > 0
     assert expected[0][1] > 0  # both kinds of steps are there
@@ -121,14 +122,14 @@ def test_operations_are_those_counted_one_by_one(neuron):
 def test_zero_weights_are_part_of_the_footprint_and_of_the_dense_operations_only():
     network, variables = two_layers("se_adlif")
     inputs = counts(5)
-    rows = measure(network, variables, [inputs])
+    rows = measure_costs(network, variables, inputs)
     weights = [
         np.concatenate([layer[name].ravel() for name in ("kernel", "recurrent_kernel") if name in layer])
         for layer in variables["params"].values()
     ]
-    found = [row.connection_sparsity for row in rows]
-    assert found == [np.mean(each == 0) for each in (*weights, np.concatenate(weights))]
-    assert found[1] >= 9 / 21  # the recurrence of the second layer
+    counted = [row.connection_sparsity for row in rows]
+    assert counted == [np.mean(each == 0) for each in (*weights, np.concatenate(weights))]
+    assert counted[1] >= 9 / 21  # the recurrence of the second layer
     # u, w and z of seven neurons, y of two classes; the parameters, and two time constants; 4 bytes each.
     assert rows[-1].state_bytes == 4 * (3 * 7 + 2)
     assert rows[-1].parameters == (3 + 4 + 5) * 4 + (4 + 3 + 5) * 3 + (3 + 1) * 2
@@ -139,15 +140,17 @@ def test_a_layer_without_recurrence_has_no_operations_of_one():
     network = Network(layers=(RecurrentLayer(4, recurrent=False),), readout=LeakyReadout(2))
     inputs = jnp.ones((2, 6, 3))
     variables = jax.jit(network.init)(jax.random.key(0), inputs)
-    hidden = measure(network, variables, [inputs])[0]
+    hidden = measure_costs(network, variables, inputs)[0]
     assert hidden.effective_acs == hidden.dense == 6 * 3 * 4
 
 
-def test_how_samples_are_divided_into_batches_makes_no_difference():
+@pytest.mark.parametrize("batch_size", [2, 4])
+def test_the_batch_size_makes_no_difference(batch_size):
+    """Also with a last batch that is filled up."""
     network, variables = two_layers("se_adlif")
     inputs = counts(6)
-    whole = measure(network, variables, [inputs])
-    assert measure(network, variables, (inputs[start : start + 2] for start in (0, 2, 4))) == whole
+    whole = measure_costs(network, variables, inputs)
+    assert measure_costs(network, variables, inputs, batch_size=batch_size) == whole
 
 
 def test_a_forecast_costs_what_its_own_output_costs():
@@ -157,38 +160,48 @@ def test_a_forecast_costs_what_its_own_output_costs():
     variables["params"]["readout"]["bias"] = jnp.ones(3)  # real outputs, so that there are MACs
     outputs = network.apply(variables, inputs, 5, method="forecast")
     fed = jnp.concatenate([inputs[:, :5], outputs[:, 4:-1]], axis=1)
-    found = measure(network, variables, [inputs], feedback_from=5)
-    assert found == measure(network, variables, [fed])
-    assert found[0].effective_macs == 3 * 3 * 4  # three steps of real outputs
+    counted = measure_costs(network, variables, inputs, feedback_from=5)
+    assert counted == measure_costs(network, variables, fed)
+    assert counted[0].effective_macs == 3 * 3 * 4  # three steps of real outputs
 
 
 def test_counts_beyond_32_bits_are_exact():
     network = Network(layers=(RecurrentLayer(512, "lif", recurrent=False),), readout=LeakyReadout(1))
-    inputs = jnp.ones((2000, 8, 64), jnp.uint8)
+    inputs = np.ones((10_000, 8, 64), np.uint8)
     variables = jax.jit(network.init)(jax.random.key(0), inputs[:1])
-    hidden = measure(network, variables, itertools.repeat(inputs, 5))[0]
+    hidden = measure_costs(network, variables, inputs, batch_size=2000)[0]
     assert hidden.effective_acs == hidden.dense == 8 * 64 * 512
-    assert 5 * 2000 * hidden.dense > 2**31
+    assert 10_000 * hidden.dense > 2**31
 
 
 def test_the_rows_become_a_table(tmp_path):
-    rows = measure(SURE, SURE_VARIABLES, [jnp.ones((1, 3, 2))])
-    write_table(tmp_path / "costs.csv", columns(rows))
+    rows = measure_costs(SURE, SURE_VARIABLES, jnp.ones((1, 3, 2)))
+    write_table(tmp_path / "costs.csv", as_columns(rows))
     lines = (tmp_path / "costs.csv").read_text().splitlines()
-    assert lines[0] == ",".join(Row._fields)
+    assert lines[0] == ",".join(LayerCost._fields)
     assert lines[2] == "readout,6,32,8,0.25,,0.0,9.0,12.0"
-    assert text(rows).splitlines()[3].split() == ["readout", "6", "32", "8", "0.2500", "-", "0.0", "9.0", "12.0"]
+    assert format_costs(rows).splitlines()[3].split() == [
+        "readout",
+        "6",
+        "32",
+        "8",
+        "0.2500",
+        "-",
+        "0.0",
+        "9.0",
+        "12.0",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("batches", "message"),
+    ("inputs", "message"),
     [
-        ([], "no step to measure costs on"),
-        ([np.zeros((3, 0, 2), np.float32)], "no step to measure costs on"),
-        ([np.zeros((1, 3, 5), np.float32)], r"inputs of shape \(1, 3, 5\): they must be \[batch, time, 2 channels\]"),
-        ([np.zeros((3, 2), np.float32)], r"inputs of shape \(3, 2\)"),
+        (np.zeros((0, 3, 2), np.float32), "no step to measure costs on"),
+        (np.zeros((3, 0, 2), np.float32), "no step to measure costs on"),
+        (np.zeros((1, 3, 5), np.float32), r"inputs of shape \(1, 3, 5\): they must be \[sample, time, 2 channels\]"),
+        (np.zeros((3, 2), np.float32), r"inputs of shape \(3, 2\)"),
     ],
 )
-def test_inputs_without_a_cost_are_refused(batches, message):
+def test_inputs_without_a_cost_are_refused(inputs, message):
     with pytest.raises(CostError, match=message):
-        measure(SURE, SURE_VARIABLES, iter(batches))
+        measure_costs(SURE, SURE_VARIABLES, inputs)

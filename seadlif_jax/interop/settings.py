@@ -1,38 +1,30 @@
-"""Making a run of a checkpoint of the authors' program: its settings as a config, its network in a run's folder."""
+"""Settings of the authors' program as a config of this one."""
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import is_sweep, validate
-from seadlif_jax.data.loading import Samples
-from seadlif_jax.interop.reference import ReferenceCheckpoint, from_reference
-from seadlif_jax.runs.checkpoint import Checkpoints, Position, Variables
-from seadlif_jax.runs.folder import Run, RunError, timestamp, versions
-from seadlif_jax.training.trainer import Best, Hyperparameters, Program, TrainState, no_sums
+from seadlif_jax.config import is_sweep
+from seadlif_jax.interop.lightning import ReferenceCheckpoint
+from seadlif_jax.utils.errors import SeadlifError
 
 
-class ConversionError(ValueError):
+class ConversionError(SeadlifError):
     """A checkpoint whose settings have no counterpart here: the message names the setting and the remedy."""
 
 
 class DataFields(NamedTuple):
-    """How the reference's settings of a data set correspond to fields of `config.data`.
+    """Correspondence of the reference's settings of a data set to fields of `config.data`.
 
     Attributes:
-      renamed: the reference's name to the field.
-      fixed: settings that the data here have only one value for.
+      renamed: from the reference's name to the field.
+      fixed: settings that have a single value here.
       unused: settings that do not change the data, or are taken from elsewhere.
-      warning: what differs in the data all the same.
+      warning: difference of the data that remains.
     """
 
     renamed: Mapping[str, str]
@@ -41,12 +33,12 @@ class DataFields(NamedTuple):
     warning: str = ""
 
 
-UNUSED = ("_target_", "batch_size", "data_path", "name", "num_classes", "num_workers", "random_seed")
-OTHER_RECORDINGS = (
-    "the recordings held out for validation are drawn anew and can be among those that the network was trained on; "
+UNUSED_SETTINGS = ("_target_", "batch_size", "data_path", "name", "num_classes", "num_workers", "random_seed")
+REDRAWN_VALIDATION = (
+    "the recordings held out for validation are drawn again and can be among those that the network was trained on; "
     "the test set is the same"
 )
-OTHER_NUMBERS = (
+REGENERATED_DATA = (
     "the data are generated, here from other random numbers than in the authors' program, and differ from those that "
     "the network was trained on: scores on them say nothing about it"
 )
@@ -55,12 +47,12 @@ _EVENTS = DataFields(
     {"time_factor": 0.001, "bias_for_test_set": 0},
     ("additional_test_set_validation", "spatial_factor", "split_percent", "test_bias_variant", "validate_on"),
 )
-TASKS: Mapping[str, DataFields] = MappingProxyType(
+REFERENCE_DATASETS: Mapping[str, DataFields] = MappingProxyType(
     {
         "shd": _EVENTS,
         "ssc": _EVENTS,
         "ecg": DataFields(
-            {"valid_fraction": "validation_fraction"}, {"burn_in_time": 0}, ("cache_root",), OTHER_RECORDINGS
+            {"valid_fraction": "validation_fraction"}, {"burn_in_time": 0}, ("cache_root",), REDRAWN_VALIDATION
         ),
         "bsd": DataFields(
             {"num_sample_per_epoch": "num_samples"},
@@ -69,7 +61,7 @@ TASKS: Mapping[str, DataFields] = MappingProxyType(
                 "spike_prob_max": 0.8, "val_split": 0.1, "test_split": 0.2,
             },
             ("delay_between_sample", "max_num_sample", "min_num_sample", "sample_len", "sampling_freq"),
-            OTHER_NUMBERS,
+            REGENERATED_DATA,
         ),
         "oscillation": DataFields(
             {
@@ -78,7 +70,7 @@ TASKS: Mapping[str, DataFields] = MappingProxyType(
             },
             {"max_freq": 200, "duration": 0.5, "random_initial_velocity": False, "mask_first_n_percent": 0},
             ("fits_into_ram", "required_model_size"),
-            OTHER_NUMBERS,
+            REGENERATED_DATA,
         ),
     }
 )  # fmt: skip
@@ -87,71 +79,32 @@ CLIP_NORM = 1.5
 WORDS: Mapping[Any, str] = {float: "real", int: "whole"}
 
 
-class Imported(NamedTuple):
-    """What `import_checkpoint` made: the config of the run, the epoch of its parameters, and warnings to show."""
-
-    config: ConfigDict
-    epoch: int
-    warnings: list[str]
-
-
-def find_task(checkpoint: ReferenceCheckpoint) -> str | None:
-    """Return the task whose data a checkpoint's network was trained on, or None for data of another kind."""
-    dataset = checkpoint.settings.get("dataset")
-    target = dataset.get("_target_") if isinstance(dataset, Mapping) else None
+def find_dataset(checkpoint: ReferenceCheckpoint) -> str | None:
+    """Return the name in `REFERENCE_DATASETS` of the data that a network was trained on, or None for other data."""
+    settings = checkpoint.settings.get("dataset")
+    target = settings.get("_target_") if isinstance(settings, Mapping) else None
     match = re.fullmatch(r"datasets\.(\w+)\.\w+", str(target))
-    return match[1] if match and match[1] in TASKS else None
+    return match[1] if match and match[1] in REFERENCE_DATASETS else None
 
 
-def import_checkpoint(
-    path: Path, checkpoint: ReferenceCheckpoint, base: ConfigDict, workdir: str | Path, task: str | None
-) -> Imported:
-    """Make a run of a checkpoint, in a new folder.
+def convert_settings(
+    checkpoint: ReferenceCheckpoint, base: ConfigDict, hidden: list[int], dataset: str | None
+) -> ConfigDict:
+    """Return the config of a checkpoint's network and training.
 
     Args:
-      path: of the checkpoint's file.
-      checkpoint: its content.
-      base: config of the task; all that the checkpoint says of network and training replaces what it has.
-      workdir: folder of the run.
-      task: name in `TASKS` whose settings of the data are taken from the checkpoint too; None to leave those of `base`.
+      checkpoint: the checkpoint.
+      base: config whose other fields are kept.
+      hidden: width of each hidden layer.
+      dataset: name in `REFERENCE_DATASETS` whose settings are converted too; None to keep the data of `base`.
 
     Raises:
-      ConversionError: a setting has no counterpart, or the parameters do not fit the settings.
-      ConfigError: a setting is out of range.
-      RunError, PathError: `workdir` holds something else already, or cannot hold a run.
+      ConversionError: a setting has no counterpart.
+      KeyError: a setting is missing.
     """
-    try:
-        network, variables = from_reference(checkpoint.arrays, checkpoint.settings)
-        config = _config(checkpoint, base, [layer.features for layer in network.layers], task)
-    except KeyError as error:
-        raise ConversionError(f"{path}: the setting cfg.{error.args[0]} is missing") from error
-    except (TypeError, ValueError) as error:
-        raise ConversionError(f"{path}: {' '.join(str(error).split())}") from error
-    validate(config)
-    run = Run(workdir, config)
-    if (run.folder / "config.json").exists():
-        raise RunError(f"{run.folder} holds a run already; choose another --workdir")
-    states = _states(config, variables, checkpoint.epoch)
-    origin = {
-        "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "epoch": checkpoint.epoch,
-        "settings": checkpoint.settings,
-        "imported": timestamp(),
-        "versions": versions(),
-    }
-    with run.held():
-        # Before the checkpoint: a folder that is cut off here must not be trained on.
-        run.write_origin(json.loads(json.dumps(origin, default=str)))
-        with Checkpoints(run.folder / "checkpoints", config, writing=True) as checkpoints:
-            checkpoints.save(Position(states, states, no_sums()))
-    return Imported(config, checkpoint.epoch, _warnings(config, task))
-
-
-def _config(checkpoint: ReferenceCheckpoint, base: ConfigDict, hidden: list[int], task: str | None) -> ConfigDict:
     settings, arrays = checkpoint.settings, checkpoint.arrays
     if is_sweep(base):
-        raise ConversionError("the --config is of a sweep; give one of a single run")
+        raise ConversionError("the --config is a sweep; give the config of a single run")
     config = ConfigDict(base.to_dict())
     if "random_seed" in settings:
         config.seed = _number(settings, "random_seed", int)
@@ -159,7 +112,7 @@ def _config(checkpoint: ReferenceCheckpoint, base: ConfigDict, hidden: list[int]
     config.batch_size = _number(settings, "dataset.batch_size", int)
 
     num_classes = len(arrays["out_layer.weight"])
-    if task is None and num_classes != config.data.num_classes:
+    if dataset is None and num_classes != config.data.num_classes:
         raise ConversionError(
             f"the network has {num_classes} outputs, config.data.num_classes = {base.data.num_classes}"
         )
@@ -190,8 +143,8 @@ def _config(checkpoint: ReferenceCheckpoint, base: ConfigDict, hidden: list[int]
     optimizer.plateau_factor = 1.0 if never else _number(settings, "factor")
     optimizer.plateau_patience = 0 if never else patience
 
-    if task is not None:
-        config.data.update(_data_fields(task, settings["dataset"], _channels(arrays), config))
+    if dataset is not None:
+        config.data.update(_data_fields(dataset, settings["dataset"], _channels(arrays), config))
     return config.lock()
 
 
@@ -219,7 +172,7 @@ def _number(settings: Mapping[str, Any], name: str, kind: Callable[[Any], Any] =
 
 
 def _pair(settings: Mapping[str, Any], name: str) -> tuple[Any, Any]:
-    """Return two numbers, whole ones as they are."""
+    """Return a setting of two numbers; whole ones stay whole."""
     pair = settings[name]
     if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(end, int | float) for end in pair):
         raise ConversionError(f"the setting {name} is {pair!r}; it must be two numbers")
@@ -230,23 +183,25 @@ def _channels(arrays: Mapping[str, Any]) -> int:
     return (arrays["l1.weight"] if "l1.weight" in arrays else arrays["l1.weight_ih"]).shape[1]
 
 
-def _data_fields(task: str, dataset: Mapping[str, Any], channels: int, config: ConfigDict) -> dict[str, Any]:
-    """Return fields of `config.data` as the reference's settings of its data set say."""
-    fields, remedy = TASKS[task], "pass --config=FILE, a config with data of your own"
-    for name, value in dataset.items():
-        if name in fields.fixed and value != fields.fixed[name]:
-            raise ConversionError(f"cfg.dataset.{name} is {value!r}; the data here have {fields.fixed[name]}: {remedy}")
-        if not any(name in names for names in (fields.renamed, fields.fixed, fields.unused, UNUSED)):
-            raise ConversionError(f"cfg.dataset.{name} = {value!r} is not known here; {remedy}")
+def _data_fields(name: str, dataset: Mapping[str, Any], channels: int, config: ConfigDict) -> dict[str, Any]:
+    """Return the fields of `config.data` that correspond to the reference's settings of its data set."""
+    fields, remedy = REFERENCE_DATASETS[name], "pass --config=FILE, a config with data of your own"
+    for setting, value in dataset.items():
+        if setting in fields.fixed and value != fields.fixed[setting]:
+            raise ConversionError(
+                f"cfg.dataset.{setting} is {value!r}; the data here have {fields.fixed[setting]}: {remedy}"
+            )
+        if not any(setting in names for names in (fields.renamed, fields.fixed, fields.unused, UNUSED_SETTINGS)):
+            raise ConversionError(f"cfg.dataset.{setting} = {value!r} is not known here; {remedy}")
     converted: dict[str, Any] = {}
-    for name, field in fields.renamed.items():
-        if name not in dataset:
-            raise ConversionError(f"the setting cfg.dataset.{name} is missing; {remedy}")
+    for setting, field in fields.renamed.items():
+        if setting not in dataset:
+            raise ConversionError(f"the setting cfg.dataset.{setting} is missing; {remedy}")
         kind = type(config.data[field])
         if kind is not tuple:
-            converted[field] = _number({"dataset": dataset}, f"dataset.{name}", kind)
+            converted[field] = _number({"dataset": dataset}, f"dataset.{setting}", kind)
         else:
-            converted[field] = _pair(dataset, name)
+            converted[field] = _pair(dataset, setting)
     if fields is _EVENTS:
         factor = _number({"dataset": dataset}, "dataset.spatial_factor")
         if channels != math.ceil(NUM_UNITS * factor - 1e-9):
@@ -265,23 +220,9 @@ def _data_fields(task: str, dataset: Mapping[str, Any], channels: int, config: C
     return converted
 
 
-def _states(config: ConfigDict, variables: Variables, epoch: int) -> TrainState:
-    """Return the state of a run whose best epoch has these variables, with an axis of one member in front."""
-    inputs = jnp.zeros((1, 1, len(variables["params"]["layers_0"]["kernel"])))
-    samples = Samples(inputs, jnp.zeros((1, 2), int), jnp.zeros((1, 1), int))
-    state = Program(config).init(config.seed, Hyperparameters.from_config(config), samples)
-    number = jnp.asarray(epoch, jnp.int32)
-    state = state._replace(
-        epoch=number,
-        params=variables["params"],
-        constants=variables.get("constants", {}),
-        best=Best(number, state.best.score, variables["params"]),
-    )
-    return jax.tree.map(lambda array: array[None], state)
-
-
-def _warnings(config: ConfigDict, task: str | None) -> list[str]:
-    if task is None:
+def data_warnings(config: ConfigDict, dataset: str | None) -> list[str]:
+    """Return warnings about differences between the data of a config and those that the network was trained on."""
+    if dataset is None:
         return []
-    drawn = config.data.validation.startswith("held_out") and OTHER_RECORDINGS
-    return [text for text in (TASKS[task].warning or drawn,) if text]
+    redrawn = config.data.validation.startswith("held_out") and REDRAWN_VALIDATION
+    return [text for text in (REFERENCE_DATASETS[dataset].warning or redrawn,) if text]

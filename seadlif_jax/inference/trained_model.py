@@ -1,0 +1,249 @@
+"""A trained network for use: predictions, streaming, states, export."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num
+from ml_collections import ConfigDict
+
+from seadlif_jax.config import ConfigError
+from seadlif_jax.data.dataset import Split
+from seadlif_jax.data.loading import Dataset, find_loader, load_dataset
+from seadlif_jax.inference.batching import count_batches, masked_batches, unlabelled
+from seadlif_jax.inference.streaming import serialize_network
+from seadlif_jax.losses import aggregate, feedback_start
+from seadlif_jax.nn.network import Network
+from seadlif_jax.utils.arrays import as_native, value_problem
+from seadlif_jax.utils.forks import refuse_fork
+from seadlif_jax.utils.paths import local_path
+from seadlif_jax.utils.progress import bar
+
+Inputs = Any  # [sample, time, channel], an array of any library
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """The network of a run, with the parameters of its best epoch.
+
+    Every method takes arrays of any library (see `utils.arrays.as_native`), with any number of samples and steps. They
+    are worked on in batches of the run's size, which fit into memory as in training. For other uses, there is
+    `network.apply(variables, inputs)`.
+
+    Attributes:
+      config: config of the run.
+      network: the Flax module.
+      variables: its parameters and constants.
+
+    Example:
+      >>> model = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
+
+      Or, untrained:
+
+      >>> from seadlif_jax.build import build_network
+      >>> from seadlif_jax.config import base_config
+      >>> config, inputs = base_config(), jnp.ones((3, 20, 10))
+      >>> network = build_network(config, channels=10)
+      >>> model = TrainedModel(config, network, network.init(jax.random.key(0), inputs))
+      >>> model.probabilities(inputs).shape
+      (3, 10)
+    """
+
+    config: ConfigDict
+    network: Network
+    variables: dict[str, Any]
+
+    @property
+    def num_channels(self) -> int:
+        """Number of input channels."""
+        return self.variables["params"]["layers_0"]["kernel"].shape[0]
+
+    @property
+    def forecasts(self) -> bool:
+        """Whether it predicts its next input, and no classes."""
+        return self.config.model.aggregation == "forecast"
+
+    @property
+    def criterion(self) -> tuple[str, tuple[float, ...] | None]:
+        """Aggregation and class weights of the loss."""
+        return self.config.model.aggregation, tuple(self.config.data.get("class_weights") or ()) or None
+
+    def outputs(self, inputs: Inputs) -> Float[np.ndarray, "sample time class"]:
+        """Return the readout `y_t` of every step; for a network that forecasts, its predictions of the next input.
+
+        Raises:
+          ValueError: inputs of another shape, with NaN or infinite values, or that are not numbers (all methods).
+        """
+        function = functools.partial(run_network, self.network, self.forecasts, self.variables)
+        return self._in_batches(lambda samples: function(samples.inputs), unlabelled(self._checked(inputs)))
+
+    def predict(self, inputs: Inputs, step_mask: Any | None = None) -> Int[np.ndarray, " sample"]:
+        """Return the class of each sample.
+
+        Args:
+          inputs: counts of events, or any numbers, `[sample, time, channel]`.
+          step_mask: bool `[sample, time]`, the time steps used for the prediction; None for all. Best are those that
+            the network was trained to answer in: `block_index == 1`, in its data set.
+
+        Raises:
+          ValueError: also for a sample whose mask is all False, and for networks that forecast.
+        """
+        return self.probabilities(inputs, step_mask).argmax(axis=-1)
+
+    def probabilities(self, inputs: Inputs, step_mask: Any | None = None) -> Float[np.ndarray, "sample class"]:
+        """Return the class probabilities: softmax of the scores that enter the loss. Arguments as for `predict`."""
+        self._require_classifier("a class")
+        inputs = self._checked(inputs)
+        mask = np.ones(inputs.shape[:2], bool) if step_mask is None else as_native(step_mask, "step_mask") != 0
+        if mask.shape != inputs.shape[:2]:
+            raise ValueError(f"step_mask has shape {mask.shape}; for these inputs it must be {inputs.shape[:2]}")
+        empty = np.flatnonzero(~mask.any(axis=1))
+        if len(empty):
+            raise ValueError(f"step_mask is False in all steps of sample {empty[0]}; it needs at least one step")
+        function = functools.partial(_class_probabilities, self.network, self.criterion[0], self.variables)
+        return self._in_batches(
+            lambda samples: function(samples.inputs, samples.block_index), unlabelled(inputs, mask.astype(np.int32))
+        )
+
+    def predict_steps(self, inputs: Inputs) -> Int[np.ndarray, "sample time"]:
+        """Return the class of each step, for networks that label steps."""
+        self._require_classifier("a class")
+        return self.outputs(inputs).argmax(axis=-1)
+
+    def initial_state(self, batch: int = 1) -> tuple[Any, ...]:
+        """Return the state before the first step, for `step`: one entry per layer, the readout's last."""
+        return self.network.initial_state(batch)
+
+    def step(self, state: tuple[Any, ...], x: Any) -> tuple[tuple[Any, ...], Float[Array, "batch class"]]:
+        """Advance a stream by one step, `(state, x_t) -> (state, y_t)`, with the same `y_t` as from `outputs`.
+
+        A network that forecasts is fed what the caller chooses, here in all steps.
+        """
+        if np.ndim(x) != 2 or np.shape(x)[1] != self.num_channels:
+            raise ValueError(f"x has shape {np.shape(x)}; it must be [batch, {self.num_channels} channels]")
+        if not isinstance(x, jax.Array):  # which may be traced, and need not leave the device
+            x = _converted(x, "x")
+        refuse_fork()
+        return _step(self.network, self.variables, state, x)
+
+    def trace(self, inputs: Inputs) -> tuple[Float[Array, "sample time class"], tuple[Any, ...]]:
+        """Return the readout of every step, and the states `u`, `w`, `z` of each hidden layer `[sample, time, neuron]`.
+
+        All samples are worked on at once: meant for a few. A network that forecasts is fed its inputs in all steps.
+        """
+        refuse_fork()
+        return _trace(self.network, self.variables, self._checked(inputs))
+
+    def dataset(self, **moved: str) -> Dataset:
+        """Return the splits that the network was trained, selected and tested on.
+
+        Args:
+          moved: `dir` and `cache_dir`, if the data are elsewhere now.
+        """
+        return load_dataset(self._config(moved))
+
+    def read(self, path: str | Path, **moved: str) -> Split:
+        """Return a file of recordings as in training: `inputs` and `block_index`, and the targets that it has.
+
+        Read by the function `read(path, config)` of the run's loader, if it reads files; `moved` as for `dataset`.
+        """
+        module, _ = find_loader(self.config.data.loader)
+        if not hasattr(module, "read"):
+            raise ConfigError(f"config.data.loader = {self.config.data.loader!r} has no function read(path, config)")
+        return module.read(local_path(path, "path"), self._config(moved))
+
+    def export(self, path: str | Path) -> Path:
+        """Write `outputs` to a file that runs without this library: parameters included, for any batch and time.
+
+        It takes `float32 [batch, time, channel]`. Elsewhere, it needs JAX, and flatbuffers for `jax.export`:
+
+            exported = jax.export.deserialize(open(path, "rb").read())
+            outputs = exported.call(inputs)
+
+        Raises:
+          ValueError: the network forecasts; the step from which it is fed its own output depends on the length.
+        """
+        self._require_classifier("what does not depend on their length")
+        path = local_path(path, "path")
+        path.write_bytes(serialize_network(self.network, self.variables, self.num_channels))
+        return path
+
+    def _config(self, moved: Mapping[str, str]) -> ConfigDict:
+        config = ConfigDict(self.config.to_dict())
+        config.data.update(moved)
+        return config.lock()
+
+    def _require_classifier(self, prediction: str) -> None:
+        if self.forecasts:
+            raise ValueError(f"this network forecasts its inputs and does not predict {prediction}; use outputs")
+
+    def _checked(self, inputs: Any) -> np.ndarray:
+        inputs = _converted(inputs, "inputs")
+        if inputs.shape[:1] == (0,):
+            raise ValueError("there is no sample in the inputs")
+        if inputs.ndim != 3 or 0 in inputs.shape or inputs.shape[2] != self.num_channels:
+            raise ValueError(
+                f"inputs have shape {inputs.shape}; they must be [sample, time, {self.num_channels} channels]"
+            )
+        return inputs
+
+    def _in_batches(self, function: Callable[..., Array], split: Split) -> np.ndarray:
+        """Return a function of the samples of a batch, for all samples of a split."""
+        refuse_fork()
+        batch_size = min(self.config.batch_size, len(split.inputs))
+        num_batches = count_batches(len(split.inputs), batch_size)
+        batches = bar(masked_batches(split, batch_size), total=num_batches, unit="batch")
+        return np.concatenate([np.asarray(function(batch.samples))[batch.is_sample] for batch in batches])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def run_network(
+    network: Network, forecasts: bool, variables: Mapping[str, Any], inputs: Num[Any, "sample time channel"]
+) -> Float[Array, "sample time output"]:
+    """Return the readout of every step; of a network that forecasts, its prediction `y_t` of the input at t + 1.
+
+    In the second half, a forecast is made from the network's own output (see `Network.forecast`).
+    """
+    outputs: Any
+    if forecasts:
+        outputs = network.apply(variables, inputs, feedback_start(inputs.shape[1]), method="forecast")
+    else:
+        outputs = network.apply(variables, inputs)
+    return outputs
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _class_probabilities(
+    network: Network,
+    aggregation: str,
+    variables: Mapping[str, Any],
+    inputs: Num[Any, "sample time channel"],
+    block_index: Int[Any, "sample time"],
+) -> Float[Array, "sample class"]:
+    """Return the softmax of the scores of block 1."""
+    scores = aggregate(run_network(network, False, variables, inputs), block_index, 1, aggregation)
+    return jax.nn.softmax(scores[:, 1])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _trace(network: Network, variables: Mapping[str, Any], inputs: Num[Any, "sample time channel"]) -> Any:
+    return network.apply(variables, inputs, method="trace")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _step(network: Network, variables: Mapping[str, Any], state: Any, x: Num[Any, "batch channel"]) -> Any:
+    return network.apply(variables, state, jnp.asarray(x), method="step")
+
+
+def _converted(values: Any, name: str) -> np.ndarray:
+    """Return finite numbers, of a dtype that JAX has."""
+    array = as_native(values, name)
+    problem = value_problem(array)
+    if problem:
+        raise ValueError(f"{name} are {problem}")
+    return array.astype(jnp.result_type(float)) if array.dtype.itemsize > 4 else array
