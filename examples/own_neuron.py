@@ -1,4 +1,4 @@
-"""A neuron whose threshold rises with every spike (ALIF), trained by `--config.model.neuron=examples.own_neuron:ALIF`."""
+"""Adaptive LIF neurons whose threshold, `1 + beta a`, rises with every spike (ALIF); see docs/own-neuron.md."""
 
 from typing import NamedTuple
 
@@ -15,9 +15,9 @@ class State(NamedTuple):
 
 
 class ALIF(Neuron):
-    tau_u: tuple = (5.0, 25.0)  # steps
+    tau_u: tuple = (5.0, 25.0)
     tau_a: tuple = (60.0, 300.0)
-    beta: float = 10.0  # threshold 1 + beta a
+    beta: float = 10.0
     surrogate: Surrogate = Surrogate()
     State = State
 

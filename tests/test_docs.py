@@ -60,7 +60,7 @@ def test_links_and_pictures_exist(page):
     assert broken == []
 
 
-@pytest.mark.parametrize("page", ["layers.md"])
+@pytest.mark.parametrize("page", ["layers.md", "own-neuron.md"])
 def test_the_examples_of_a_page_run(page):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
     assert blocks
