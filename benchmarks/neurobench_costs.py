@@ -2,9 +2,9 @@
 
     python -m benchmarks.neurobench_costs [--output=benchmarks/results/neurobench.json]
 
-The networks are built again in PyTorch, from `torch.nn.Linear` (the recurrence too) and SE-adLIF neurons, with our
-weights. In float64 their spikes must be ours, or nothing is written. NeuroBench takes batches of one sample, where its
-figures and ours are to be equal, and all samples as one batch, where it tells ACs from MACs in another way (see
+The networks are rebuilt in PyTorch with our weights, from `torch.nn.Linear` (also for the recurrence) and SE-adLIF
+neurons. In float64 their spikes must equal ours, or nothing is written. NeuroBench is given batches of one sample, for
+which its figures should equal ours, and all samples as one batch, for which it separates ACs and MACs differently (see
 `seadlif_jax.analysis.synops`). Needs `pip install neurobench`.
 """
 
