@@ -30,6 +30,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # shapes such as "*batch channel" are no valid markup
 
 html_theme = "furo"
 html_title = "seadlif-jax"
