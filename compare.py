@@ -16,7 +16,7 @@ from absl import app, flags
 from seadlif_jax import plots
 from seadlif_jax.analysis.comparison import comparison_table, read_runs
 from seadlif_jax.cli.common import errors_in_one_line, lines, parse_flags, protect_output
-from seadlif_jax.runs.folder import write_table
+from seadlif_jax.runs.files import write_table
 from seadlif_jax.utils.paths import local_path
 
 FOLDER = flags.DEFINE_string("output_dir", ".", "Folder for comparison.csv and comparison.png.")

@@ -28,7 +28,6 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from seadlif_jax import losses as readout
 from seadlif_jax import plots
 from seadlif_jax.analysis import robustness
 from seadlif_jax.analysis.synops import format_costs, measure_costs
@@ -42,9 +41,12 @@ from seadlif_jax.cli.common import (
     prepare_jax,
     protect_output,
 )
-from seadlif_jax.data.loading import SPLITS, Samples, Split
+from seadlif_jax.data.loading import SPLITS, Split
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference import TrainedModel, evaluate, open_run
-from seadlif_jax.runs.folder import Run, write_table
+from seadlif_jax.losses import feedback_start
+from seadlif_jax.runs.files import write_table
+from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.training import report as results
 from seadlif_jax.utils.paths import workdir_path
 from seadlif_jax.utils.tables import as_columns
@@ -95,7 +97,7 @@ def test_forecast(trained: TrainedModel, split: Split, stem: str) -> None:
 
 def test_costs(trained: TrainedModel, split: Split, stem: str) -> None:
     steps = split.inputs.shape[1]
-    feedback_from = readout.feedback_start(steps) if trained.forecasts else None
+    feedback_from = feedback_start(steps) if trained.forecasts else None
     costs = measure_costs(trained.network, trained.variables, split.inputs, feedback_from, trained.config.batch_size)
     print(f"\ncosts of a sample of {steps} steps\n{format_costs(costs)}", flush=True)
     write_table(Path(f"{stem}_costs.csv"), as_columns(costs))
@@ -130,7 +132,7 @@ def main(_: Sequence[str]) -> None:
         output = output_dir(folder)
         if levels():
             robustness.require_classifier(trained)
-        run = Run(folder, trained.config)
+        run = RunFolder(folder, trained.config)
         if origin := run.origin():
             print(f"(imported from {origin['file']}, epoch {origin['epoch']})", flush=True)
         elif run.result() is None:

@@ -30,9 +30,12 @@ from seadlif_jax.cli.common import (
     prepare_jax,
     protect_output,
 )
-from seadlif_jax.data.loading import SPLITS, Samples
+from seadlif_jax.data.loading import SPLITS
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference import open_run
-from seadlif_jax.runs.folder import MetricsLog, Run, RunError
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder
+from seadlif_jax.runs.metrics import MetricsLog
 from seadlif_jax.utils.paths import workdir_path
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -57,7 +60,7 @@ def main(_: Sequence[str]) -> None:
             raise RunError(f"--sample={SAMPLE.value}: the {SPLIT.value} split has samples 0..{len(split.inputs) - 1}")
         folder = output_dir(run_folder / "inside")
 
-        imported = Run(run_folder, config).origin() is not None
+        imported = RunFolder(run_folder, config).origin() is not None
         if not imported:  # it has no epochs, and parameters before training are not known
             plots.save_training(MetricsLog(run_folder / "metrics.csv").read(), folder / "training.png")
         parameters = neuron_parameters(trained, initial=not imported)

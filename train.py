@@ -22,14 +22,14 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
+from seadlif_jax import parallel
 from seadlif_jax.cli.checked_jax import jax
 from seadlif_jax.cli.common import cache_folder, errors_in_one_line, parse_flags, prepare_jax, protect_output
 from seadlif_jax.config import SWEPT, ConfigError, is_sweep, normalize, validate
-from seadlif_jax.parallel import mesh as devices
 from seadlif_jax.parallel.coordinator import CoordinatorError, reserve
-from seadlif_jax.runs.folder import timestamp
-from seadlif_jax.training.fit import train_and_evaluate
-from seadlif_jax.training.report import describe
+from seadlif_jax.runs.files import timestamp
+from seadlif_jax.training import fit
+from seadlif_jax.training.report import describe_result
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config: configs/<task>.py[:variant].", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all that the run leaves (default: runs/<name>).")
@@ -82,15 +82,15 @@ def main(_: Sequence[str]) -> None:
     workdir = WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename, config)
     started = timestamp()
     with errors_in_one_line(f"the same command continues the run in {workdir}"):
-        result = train_and_evaluate(config, workdir)
-    if devices.is_first_process():
+        result = fit(config, workdir)
+    if parallel.is_first_process():
         if result["finished"] < started:
             print(f"already finished on {result['finished']}")
-        print("\n".join(describe(result)))
+        print("\n".join(describe_result(result)))
         print(f"results and pictures: {workdir}")
 
 
 if __name__ == "__main__":
     protect_output()
-    devices.one_per_core()  # before the config, which may use JAX
+    parallel.use_all_cpu_cores()  # before the config, which may use JAX
     app.run(main, flags_parser=functools.partial(parse_flags, check=check_flags))

@@ -24,9 +24,9 @@ from benchmarks import machine
 from benchmarks.peers import ours
 from benchmarks.report import align, save
 from benchmarks.shapes import SHAPES, Shape, refuse_unknown
+from seadlif_jax import parallel
 from seadlif_jax.nn.execution import Compute
-from seadlif_jax.parallel import mesh as devices
-from seadlif_jax.runs.folder import versions
+from seadlif_jax.runs.files import versions
 
 NAMES = flags.DEFINE_list("shapes", list(SHAPES), f"Sizes to measure: {', '.join(SHAPES)}.")
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/bound-cpu.json", "File for the result.")
@@ -35,7 +35,7 @@ ROUNDS = 7
 
 def products(shape: Shape) -> dict[str, Callable[[], object]]:
     """Return functions that compute the products of a training step, by kind."""
-    mesh, compute = devices.mesh_for(shape.batch_size), Compute()
+    mesh, compute = parallel.choose_mesh(shape.batch_size), Compute()
     batch = shape.batch_size // mesh.size
     chunk = compute.chunk_steps(shape.steps, batch * max(shape.hidden) * 4)
     layers = list(itertools.pairwise((shape.channels, *shape.hidden)))
@@ -75,7 +75,10 @@ def products(shape: Shape) -> dict[str, Callable[[], object]]:
     }
 
     def ready(function):
-        run, operands = devices.spread(function, mesh), jax.device_put(arguments[function], devices.everywhere(mesh))
+        run, operands = (
+            parallel.parallelize(function, mesh),
+            jax.device_put(arguments[function], parallel.replicated(mesh)),
+        )
         return lambda: run(operands)
 
     return {
@@ -108,7 +111,7 @@ def medians(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 def main(_: Sequence[str]) -> None:
     refuse_unknown(NAMES.value)
-    devices.one_per_core()
+    parallel.use_all_cpu_cores()
     result: dict[str, Any] = {"machine": machine.describe(), "versions": versions(), "shapes": {}}
     lines: list[tuple[str, ...]] = []
     for name in NAMES.value:
@@ -120,7 +123,7 @@ def main(_: Sequence[str]) -> None:
         result["shapes"][name] = {"load_before": before, **milliseconds}
         lines = lines or [("shape", "devices", *milliseconds)]
         values = [f"{value:.2f}" if key == "share" else f"{value:.0f}" for key, value in milliseconds.items()]
-        lines.append((name, str(devices.mesh_for(SHAPES[name].batch_size).size), *values))
+        lines.append((name, str(parallel.choose_mesh(SHAPES[name].batch_size).size), *values))
     print(align(lines))
     save(result, OUTPUT.value)
 

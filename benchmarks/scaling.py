@@ -24,7 +24,7 @@ from benchmarks.rounds import measure, summary
 from benchmarks.shapes import SHAPES, Shape
 from benchmarks.workers import started
 from seadlif_jax.plots import BLACK, BLUE, ORANGE, STYLE
-from seadlif_jax.runs.folder import versions
+from seadlif_jax.runs.files import versions
 
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "benchmarks/results", "Folder for scaling.png and scaling.json.")
 CENTRE = {"neurons": 128, "steps": 250, "batch": 64}

@@ -22,11 +22,11 @@ from benchmarks.progress import progress
 from benchmarks.report import align, save
 from benchmarks.shapes import SHAPES, random_samples
 from configs import bsd, ecg, oscillation, shd, ssc
+from seadlif_jax import parallel
 from seadlif_jax.data.dataset import Dataset, Split
-from seadlif_jax.parallel import mesh as devices
-from seadlif_jax.runs.folder import versions
-from seadlif_jax.training import sweep
-from seadlif_jax.training.task import Task
+from seadlif_jax.members import expand_sweep
+from seadlif_jax.runs.files import versions
+from seadlif_jax.training.setup import prepare
 
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/startup-cpu.json", "File for the result.")
 CONFIGS = {"bsd": bsd, "ecg": ecg, "oscillation": oscillation, "shd": shd, "ssc": ssc}
@@ -43,7 +43,7 @@ def dataset_for(task: str, config: ConfigDict) -> Dataset:
     """Return random samples with the shapes of the task, two batches per split."""
     count = 2 * config.batch_size
     if task == "oscillation":
-        steps, channels = config.data.num_steps, config.data.num_classes
+        steps, channels = config.data.num_steps, config.data.num_masses
         split = Split(
             np.zeros((count, steps, channels), np.float32),
             np.zeros((count, steps + 1, channels), np.float32),
@@ -58,22 +58,23 @@ def compile_seconds(task: str, config: ConfigDict) -> dict[str, float]:
     """Return the compile time of each program in seconds, and their sum."""
     jax.clear_caches()
     start = time.perf_counter()
-    prepared = Task.prepare(config, sweep.members(config), dataset_for(task, config))
+    prepared = prepare(config, expand_sweep(config), dataset_for(task, config))
     seconds = {"initial state": time.perf_counter() - start}
-    program, state, sums, hyper = prepared.program, prepared.initial, prepared.no_sums, prepared.hyper
-    for name, function, own, shared in (
-        ("training", program.train_steps, (state, sums, hyper), (prepared.train, 0, 1)),
-        ("end of epoch", program.end_epoch, (state, sums, hyper), (prepared.validation,)),
-        ("test", program.evaluate, (state.best.params, state.constants, hyper), (prepared.test,)),
+    state, hyper = prepared.initial, prepared.hyper
+    running = prepared.start_epoch(state)
+    for name, function, arguments in (
+        ("training", prepared.train_steps, (state, running, hyper, prepared.train, 0, 1)),
+        ("end of epoch", prepared.end_epoch, (state, running, hyper, prepared.validation, 0)),
+        ("test", prepared.evaluate, (state.best.params, state.constants, hyper, prepared.test)),
     ):
         start = time.perf_counter()
-        devices.program(function, prepared.mesh, len(own), prepared.width).lower(own, shared).compile()
+        function.lower(*arguments).compile()
         seconds[name] = time.perf_counter() - start
     return {**seconds, "all": sum(seconds.values())}
 
 
 def main(_: Sequence[str]) -> None:
-    devices.one_per_core()
+    parallel.use_all_cpu_cores()
     jax.config.update("jax_enable_compilation_cache", False)
     jnp.zeros(1).block_until_ready()  # excludes the start of JAX
     result: dict[str, Any] = {

@@ -19,11 +19,11 @@ from benchmarks import machine
 from benchmarks.progress import progress
 from benchmarks.report import align, save
 from benchmarks.rounds import measure, summary
+from seadlif_jax import parallel
 from seadlif_jax.data.loading import load_dataset
-from seadlif_jax.parallel import mesh as devices
-from seadlif_jax.runs.folder import versions
-from seadlif_jax.training import sweep
-from seadlif_jax.training.task import Task
+from seadlif_jax.members import expand_sweep
+from seadlif_jax.runs.files import versions
+from seadlif_jax.training.setup import prepare
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/bsd.py:quick", "Config to train.")
 MEMBERS = flags.DEFINE_integer("members", 8, "Number of members.", lower_bound=1)
@@ -36,21 +36,23 @@ class Epochs:
     """Epochs of all members of a config."""
 
     def __init__(self, config: ConfigDict):
-        self._task = Task.prepare(config, sweep.members(config), load_dataset(config))
-        self._states = self._task.initial
-        self._epoch = self._task.spread(self._task.program.train_epoch, mapped=2)
+        self._setup = setup = prepare(config, expand_sweep(config), load_dataset(config))
+        self._states = setup.initial
+        self._epoch = parallel.parallelize(setup.trainer.train_epoch, setup.mesh, per_member=2, width=setup.width)
 
     def ask(self, method: str, quantity: str, repeats: int) -> float:
         """Return the mean seconds of an epoch over `repeats`; called by `rounds.measure`."""
         del method, quantity
         start = time.perf_counter()
         for _ in range(repeats):
-            self._states, _ = self._epoch(self._states, self._task.hyper, self._task.train, self._task.validation)
+            self._states, _ = jax.block_until_ready(
+                self._epoch(self._states, self._setup.hyper, self._setup.train, self._setup.validation)
+            )
         return (time.perf_counter() - start) / repeats
 
 
 def main(_: Sequence[str]) -> None:
-    devices.one_per_core()
+    parallel.use_all_cpu_cores()
     config = CONFIG.value
     before = machine.load()
     one_by_one = f"{MEMBERS.value} runs, one after the other"

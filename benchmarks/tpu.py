@@ -23,12 +23,13 @@ from jax.sharding import Mesh
 from benchmarks import machine
 from benchmarks.report import align, save
 from benchmarks.shapes import SHAPES, Shape, refuse_unknown
-from seadlif_jax.data.loading import Samples
+from seadlif_jax import parallel
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.nn.execution import CHUNK_MIB
-from seadlif_jax.parallel import mesh as devices
-from seadlif_jax.runs.folder import versions
-from seadlif_jax.training.task import repeat
-from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
+from seadlif_jax.parallel import add_member_axis
+from seadlif_jax.runs.files import versions
+from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.trainer import Trainer
 
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "Topology, by its name in the TPU compiler.")
 NAMES = flags.DEFINE_list("shapes", ["shd", "ssc", "ecg"], f"Sizes to compile: {', '.join(SHAPES)}.")
@@ -39,14 +40,14 @@ OUTPUT = flags.DEFINE_string("output", "benchmarks/results/tpu-compiler.json", "
 def mesh_of(topology: str) -> Mesh:
     """Return a mesh of all devices of a topology, along the batch."""
     tpus = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
-    return Mesh(np.reshape(tpus, (1, -1)), (devices.MEMBER, devices.BATCH))
+    return Mesh(np.reshape(tpus, (1, -1)), (parallel.MEMBER, parallel.BATCH))
 
 
 def compile_for(shape: Shape, mesh: Mesh, members: int = 1) -> dict[str, jax.stages.Compiled]:
     """Return the compiled training step and evaluation, with all data of the shape on every device."""
     config = shape.config.copy_and_resolve_references()
     config.compute.chunk_mib = CHUNK_MIB["tpu"]  # the default is that of this machine
-    program = Program(config, share=devices.Share.of(mesh))
+    program = Trainer(config, shard=parallel.BatchShard.on(mesh))
 
     def place(tree, where):
         return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where), tree)
@@ -61,18 +62,19 @@ def compile_for(shape: Shape, mesh: Mesh, members: int = 1) -> dict[str, jax.sta
                 block_index=jnp.zeros((count, shape.steps), jnp.int16),
             )
 
-        return place(jax.eval_shape(samples), devices.everywhere(mesh))
+        return place(jax.eval_shape(samples), parallel.replicated(mesh))
 
     train, validation = split(shape.train), split(shape.validation)
     hyper = Hyperparameters.from_config(config)
-    one = (jax.eval_shape(program.init, 0, hyper, train), no_sums(), hyper)
-    own = place(jax.eval_shape(lambda tree: repeat(tree, members), one), devices.by_member(mesh))
+    state = jax.eval_shape(program.init, 0, hyper, train)
+    one = (state, jax.eval_shape(program.start_epoch, state), hyper)
+    own = place(jax.eval_shape(lambda tree: add_member_axis(tree, members), one), parallel.member_sharded(mesh))
     state, _, hyper = own
-    number = place(jax.ShapeDtypeStruct((), np.int32), devices.everywhere(mesh))
+    number = place(jax.ShapeDtypeStruct((), np.int32), parallel.replicated(mesh))
     lowered = {
-        "train": devices.program(program.train_steps, mesh, 3, None).lower(own, (train, number, number)),
-        "evaluate": devices.program(program.evaluate, mesh, 3, None).lower(
-            (state.best.params, state.constants, hyper), (validation,)
+        "train": parallel.parallelize(program.train_steps, mesh, 3, None).lower(*own, train, number, number),
+        "evaluate": parallel.parallelize(program.evaluate, mesh, 3, None).lower(
+            state.best.params, state.constants, hyper, validation
         ),
     }
     return {name: program.compile() for name, program in lowered.items()}

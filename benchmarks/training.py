@@ -32,7 +32,7 @@ from benchmarks.report import Report, save
 from benchmarks.rounds import Samplable, measure
 from benchmarks.shapes import SHAPES, refuse_unknown
 from benchmarks.workers import Built, Say, started
-from seadlif_jax.runs.folder import versions
+from seadlif_jax.runs.files import versions
 
 NAMES = flags.DEFINE_list("shapes", list(SHAPES), f"Sizes to train: {', '.join(SHAPES)}.")
 AUTHORS = flags.DEFINE_string("authors", None, "Checkout of the authors' program.")

@@ -26,11 +26,12 @@ def get_config(variant: str = "") -> ConfigDict:
     is_lif, is_lstm = neuron == "lif", neuron == "lstm"
 
     config = base_config().unlock()
+    config.task = "forecast"
     config.num_epochs = QUICK_EPOCHS if quick else FULL_EPOCHS
     config.batch_size = 256
 
     config.data.loader = "data.oscillation:load"
-    config.data.num_classes = config.data.num_masses = 4
+    config.data.num_masses = 4
     config.data.mass = (1.0, 1.0)  # kg, range that the system is drawn from by `data.seed`
     config.data.spring = (500, 10_000)  # N/m, whole numbers
     config.data.damping = (0.0, 0.0)  # kg/s, viscous damping of each mass
@@ -49,7 +50,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.tau_out = (1.0, 20.0)
     config.model.train_tau_out = True
     config.model.dropout = 0.0
-    config.model.aggregation = "forecast"
     config.model.surrogate.slope = 10.0 if is_lif else 5.0
     config.model.surrogate.c = 0.5 if is_lif else 0.4
 

@@ -128,8 +128,6 @@ def _check(data: Any) -> None:
     for name, low in (("num_masses", 1), ("num_samples", 10), ("num_steps", 2)):
         if not isinstance(data[name], int) or data[name] < low:
             raise refuse(name, f"it must be a whole number of at least {low}")
-    if data.num_classes != data.num_masses:
-        raise refuse("num_classes", f"it must be config.data.num_masses, {data.num_masses}: one output a mass")
     if not (_is_range(data.mass) and data.mass[0] > 0):
         raise refuse("mass", "it must be a pair (min, max) of kg with 0 < min <= max, such as (1.0, 1.0)")
     if not (_is_range(data.spring, numbers.Integral) and data.spring[0] > 0 and data.spring[1] < 2**31):

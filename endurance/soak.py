@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks import machine
 from seadlif_jax.plots import BLUE, GREEN, ORANGE, STYLE
-from seadlif_jax.runs.folder import write_table
+from seadlif_jax.runs.files import write_table
 
 EPOCHS = flags.DEFINE_integer("num_epochs", 1000, "Number of epochs.", lower_bound=10)
 FOLDER = flags.DEFINE_string("output_dir", "endurance/results", "Folder for table and figure.")

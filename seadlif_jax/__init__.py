@@ -5,9 +5,9 @@ from seadlif_jax.inference import Evaluation, TrainedModel, evaluate, load_netwo
 from seadlif_jax.losses import aggregate, classification
 from seadlif_jax.neurons import NEURONS
 from seadlif_jax.neurons.surrogate import SURROGATES, spike_function
+from seadlif_jax.nn.bounds import project_to_boxes
 from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
-from seadlif_jax.training.fit import train_and_evaluate
-from seadlif_jax.training.optimizer import project_to_boxes
+from seadlif_jax.training import fit
 from seadlif_jax.version import __version__
 
 __all__ = [
@@ -22,10 +22,10 @@ __all__ = [
     "aggregate",
     "classification",
     "evaluate",
+    "fit",
     "load_network",
     "load_run",
     "measure_costs",
     "project_to_boxes",
     "spike_function",
-    "train_and_evaluate",
 ]

@@ -19,15 +19,17 @@ from seadlif_jax.losses import AGGREGATIONS
 from seadlif_jax.neurons import NEURONS
 from seadlif_jax.neurons.surrogate import SURROGATES
 from seadlif_jax.nn.execution import PRECISIONS
+from seadlif_jax.utils.errors import SeadlifError
 
 
-class ConfigError(ValueError):
-    """A config that cannot be run: the message names the field and what it must be."""
+class ConfigError(SeadlifError):
+    """Config that cannot be run; the message names the field and what it must be."""
 
 
 def base_config() -> ConfigDict:
-    """Every field that configs share, with the settings most of the paper's experiments have in common."""
+    """Return the fields that all configs share, with the settings common to most of the paper's experiments."""
     config = ConfigDict()
+    config.task = "classification"  # or forecast: predict the next input (see tasks.py)
     config.seed = 0  # initial parameters, order of the samples, dropout
     config.num_epochs = 100
     config.batch_size = 128  # training drops the last partial batch, evaluation never does
@@ -38,9 +40,9 @@ def base_config() -> ConfigDict:
     data.loader = ""  # "module:function", from the config to a Dataset (see data/dataset.py)
     data.dir = ""  # folder of the data files; unused by generated data
     data.seed = 0  # generation and split of the data, apart from the seed of the run
-    data.num_classes = 10  # number of outputs
+    data.num_classes = 10  # classification: number of classes
     data.validation = "held_out"  # protocol: what the best epoch is selected on
-    data.class_weights = config_dict.placeholder(tuple)  # factors of the loss, one a class (unset: all 1)
+    data.class_weights = config_dict.placeholder(tuple)  # classification: factor of the loss for each class (unset: 1)
     data.step_ms = config_dict.placeholder(float)  # milliseconds a step stands for (unset: no time of its own)
 
     config.model = model = ConfigDict()
@@ -56,7 +58,7 @@ def base_config() -> ConfigDict:
     model.dropout = 0.0  # probability that a hidden layer's spike is dropped, in training
     model.tau_out = (15.0, 15.0)  # range of the readout's time constants, steps
     model.train_tau_out = False  # train them within the range; otherwise they are drawn once
-    model.aggregation = "softmax"  # block readout: softmax, mean; or forecast: predict the next input
+    model.aggregation = "softmax"  # classification, scores of a block: softmax, mean
 
     model.surrogate = surrogate = ConfigDict()
     surrogate.shape = "exponential"  # exponential, fast_sigmoid, arctan, triangular, boxcar
@@ -70,24 +72,25 @@ def base_config() -> ConfigDict:
     optimizer.plateau_patience = 0  # epochs without a better validation loss before that
 
     config.divergence = divergence = ConfigDict()
-    divergence.action = "stop"  # when loss or gradients are NaN or infinite: stop, skip the step, or go back an epoch
+    divergence.action = "stop"  # when loss or gradient are NaN or infinite: stop, skip the step, or go back an epoch
     divergence.factor = 0.5  # back: of the learning rate, from then on; five times at most
+    divergence.max_weight = 1e5  # a run with a larger parameter has diverged, too
 
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.every_epochs = 1  # how often to save: after so many epochs,
     checkpoint.every_minutes = 10.0  # and when so much time has passed, within an epoch too
 
-    config.tensorboard = False  # leave event files for TensorBoard, too
+    config.tensorboard = False  # write event files for TensorBoard, too
 
     config.compute = compute = ConfigDict()
-    compute.precision = "highest"  # what matrix products round to: highest, tensorfloat32 (GPU), bfloat16
+    compute.precision = "highest"  # rounding of the operands of matrix products: highest, tensorfloat32 (GPU), bfloat16
     compute.chunk_mib = config_dict.placeholder(float)  # working set of a chunk of steps (unset: the backend's default)
     compute.unroll = 1  # steps in one iteration of a compiled loop
     compute.plain_scan = False  # differentiate a plain scan: slow, the reference
 
     config.devices = devices = ConfigDict()
-    devices.mesh = config_dict.placeholder(tuple)  # along the members of a sweep, and the samples (unset: all of use)
-    devices.data = config_dict.placeholder(str)  # replicated, or divided among the devices (unset: by size)
+    devices.mesh = config_dict.placeholder(tuple)  # numbers along members and samples (unset: all of use)
+    devices.data = config_dict.placeholder(str)  # replicated, or sharded over the devices (unset: by size)
     devices.width = config_dict.placeholder(int)  # members a device computes at a time (unset: the backend's default)
 
     # Values to be trained in one program, such as (0, 1, 2); or ("uniform", low, high), ("log_uniform", low, high).
@@ -98,7 +101,7 @@ def base_config() -> ConfigDict:
     return config.lock()
 
 
-# What a sweep can vary, and the field it stands for.
+# What a sweep can vary: name in `config.sweep`, and the field.
 SWEPT: Mapping[str, str] = MappingProxyType(
     {
         "seed": "seed",
@@ -114,10 +117,11 @@ SWEPT: Mapping[str, str] = MappingProxyType(
     }
 )
 UNUSED = {"lif": ("q", "a", "b", "tau_w"), "lstm": ("q", "a", "b", "tau_u", "tau_w", "slope", "c")}  # by neuron
-MOST_MEMBERS = 10_000
-SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+MAX_MEMBERS = 10_000
+MIN_NUMBER, MAX_NUMBER = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+TASK_NAMES = ("classification", "forecast")
 MAX_DEPTH = 20  # of sections, and of tuples, within each other: a section may contain itself
-RANGES = ("uniform", "log_uniform")  # what values can be drawn from
+RANGES = ("uniform", "log_uniform")  # distributions that values can be drawn from
 
 # Names that other programs have for fields, by the last part of the name.
 SYNONYMS: Mapping[str, str] = MappingProxyType(
@@ -145,14 +149,14 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("pretrained", "checkpoint_path", "ckpt", "resume_from", "load_from"), "init_from"),
     }
 )
-# Of well-known settings that have no field.
+# Well-known settings that have no field, and the reason.
 UNSUPPORTED: Mapping[str, str] = MappingProxyType(
     dict.fromkeys(("wd", "weight_decay"), "the optimizer is Adam without weight decay")
 )
 
 
 class Check(NamedTuple):
-    """What a field must be: a predicate, and its words for the error."""
+    """A field's predicate, and the text of the error when it fails."""
 
     accepts: Callable[[Any], bool]
     requirement: str
@@ -164,10 +168,10 @@ def _integer(low: int, high: float = math.inf) -> Check:
 
 
 def _is_number(value: Any) -> bool:
-    """Of those that float32 can hold: others would become infinite, or 0."""
+    """Return whether a value is a number that float32 can hold; others would become infinite, or 0."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         return False
-    return value == 0 or SMALLEST <= abs(value) <= LARGEST  # type: ignore[operator]
+    return value == 0 or MIN_NUMBER <= abs(value) <= MAX_NUMBER  # type: ignore[operator]
 
 
 def _number(requirement: str, accepts: Callable[[float], bool]) -> Check:
@@ -193,6 +197,7 @@ _TAU_RANGE = Check(
 _COUPLING_RANGE = Check(lambda v: _is_pair(v) and v[0] <= v[1], "a pair (min, max) with min <= max, such as (0.0, 1.0)")
 
 _RUN_CHECKS: Mapping[str, Check] = {
+    "task": _one_of(TASK_NAMES),
     "seed": _integer(0, 2**31 - 1),
     "num_epochs": _integer(1),
     "batch_size": _integer(1),
@@ -224,7 +229,7 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "model.dropout": _number("in [0, 1)", lambda v: 0 <= v < 1),
     "model.tau_out": _TAU_RANGE,
     "model.train_tau_out": _BOOL,
-    "model.aggregation": _one_of((*AGGREGATIONS, "forecast")),
+    "model.aggregation": _one_of(AGGREGATIONS),
     "model.surrogate.shape": _one_of(SURROGATES),
     "model.surrogate.slope": _POSITIVE,
     "model.surrogate.c": _POSITIVE,
@@ -234,6 +239,7 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "optimizer.plateau_patience": _integer(0),
     "divergence.action": _one_of(("stop", "skip", "back")),
     "divergence.factor": _number("in (0, 1)", lambda v: 0 < v < 1),
+    "divergence.max_weight": _POSITIVE,
     "checkpoint.every_epochs": _integer(1),
     "checkpoint.every_minutes": _POSITIVE,
     "tensorboard": _BOOL,
@@ -245,23 +251,23 @@ _RUN_CHECKS: Mapping[str, Check] = {
         lambda v: v is None or (_is_pair(v) and all(map(_integer(1).accepts, v))),
         "two numbers of devices, along the members of a sweep and the samples of a batch, such as (4, 2); or None",
     ),
-    "devices.data": Check(lambda v: v is None or v in ("replicated", "divided"), "one of replicated, divided; or None"),
+    "devices.data": Check(lambda v: v is None or v in ("replicated", "sharded"), "one of replicated, sharded; or None"),
     "devices.width": Check(lambda v: v is None or _integer(1).accepts(v), "a whole number of at least 1, or None"),
 }
 
 
 def is_sweep(config: ConfigDict) -> bool:
-    """Whether anything is varied, if only to a single value."""
+    """Return whether `config.sweep` varies anything, if only over a single value."""
     return any(len(config.sweep[name]) for name in SWEPT)
 
 
 def is_range(values: Any) -> bool:
-    """Whether values of a sweep are a range to draw from, such as `("uniform", 0, 1)`."""
+    """Return whether values of a sweep are a range to draw from, such as `("uniform", 0, 1)`."""
     return len(values) == 3 and values[0] in RANGES and _is_pair(values[1:]) and values[1] < values[2]
 
 
 def _values(check: Check) -> Check:
-    """Values of a sweep, of a field with this check."""
+    """Return the check of the values that a sweep gives a field with this check."""
 
     def accepts(values: Any) -> bool:
         if not isinstance(values, tuple | list):
@@ -283,7 +289,7 @@ CHECKS: Mapping[str, Check] = {
 
 
 def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
-    """`{"model": {"q": 1}}` -> `{"model.q": 1}`."""
+    """Return all fields by their full names: `{"model": {"q": 1}}` -> `{"model.q": 1}`."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, ConfigDict | Mapping):
@@ -294,7 +300,7 @@ def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[st
 
 
 def normalize(config: ConfigDict) -> ConfigDict:
-    """Return the config with values that JSON and a static argument of `jax.jit` can hold.
+    """Return the config with values that JSON and static arguments of `jax.jit` can hold.
 
     Lists and arrays become tuples, NumPy's scalars Python's, and paths texts.
 
@@ -333,7 +339,7 @@ def _normalize_value(value: Any, name: str, depth: int = 0) -> Any:
         return tuple(_normalize_value(item, name, depth + 1) for item in value)
     if isinstance(value, int) and abs(value) < 2**63:
         return int(value)
-    # Of a field that is known, `validate` says what it must be.
+    # For a known field, `validate` gives the requirement.
     if isinstance(value, float) and (math.isfinite(value) or name.removeprefix("config.") in CHECKS):
         return float(value)
     if isinstance(value, int):
@@ -350,7 +356,7 @@ def _normalize_value(value: Any, name: str, depth: int = 0) -> Any:
 
 
 def unknown_field(name: str, known: Iterable[str] = ()) -> ConfigError:
-    """Return the error for a field that no config has, with the field that may be meant.
+    """Return the error for an unknown field, with a suggestion.
 
     Args:
       name: the field, or the last part of its name.
@@ -378,9 +384,9 @@ def unknown_field(name: str, known: Iterable[str] = ()) -> ConfigError:
 
 
 def validate(config: ConfigDict) -> None:
-    """Raises a `ConfigError` unless every shared field is there and in range, and no field is unknown.
+    """Raise a `ConfigError` unless every shared field is there and in range, and no field is unknown.
 
-    A loader may have fields of its own under `data`: see `dataset.load_dataset`.
+    A loader may add fields under `data`, which `data.loading.load_dataset` checks; the task checks its own.
     """
     config = normalize(config)
     fields = flatten(config)
@@ -392,33 +398,28 @@ def validate(config: ConfigDict) -> None:
             raise ConfigError(f"config.{name}: missing; it must be {check.requirement}")
         if not check.accepts(fields[name]):
             raise ConfigError(f"config.{name} = {fields[name]!r}: it must be {check.requirement}")
-    weights, classes = config.data.class_weights, config.data.num_classes
-    if weights is not None and config.model.aggregation == "forecast":
-        raise ConfigError(f"config.data.class_weights = {weights!r}: a forecast has no classes; it must be None")
-    if weights is not None and len(weights) != classes:
-        raise ConfigError(
-            f"config.data.class_weights = {weights!r}: it must have one number for each of the {classes} classes"
-        )
     for name in UNUSED.get(config.model.neuron, ()):
         if len(config.sweep[name]):
-            raise ConfigError(f"config.sweep.{name}: {config.model.neuron} neurons do not have it; leave it out")
+            raise ConfigError(f"config.sweep.{name}: not a parameter of {config.model.neuron} neurons; leave it out")
     ranges = [name for name in SWEPT if is_range(config.sweep[name])]
     if ranges and not config.sweep.samples:
-        raise ConfigError(f"config.sweep.samples = 0: say how many settings to draw from config.sweep.{ranges[0]}")
+        raise ConfigError(
+            f"config.sweep.samples = 0: it must be the number of settings to draw from config.sweep.{ranges[0]}"
+        )
     settings = math.prod(len(config.sweep[name]) or 1 for name in SWEPT if name != "seed")
     if config.sweep.samples and not ranges and config.sweep.samples > settings:
         raise ConfigError(f"config.sweep.samples = {config.sweep.samples}: there are only {settings} combinations")
     members = (config.sweep.samples or settings) * (len(config.sweep.seed) or 1)
-    if members > MOST_MEMBERS:
-        raise ConfigError(f"config.sweep: {members} members; at most {MOST_MEMBERS} are possible")
+    if members > MAX_MEMBERS:
+        raise ConfigError(f"config.sweep: {members} members; at most {MAX_MEMBERS} are possible")
 
 
 def to_json(config: ConfigDict) -> str:
-    """The config as JSON text, the same for equal configs."""
+    """Return the config as JSON text, the same for equal configs."""
     return json.dumps(normalize(config).to_dict(), indent=2, sort_keys=True)
 
 
-# What does not change the numbers. Data may move between machines, and be elsewhere for another process.
+# Fields that do not change the numbers. Data may move between machines, and be elsewhere for another process.
 MAY_MOVE = ("data.dir", "data.cache_dir")
 MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes", "tensorboard")
 LENGTH = "num_epochs"  # decides where training ends, and nothing before: no schedule depends on it
@@ -444,6 +445,6 @@ def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, 
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The fields in which two configs differ, as `field: old -> new`, but for the number of epochs."""
+    """Return the fields in which two configs differ, as `field: old -> new`, except the number of epochs."""
     fields = changed_fields(old, new)
     return [f"config.{name}: {before!r} -> {now!r}" for name, (before, now) in fields.items() if name != LENGTH]

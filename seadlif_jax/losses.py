@@ -5,7 +5,7 @@ gathered and compared with `targets[:, i]`, where -1 stands for "no target". Cla
 per-step labelling one block a step, and anything between works too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-IGNORED = -1
+IGNORED = -1  # target of a block that does not count
 
 
 def _block_sum(
@@ -29,47 +29,50 @@ def _block_sum(
 def softmax_sum(
     outputs: Float[Array, "batch time class"], block_index: Int[Array, "batch time"], num_blocks: int
 ) -> Float[Array, "batch blocks class"]:
-    """Sum over a block's steps of `softmax(y_t)`."""
+    """Return the sum over each block's steps of `softmax(y_t)`."""
     return _block_sum(jax.nn.softmax(outputs), block_index, num_blocks)
 
 
-def mean(
+def block_mean(
     outputs: Float[Array, "batch time class"], block_index: Int[Array, "batch time"], num_blocks: int
 ) -> Float[Array, "batch blocks class"]:
-    """Mean over a block's steps of `y_t`; zero for a block without steps."""
+    """Return the mean over each block's steps of `y_t`; zero for a block without steps."""
     steps = _block_sum(jnp.ones_like(outputs[..., 0]), block_index, num_blocks)
     return _block_sum(outputs, block_index, num_blocks) / jnp.maximum(steps, 1)[..., None]
 
 
-AGGREGATIONS: Mapping = MappingProxyType({"softmax": softmax_sum, "mean": mean})
+AGGREGATIONS: Mapping[str, Callable] = MappingProxyType({"softmax": softmax_sum, "mean": block_mean})
 
 
 def aggregate(
-    outputs: Float[Array, "batch time class"], block_index: Int[Array, "batch time"], num_blocks: int, how: str
+    outputs: Float[Array, "batch time class"], block_index: Int[Array, "batch time"], num_blocks: int, aggregation: str
 ) -> Float[Array, "batch blocks class"]:
-    """One score a class for each of the blocks 0..num_blocks, the aggregation `how` of its steps.
+    """Return one score a class for each of the blocks 0..num_blocks: the aggregation of the block's steps.
 
     The scores are used as logits. A block index beyond `num_blocks` is dropped; the trainer refuses such data.
 
     Raises:
-      ValueError: `how` is not in `AGGREGATIONS`.
+      ValueError: `aggregation` is not in `AGGREGATIONS`.
 
     Example:
       >>> outputs = jnp.array([[[9.0, 9.0], [1.0, 0.0], [3.0, 2.0], [0.0, 5.0]]])  # one sample of four steps
       >>> block_index = jnp.array([[0, 1, 1, 2]])
-      >>> aggregate(outputs, block_index, num_blocks=2, how="mean").tolist()
+      >>> aggregate(outputs, block_index, num_blocks=2, aggregation="mean").tolist()
       [[[9.0, 9.0], [2.0, 1.0], [0.0, 5.0]]]
     """
-    if how not in AGGREGATIONS:
-        raise ValueError(f"unknown aggregation {how!r}; choose one of {', '.join(AGGREGATIONS)}")
-    return AGGREGATIONS[how](outputs, block_index, num_blocks)
+    if aggregation not in AGGREGATIONS:
+        raise ValueError(f"unknown aggregation {aggregation!r}; choose one of {', '.join(AGGREGATIONS)}")
+    return AGGREGATIONS[aggregation](outputs, block_index, num_blocks)
 
 
 class Sums(NamedTuple):
-    """Sums over targets, which add up over batches of any size: what is averaged only at the end.
+    """Sums over targets, which add up over batches of any size and are averaged only at the end.
 
-    `score` is the number of correct predictions (classification) or the squared error of the second half (forecast);
-    `loss_terms` and `score_terms` are the numbers of terms in the two sums.
+    Attributes:
+      loss: sum of the losses.
+      loss_terms: number of its terms.
+      score: number of correct predictions (classification), or squared error of the second half (forecast).
+      score_terms: number of its terms.
     """
 
     loss: Float[Array, ""]
@@ -79,60 +82,62 @@ class Sums(NamedTuple):
 
     @classmethod
     def zero(cls) -> "Sums":
-        """The sums over no target."""
+        """Return the sums over no target."""
         nothing, no_terms = jnp.zeros(()), jnp.zeros((), int)
         return cls(nothing, no_terms, nothing, no_terms)
 
     def mean_loss(self) -> Float[Array, ""]:
+        """Return the mean loss of a target; 0 without targets."""
         return self.loss / jnp.maximum(self.loss_terms, 1)
 
     def mean_score(self) -> Float[Array, ""]:
+        """Return the accuracy, or the mean squared error; 0 without targets."""
         return self.score / jnp.maximum(self.score_terms, 1)
 
 
-class Rates(NamedTuple):
-    """Sums over the steps of samples, of the part of each hidden layer's neurons that spike in it."""
+class SpikeSums(NamedTuple):
+    """Sums over steps of samples of the fraction of each hidden layer's neurons that spike in the step."""
 
     spikes: Float[Array, " layer"]
     steps: Int[Array, ""]
 
-    @classmethod
-    def zero(cls, layers: int) -> "Rates":
-        """The sums over no step."""
-        return cls(jnp.zeros(layers), jnp.zeros((), int))
-
-    def mean(self) -> Float[Array, " layer"]:
-        """The spikes of a neuron in a step."""
+    def mean_rate(self) -> Float[Array, " layer"]:
+        """Return the spikes per neuron and step of each hidden layer."""
         return self.spikes / jnp.maximum(self.steps, 1)
 
 
-def rates(activity: Sequence[Float[Array, "batch time"]], block_index: Int[Array, "batch time"]) -> Rates:
-    """Sums up over the steps whose block is not 0, from the `activity` of each layer (see `Network.with_activity`)."""
+def count_spikes(activity: Sequence[Float[Array, "batch time"]], block_index: Int[Array, "batch time"]) -> SpikeSums:
+    """Return the sums over the steps whose block is not 0.
+
+    Args:
+      activity: for each hidden layer, the fraction of its neurons that spike (see `Network.with_activity`).
+      block_index: block of each step.
+    """
     counted = block_index != 0
-    spikes = [jnp.sum(jnp.where(counted, of_layer, 0)) for of_layer in activity]
-    return Rates(jnp.stack(spikes) if spikes else jnp.zeros(0), jnp.sum(counted))
+    spikes = [jnp.sum(jnp.where(counted, fractions, 0)) for fractions in activity]
+    return SpikeSums(jnp.stack(spikes) if spikes else jnp.zeros(0), jnp.sum(counted))
 
 
 def classification(
     outputs: Float[Array, "batch time class"],
     block_index: Int[Array, "batch time"],
     targets: Int[Array, "batch blocks"],
-    how: str,
+    aggregation: str,
     class_weights: Sequence[float] | None = None,
 ) -> Sums:
-    """Cross-entropy and number of correct predictions over all blocks whose target is not -1.
+    """Return cross-entropy and number of correct predictions over all blocks whose target is not -1.
 
-    With `class_weights`, one a class, the cross-entropy of each target is multiplied by the weight of its class. The
-    numbers of terms, and the score, are those without.
+    With `class_weights`, one a class, the cross-entropy of each target is multiplied by the weight of its class; the
+    numbers of terms and the score are those without.
 
     Example:
       >>> outputs = jnp.array([[[9.0, 9.0], [1.0, 0.0], [3.0, 2.0], [0.0, 5.0]]])  # one sample of four steps
       >>> block_index = jnp.array([[0, 1, 1, 2]])
-      >>> sums = classification(outputs, block_index, targets=jnp.array([[-1, 0, 0]]), how="mean")
+      >>> sums = classification(outputs, block_index, targets=jnp.array([[-1, 0, 0]]), aggregation="mean")
       >>> float(sums.score), int(sums.score_terms)  # block 1 is right, block 2 wrong, block 0 has no target
       (1.0, 2)
     """
-    scores = aggregate(outputs, block_index, targets.shape[1] - 1, how)
+    scores = aggregate(outputs, block_index, targets.shape[1] - 1, aggregation)
     counted = targets != IGNORED
     labels = jnp.where(counted, targets, 0)
     losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
@@ -149,7 +154,7 @@ def classification(
 
 
 def feedback_start(num_steps: int) -> int:
-    """The step from which a forecasting network is fed its own output: `ceil(T / 2)`."""
+    """Return the step from which a forecasting network is fed its own output: `ceil(T / 2)`."""
     return -(-num_steps // 2)
 
 
@@ -158,7 +163,7 @@ def forecast(
     block_index: Int[Array, "batch time"],
     targets: Float[Array, "batch targets channel"],
 ) -> Sums:
-    """Squared error of `y_t` against the next input `targets[:, t + 1]`, a mean over channels.
+    """Return the squared error of `y_t` against the next input `targets[:, t + 1]`, a mean over channels.
 
     The loss counts the steps whose block is not 0; the score those of the second half, where the network is fed its
     own output.

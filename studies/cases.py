@@ -10,8 +10,8 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from seadlif_jax.cli.common import errors_in_one_line, lines
-from seadlif_jax.runs.folder import write_table
-from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.runs.files import write_table
+from seadlif_jax.training import fit
 from seadlif_jax.utils.paths import local_path
 from studies.command import FOLDER
 
@@ -57,7 +57,7 @@ def train_all(cases: Mapping[Case, ConfigDict], name: Callable[[Case], str]) -> 
             config.sweep.seed = tuple(map(int, SEEDS.value))
             config.num_epochs = EPOCHS.value or config.num_epochs
         with errors_in_one_line(f"run the same command again to continue with {name(case)}"):
-            results[case] = train_and_evaluate(config, folder / name(case))["members"]
+            results[case] = fit(config, folder / name(case))["members"]
     return results
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
+from seadlif_jax import parallel
 from seadlif_jax.cli.common import parse_flags, prepare_jax
-from seadlif_jax.parallel import mesh as devices
 from seadlif_jax.utils.paths import local_path
 
 FOLDER = flags.DEFINE_string("output_dir", None, "Folder for tables, figures and runs.", required=True)
@@ -19,7 +19,7 @@ def check_flags() -> None:
 
 def run(study: Callable[[], None]) -> None:
     """Run a study as a command: parse the flags, prepare JAX, call `study`."""
-    devices.one_per_core()
+    parallel.use_all_cpu_cores()
     for module, defined in flags.FLAGS.flags_by_module_dict().items():
         for flag in defined if module.startswith("studies.") else ():
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # --help lists the key flags of the main module

@@ -32,7 +32,7 @@ from seadlif_jax.cli.common import errors_in_one_line
 from seadlif_jax.neurons import AdLIFParams, LIFParams, decay
 from seadlif_jax.neurons.surrogate import spike_function
 from seadlif_jax.plots import BLACK, STYLE, YELLOW
-from seadlif_jax.runs.folder import write_table
+from seadlif_jax.runs.files import write_table
 from seadlif_jax.utils.paths import local_path
 from studies import neurons
 from studies.command import FOLDER, run

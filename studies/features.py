@@ -31,8 +31,8 @@ from seadlif_jax.analysis.activation_maximization import draw_noise, find_peaks,
 from seadlif_jax.cli.common import errors_in_one_line, lines
 from seadlif_jax.inference import load_run
 from seadlif_jax.plots import BLACK, BLUE, STYLE, VERMILION
-from seadlif_jax.runs.folder import write_table
-from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.runs.files import write_table
+from seadlif_jax.training import fit
 from seadlif_jax.utils.paths import local_path
 from seadlif_jax.utils.progress import bar
 from studies.command import FOLDER, run
@@ -220,7 +220,7 @@ def study() -> None:
     with errors_in_one_line("run the same command again to continue"):
         workdir = folder / "run" if WORKDIR.value is None else local_path(WORKDIR.value, "--workdir")
         if WORKDIR.value is None:
-            train_and_evaluate(get_config("quick"), workdir)
+            fit(get_config("quick"), workdir)
         bursts, estimates = maximize_classes(workdir)
         folder.mkdir(parents=True, exist_ok=True)
         write_table(folder / "results.csv", burst_table(bursts, estimates))

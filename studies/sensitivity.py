@@ -31,7 +31,7 @@ from seadlif_jax.cli.common import errors_in_one_line
 from seadlif_jax.neurons import AdLIFParams, LIFParams
 from seadlif_jax.neurons.surrogate import spike_function
 from seadlif_jax.plots import BLACK, STYLE
-from seadlif_jax.runs.folder import write_table
+from seadlif_jax.runs.files import write_table
 from seadlif_jax.utils.paths import local_path
 from studies.command import FOLDER, run
 from studies.dynamics import COLOURS, NEURONS, TAU_U, TAU_W, A, Curves, check_neuron, clip, draw, neuron_params, pulse

@@ -10,8 +10,7 @@ import pytest
 
 from seadlif_jax import plots
 from seadlif_jax.config import base_config
-from seadlif_jax.training import report as results
-from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.training import fit
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 SETTINGS = {
@@ -64,7 +63,6 @@ def _pictures_only_if_asked_for(request, monkeypatch):
     if "pictures" not in request.fixturenames:
         for name in ("save_curves", "save_raster", "save_forecast", "save_forecast_error"):
             monkeypatch.setattr(plots, name, lambda *_: None)
-        monkeypatch.setattr(results, "_save_raster", lambda *_: None)
 
 
 @pytest.fixture
@@ -102,7 +100,7 @@ def finished_run(tmp_path_factory):
         config.optimizer.learning_rate = 0.05
         config.data.step_ms = 5.0
     folder = tmp_path_factory.mktemp("finished") / "run"
-    train_and_evaluate(config, folder)
+    fit(config, folder)
     return folder
 
 

@@ -12,7 +12,7 @@ import pytest
 from data import bsd
 from seadlif_jax.analysis.activation_maximization import draw_noise, find_peaks, maximize_activation, smooth
 from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
-from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.training import fit
 from tests.picture import is_drawn
 from tests.test_train_script import ROOT
 
@@ -128,7 +128,7 @@ def read(path):
 
 
 def test_the_study_compares_what_is_found_with_the_bursts(tmp_path, tiny_config):
-    train_and_evaluate(tiny_config, tmp_path / "run")
+    fit(tiny_config, tmp_path / "run")
     result = run_study(f"--output_dir={tmp_path / 'study'}", f"--workdir={tmp_path / 'run'}")
     assert result.returncode == 0, result.stderr
     rows = read(tmp_path / "study" / "results.csv")

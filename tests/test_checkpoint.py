@@ -8,16 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.data.loading import Samples
 from seadlif_jax.runs import checkpoint
-from seadlif_jax.runs.checkpoint import LAYOUT, CheckpointError, Checkpoints, Position
-from seadlif_jax.training.task import repeat
-from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
+from seadlif_jax.runs.checkpoint import LAYOUT, Checkpoint, Checkpoints
+from seadlif_jax.runs.errors import CheckpointError
 
 # Orbax drops coroutines of its own when a restore fails.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-SAMPLES = Samples(jnp.ones((2, 3, 4)), jnp.ones((2, 2), int), jnp.ones((2, 3), int))
 
 
 @pytest.fixture(autouse=True)
@@ -26,15 +22,17 @@ def _collect_within_the_test():
     gc.collect()
 
 
-def at(epoch, config, seed=0):
-    """The position after an epoch of a sweep of one, as a run is."""
-    state = jax.jit(Program(config).init)(seed, Hyperparameters.from_config(config), SAMPLES)
-    states = repeat(state._replace(epoch=jnp.asarray(epoch, jnp.int32)), 1)
-    return Position(states, states, repeat(no_sums(), 1), metrics=0)
+def at(epoch, seed=0):
+    """The content of a checkpoint after an epoch: trees of arrays of several types, random keys too, and metadata."""
+    first, second, third = jax.random.split(jax.random.key(seed), 3)
+    params = {"layers_0": {"kernel": jax.random.normal(first, (1, 4, 300)), "a": jax.random.uniform(second, (1, 300))}}
+    state = {"key": third[None], "epoch": jnp.asarray([epoch], jnp.int32), "params": params, "plateau": None}
+    best = {"params": params, "constants": {"tau": jnp.full((1, 3), 15.0)}}
+    return Checkpoint({"last": state, "best": best}, {"epochs": [epoch], "step": 0})
 
 
-def assert_same(found, expected):
-    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+def assert_same(trees, expected):
+    for ours, theirs in zip(jax.tree.leaves(trees), jax.tree.leaves(expected), strict=True):
         if isinstance(ours, jax.Array) and jnp.issubdtype(ours.dtype, jax.dtypes.prng_key):
             ours, theirs = jax.random.key_data(ours), jax.random.key_data(theirs)
         np.testing.assert_array_equal(ours, theirs)
@@ -45,16 +43,23 @@ def assert_same(found, expected):
 @pytest.fixture
 def saved(tmp_path, tiny_config):
     """A folder with two checkpoints, of the epochs 6 and 7, and these positions."""
-    folder, positions = tmp_path / "checkpoints", [at(6, tiny_config), at(7, tiny_config, seed=2)]
+    folder, positions = tmp_path / "checkpoints", [at(6), at(7, seed=2)]
     with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
         for position in positions:
-            checkpoints.save(position)
+            checkpoints.save(*position)
     return folder, positions
+
+
+def restore(checkpoints):
+    """The trees in the newest checkpoint, by templates with other values."""
+    templates = at(0, seed=1).trees
+    checkpoint = checkpoints.restore(lambda metadata: templates)
+    return checkpoint.trees
 
 
 def restored(folder, config):
     with Checkpoints(folder, config, writing=True) as checkpoints:
-        return checkpoints.restore(at(0, config, seed=1))
+        return restore(checkpoints)
 
 
 def files(folder):
@@ -70,25 +75,25 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:100])
 
 
-def test_a_position_is_restored_to_the_last_bit(saved, tiny_config):
+def test_trees_are_restored_to_the_last_bit(saved, tiny_config):
     folder, (_, last) = saved
-    assert_same(restored(folder, tiny_config), last)
+    assert_same(restored(folder, tiny_config), last.trees)
 
 
-def test_a_position_within_an_epoch_is_restored_to_the_last_bit(tmp_path, tiny_config):
-    position = at(3, tiny_config)
-    under_way = position.states._replace(params=jax.tree.map(lambda weight: weight + 1, position.states.params))
-    position = Position(position.states, under_way, jax.tree.map(lambda total: total + 2, position.sums), 5, 0.75, 3)
-    with Checkpoints(tmp_path, tiny_config, writing=True) as checkpoints:
-        checkpoints.save(position)
-    assert_same(restored(tmp_path, tiny_config), position)
+def test_only_the_trees_that_are_asked_for_are_read(saved, tiny_config):
+    """By templates for what the metadata say."""
+    folder, (_, last) = saved
+    with Checkpoints(folder, tiny_config) as checkpoints:
+        checkpoint = checkpoints.restore(lambda metadata: {"best": last.trees["best"]} if metadata["epochs"] else {})
+    assert checkpoint.trees.keys() == {"best"}
+    assert_same(checkpoint.trees["best"], last.trees["best"])
+    assert checkpoint.metadata["epochs"] == [7]
 
 
-def test_an_empty_folder_gives_the_start_itself(tmp_path, tiny_config):
-    start = at(0, tiny_config)
+def test_an_empty_folder_has_none(tmp_path, tiny_config):
     with Checkpoints(tmp_path / "checkpoints", tiny_config) as checkpoints:
-        assert checkpoints.restore(start) is start
-        assert checkpoints.restore_best(lambda _: {}) is None
+        assert checkpoints.restore(lambda metadata: {}) is None
+        assert not checkpoints.any_saved()
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -96,16 +101,15 @@ def test_the_newest_two_are_kept(saved, tiny_config):
     folder, _ = saved
     with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
         for epoch in (8, 9):
-            checkpoints.save(at(epoch, tiny_config))
+            checkpoints.save(*at(epoch))
     assert sorted(os.listdir(folder)) == ["3", "4"]
     assert {"last", "best", "metadata"} <= set(os.listdir(folder / "4"))
 
 
-def test_a_checkpoint_says_what_it_holds(saved):
+def test_metadata_is_readable_and_names_the_config(saved):
     folder, _ = saved
     metadata = json.loads((folder / "2" / "metadata" / "metadata").read_text())
     assert (metadata["epochs"], metadata["step"]) == ([7], 0)
-    assert (metadata["members"], metadata["channels"]) == (1, 4)
     assert metadata["config"]["model"]["hidden"] == [8]
 
 
@@ -125,7 +129,7 @@ def test_a_checkpoint_of_another_version_is_refused_and_left_alone(saved, tiny_c
     before = files(folder)
     theirs, ours = LAYOUT, LAYOUT + 1
     monkeypatch.setattr(checkpoint, "LAYOUT", ours)
-    message = f"checkpoints/2 has layout {theirs}; this version of the library reads {ours}"
+    message = f"checkpoints/2 has layout {theirs}; this version of the library reads layout {ours} only"
     with pytest.raises(CheckpointError, match=message):
         restored(folder, tiny_config)
     assert files(folder) == before
@@ -146,8 +150,8 @@ def test_arrays_that_can_be_read_but_are_not_those_that_were_written_are_damaged
     checksum = checkpoint.checksum
     with monkeypatch.context() as patch, Checkpoints(folder, tiny_config, writing=True) as checkpoints:
         patch.setattr(checkpoint, "checksum", lambda tree: checksum(tree) ^ 1)
-        checkpoints.save(at(8, tiny_config))
-    assert_same(restored(folder, tiny_config), last)
+        checkpoints.save(*at(8))
+    assert_same(restored(folder, tiny_config), last.trees)
     assert (folder / "damaged-3").exists()
 
 
@@ -156,17 +160,17 @@ def test_a_number_is_not_used_again_for_one_that_was_damaged(saved, tiny_config)
     for number in ("2", "3"):
         cut(largest_file(folder / number / "last"))
         with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
-            assert_same(checkpoints.restore(at(0, tiny_config)), first)
+            assert_same(restore(checkpoints), first.trees)
         with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
-            checkpoints.save(at(7, tiny_config))
+            checkpoints.save(*at(7))
     assert sorted(os.listdir(folder)) == ["1", "4", "damaged-2", "damaged-3"]
 
 
-def test_who_only_reads_renames_nothing(saved, tiny_config):
+def test_a_reader_renames_nothing(saved, tiny_config):
     folder, (before, _) = saved
     cut(largest_file(folder / "2" / "last"))
     with Checkpoints(folder, tiny_config) as checkpoints:
-        assert_same(checkpoints.restore(at(0, tiny_config)), before)
+        assert_same(restore(checkpoints), before.trees)
     assert sorted(os.listdir(folder)) == ["1", "2"]
 
 
@@ -174,7 +178,7 @@ def test_a_newer_version_s_checkpoint_is_not_put_aside(saved, tiny_config, monke
     folder, _ = saved
     with monkeypatch.context() as patch, Checkpoints(folder, tiny_config, writing=True) as checkpoints:
         patch.setattr(checkpoint, "LAYOUT", LAYOUT + 1)
-        checkpoints.save(at(8, tiny_config))
+        checkpoints.save(*at(8))
     before = files(folder)
     with pytest.raises(CheckpointError, match=f"checkpoints/3 has layout {LAYOUT + 1}"):
         restored(folder, tiny_config)
@@ -198,10 +202,10 @@ def test_from_a_damaged_checkpoint_training_goes_back_to_the_one_before(saved, t
         shutil.rmtree(folder / "2" / "last")
     damaged = files(folder / "2")
     with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
-        assert_same(checkpoints.restore(at(0, tiny_config, seed=1)), before)
-        checkpoints.save(at(7, tiny_config))
-    assert "checkpoints/2 is damaged" in (said := capsys.readouterr().out)
-    assert f"using the one saved before, {folder / '1'}" in said
+        assert_same(restore(checkpoints), before.trees)
+        checkpoints.save(*at(7))
+    assert "checkpoints/2 is damaged" in (printed := capsys.readouterr().out)
+    assert f"using the one saved before, {folder / '1'}" in printed
     assert sorted(os.listdir(folder)) == ["1", "3", "damaged-2"]
     assert files(folder / "damaged-2") == damaged
 
@@ -209,17 +213,17 @@ def test_from_a_damaged_checkpoint_training_goes_back_to_the_one_before(saved, t
 def test_a_save_that_was_cut_off_is_not_seen_and_removed(saved, tiny_config):
     folder, (_, last) = saved
     with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
-        checkpoints.save(at(8, tiny_config))
+        checkpoints.save(*at(8))
     (folder / "3").rename(folder / "3.orbax-checkpoint-tmp")
     cut(largest_file(folder / "3.orbax-checkpoint-tmp" / "last"))
     with Checkpoints(folder, tiny_config) as checkpoints:  # who only reads leaves it alone
-        assert_same(checkpoints.restore(at(0, tiny_config)), last)
+        assert_same(restore(checkpoints), last.trees)
     assert "3.orbax-checkpoint-tmp" in os.listdir(folder)
-    assert_same(restored(folder, tiny_config), last)
+    assert_same(restored(folder, tiny_config), last.trees)
     assert "3.orbax-checkpoint-tmp" not in os.listdir(folder)
 
 
-def test_a_save_that_fails_is_told_and_leaves_the_others_alone(saved, tiny_config, monkeypatch):
+def test_a_save_that_fails_is_reported_and_leaves_the_others_alone(saved, tiny_config, monkeypatch):
     folder, (_, last) = saved
 
     def full(*_, **__):
@@ -228,8 +232,8 @@ def test_a_save_that_fails_is_told_and_leaves_the_others_alone(saved, tiny_confi
     with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
         monkeypatch.setattr(checkpoints._manager, "save", full)
         with pytest.raises(CheckpointError, match=r"cannot save to .*No space left on device"):
-            checkpoints.save(at(8, tiny_config))
-    assert_same(restored(folder, tiny_config), last)
+            checkpoints.save(*at(8))
+    assert_same(restored(folder, tiny_config), last.trees)
 
 
 @pytest.mark.parametrize(
@@ -238,17 +242,17 @@ def test_a_save_that_fails_is_told_and_leaves_the_others_alone(saved, tiny_confi
 )
 def test_a_folder_s_name_is_never_taken_for_a_pattern_or_an_address(tmp_path, tiny_config, name):
     (tmp_path / "axb" / "1" / "last").mkdir(parents=True)  # which some of the names, as patterns, would match
-    folder, position = tmp_path / name / "checkpoints", at(3, tiny_config)
+    folder, position = tmp_path / name / "checkpoints", at(3)
     with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
-        checkpoints.save(position)
-    assert_same(restored(folder, tiny_config), position)
+        checkpoints.save(*position)
+    assert_same(restored(folder, tiny_config), position.trees)
 
 
 def test_a_run_may_move_to_a_folder_of_any_name(saved, tiny_config, tmp_path):
     folder, (_, last) = saved
     (moved := tmp_path / "m [o] *").mkdir()
     folder.rename(moved / "checkpoints")
-    assert_same(restored(moved / "checkpoints", tiny_config), last)
+    assert_same(restored(moved / "checkpoints", tiny_config), last.trees)
 
 
 @pytest.mark.parametrize(
@@ -270,13 +274,13 @@ def test_other_settings_of_jax_are_named_and_nothing_is_called_damaged(saved, ti
         jax.config.update(setting, original)
     assert "damaged" not in str(refusal.value)
     assert files(folder) == before
-    assert_same(restored(folder, tiny_config), last)
+    assert_same(restored(folder, tiny_config), last.trees)
 
 
 def test_another_number_of_devices_is_reported_and_the_run_goes_on(saved, tiny_config, monkeypatch, capsys):
     folder, (_, last) = saved
     monkeypatch.setattr(jax, "device_count", lambda *_: 7)
-    assert_same(restored(folder, tiny_config), last)
+    assert_same(restored(folder, tiny_config), last.trees)
     assert "another environment (devices 2 -> 7); numbers may be rounded differently" in capsys.readouterr().out
 
 
@@ -284,13 +288,15 @@ def test_parameters_saved_in_float64_are_read_in_float32_and_the_reverse(tmp_pat
     for saving, reading in ((True, False), (False, True)):
         folder = tmp_path / str(saving)
         with jax.enable_x64(saving):
-            position = at(3, tiny_config)
+            saved = at(3)
             with Checkpoints(folder, tiny_config, writing=True) as checkpoints:
-                checkpoints.save(position)
-        like = jax.tree.map(np.asarray, {"params": position.states.params, "constants": position.states.constants})
+                checkpoints.save(*saved)
+            expected = jax.tree.map(np.asarray, saved.trees["best"])
+        assert expected["params"]["layers_0"]["a"].dtype == (np.float64 if saving else np.float32)
         with jax.enable_x64(reading), Checkpoints(folder, tiny_config) as checkpoints:
-            best = checkpoints.restore_best(lambda _, like=like: like)
-        for array, original in zip(jax.tree.leaves(best), jax.tree.leaves(like), strict=True):
+            templates = {"best": expected}
+            best = checkpoints.restore(lambda _, templates=templates: templates, to_continue=False).trees["best"]
+        for array, original in zip(jax.tree.leaves(best), jax.tree.leaves(expected), strict=True):
             np.testing.assert_array_equal(array, original)
 
 
@@ -314,13 +320,13 @@ def test_an_error_of_the_storage_is_no_damage_and_changes_nothing(saved, tiny_co
     with Checkpoints(folder, tiny_config, writing=True) as checkpoints, monkeypatch.context() as patch:
         patch.setattr(checkpoints._manager, "restore", fail)
         with pytest.raises(CheckpointError, match=r"2 cannot be read now .* Nothing was changed; try the same command"):
-            checkpoints.restore(at(0, tiny_config))
+            restore(checkpoints)
     assert files(folder) == before
-    assert_same(restored(folder, tiny_config), last)
+    assert_same(restored(folder, tiny_config), last.trees)
 
 
 @pytest.mark.parametrize("name", ["damaged-1.bak", "damaged-1 (copy)", "damaged-", "2.bak", ".DS_Store", "notes.txt"])
 def test_other_files_beside_checkpoints_are_ignored(saved, tiny_config, name):
     folder, (_, last) = saved
     (folder / name).mkdir()
-    assert_same(restored(folder, tiny_config), last)
+    assert_same(restored(folder, tiny_config), last.trees)

@@ -1,13 +1,13 @@
 import pytest
 
 from seadlif_jax.analysis.comparison import comparison_table, read_runs
-from seadlif_jax.runs.folder import RunError
-from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.training import fit
 
 
 def test_members_of_a_sweep_and_their_settings(tmp_path, tiny_config, finished_run):
     tiny_config.sweep.learning_rate = (0.01, 0.03)
-    result = train_and_evaluate(tiny_config, tmp_path / "sweep")
+    result = fit(tiny_config, tmp_path / "sweep")
     runs = read_runs([tmp_path / "sweep", finished_run])
     assert [run.name for run in runs] == ["sweep, learning_rate 0.01", "sweep, learning_rate 0.03", "run"]
     table = comparison_table(runs)

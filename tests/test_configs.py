@@ -25,6 +25,7 @@ def test_every_variant_is_valid_and_locked(module, variant):
 def published(config):
     model = config.model
     return {
+        "task": config.task,
         "hidden": model.hidden,
         "q": model.q,
         "tau_u": model.tau_u,
@@ -44,6 +45,7 @@ def published(config):
 
 
 BSD = {
+    "task": "classification",
     "hidden": (510,),
     "q": 120.0,
     "tau_u": (5.0, 25.0),
@@ -95,11 +97,10 @@ OSCILLATION = BSD | {
     "q": 228.0,
     "tau_out": (1.0, 20.0),
     "batch, epochs": (256, 200),
+    "task": "forecast",
     "plateau": (0.5, 15),
-    "aggregation": "forecast",
     "samples": 4096,
     "frames": (1000 / 402, None, None, 0),
-    "classes": 4,
 }
 
 
@@ -141,7 +142,7 @@ def test_configs_are_those_of_the_paper(module, variant, expected):
 def test_the_spring_system_is_that_of_the_paper():
     config = oscillation.get_config()
     data = config.data
-    assert (data.num_masses, data.num_classes) == (4, 4)
+    assert data.num_masses == 4
     assert (data.mass, data.spring, data.damping) == ((1.0, 1.0), (500, 10_000), (0.0, 0.0))
     assert (data.initial_velocity, data.ignore_first_steps) == (0.0, 0)
     assert data.step_ms == pytest.approx(1000 / 402)

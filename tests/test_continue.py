@@ -9,11 +9,12 @@ import pytest
 
 from seadlif_jax.config import ConfigError
 from seadlif_jax.inference import load_run
-from seadlif_jax.runs.checkpoint import Checkpoints
-from seadlif_jax.runs.folder import MetricsLog, Run, RunError, read_config
-from seadlif_jax.training import extension as additions
-from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder, read_config
+from seadlif_jax.runs.metrics import MetricsLog
+from seadlif_jax.training import extension, fit
 from tests.conftest import make_tiny_config
+from tests.training_helpers import Killed, kill_at_save
 
 
 def config_with(**fields):
@@ -49,33 +50,18 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-class Killed(BaseException):
-    pass
-
-
-def kill_at_epoch(monkeypatch, epoch):
-    save = Checkpoints.save
-
-    def killed_save(self, position):
-        save(self, position)
-        if int(position.states.epoch.max()) == epoch:
-            raise Killed
-
-    monkeypatch.setattr(Checkpoints, "save", killed_save)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """The folders of runs of 2 and of 5 epochs; not to be written to."""
     folder = tmp_path_factory.mktemp("runs")
     for epochs in (2, 5):
-        train_and_evaluate(config_with(num_epochs=epochs), folder / str(epochs))
+        fit(config_with(num_epochs=epochs), folder / str(epochs))
     return folder
 
 
 def test_more_epochs_are_those_of_a_run_that_had_them_from_the_start(runs, tmp_path):
     folder = shutil.copytree(runs / "2", tmp_path / "run")
-    train_and_evaluate(config_with(num_epochs=5), folder)
+    fit(config_with(num_epochs=5), folder)
     assert numbers(folder) == numbers(runs / "5")
 
 
@@ -85,26 +71,26 @@ def test_a_killed_extension_loses_nothing_and_does_not_report_the_result_of_the_
     folder, longer = shutil.copytree(runs / "2", tmp_path / "run"), config_with(num_epochs=5)
     before = (folder / "result.json").read_bytes()
     with monkeypatch.context() as patch:
-        kill_at_epoch(patch, 4)
+        kill_at_save(patch, epoch=4)
         with pytest.raises(Killed):
-            train_and_evaluate(longer, folder)
+            fit(longer, folder)
     assert (folder / "result.json").read_bytes() == before
     assert read_config(folder).num_epochs == 5
-    assert Run(folder, read_config(folder)).result() is None
-    train_and_evaluate(longer, folder)
+    assert RunFolder(folder, read_config(folder)).result() is None
+    fit(longer, folder)
     assert numbers(folder) == numbers(runs / "5")
 
 
 def test_an_interrupted_run_may_end_earlier_but_not_before_what_it_has(runs, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        kill_at_epoch(patch, 2)
+        kill_at_save(patch, epoch=2)
         with pytest.raises(Killed):
-            train_and_evaluate(config_with(num_epochs=9), tmp_path)
+            fit(config_with(num_epochs=9), tmp_path)
     before = contents(tmp_path)
     with pytest.raises(RunError, match=r"config.num_epochs = 1: the run in .* has 2 epochs already; give at least"):
-        train_and_evaluate(config_with(num_epochs=1), tmp_path)
+        fit(config_with(num_epochs=1), tmp_path)
     assert contents(tmp_path) == before
-    train_and_evaluate(config_with(num_epochs=5), tmp_path)
+    fit(config_with(num_epochs=5), tmp_path)
     assert numbers(tmp_path) == numbers(runs / "5")
 
 
@@ -113,9 +99,9 @@ def test_more_epochs_on_other_data_change_nothing(runs, tmp_path, monkeypatch):
     (folder / "data.json").write_text('{"train": 1, "validation": 2, "test": 3}')
     before = contents(folder)
     with pytest.raises(RunError, match="a run on other data"):
-        train_and_evaluate(config_with(num_epochs=5), folder)
+        fit(config_with(num_epochs=5), folder)
     assert {path: content for path, content in contents(folder).items() if path in before} == before
-    assert train_and_evaluate(config_with(num_epochs=2), folder)["best_epoch"] <= 2  # the result is still there
+    assert fit(config_with(num_epochs=2), folder)["best_epoch"] <= 2  # the result is still there
 
 
 def test_more_epochs_of_a_sweep_are_those_of_one_that_had_them_from_the_start(tmp_path):
@@ -123,7 +109,7 @@ def test_more_epochs_of_a_sweep_are_those_of_one_that_had_them_from_the_start(tm
     for name, lengths in (("extended", (1, 3)), ("whole", (3,))):
         for num_epochs in lengths:
             config = config_with(num_epochs=num_epochs, sweep__learning_rate=(0.05, 1e6), sweep__seed=(0, 1))
-            result = train_and_evaluate(config, tmp_path / name)
+            result = fit(config, tmp_path / name)
     assert [member["diverged"] is None for member in result["members"]] == [True, True, False, False]
     extended, whole = (
         [numbers(tmp_path / name / "members" / number) for number in "01"] for name in ("extended", "whole")
@@ -138,11 +124,11 @@ def test_training_can_start_from_the_best_parameters_of_another_run(runs, tmp_pa
     config = config_with(num_epochs=2, init_from=str(source), optimizer__learning_rate=1e-30)
     trained = load_run(source)
     with monkeypatch.context() as patch:
-        kill_at_epoch(patch, 0)  # with the first save, before the first step
+        kill_at_save(patch, epoch=0)  # with the first save, before the first step
         with pytest.raises(Killed):
-            train_and_evaluate(config, tmp_path / "run")
+            fit(config, tmp_path / "run")
     shutil.rmtree(source)
-    train_and_evaluate(config, tmp_path / "run")
+    fit(config, tmp_path / "run")
     for name, arrays in load_run(tmp_path / "run").variables.items():
         for path, expected in _leaves(trained.variables[name]):
             np.testing.assert_array_equal(dict(_leaves(arrays))[path], expected, err_msg=path)
@@ -160,29 +146,26 @@ def test_every_member_of_a_sweep_starts_from_them(runs, tmp_path):
     config = config_with(
         num_epochs=1, init_from=str(runs / "5"), sweep__seed=(0, 1), sweep__learning_rate=(1e-30,), model__dropout=0.0
     )
-    results = train_and_evaluate(config, tmp_path / "sweep")["members"]
+    results = fit(config, tmp_path / "sweep")["members"]
     assert results[0]["test"] == results[1]["test"]
     config = config_with(num_epochs=1, init_from=str(tmp_path / "sweep" / "members" / "1"))
-    assert train_and_evaluate(config, tmp_path / "run")["best_epoch"] == 1
-    with pytest.raises(RunError, match="holds a sweep; say which member"):
-        train_and_evaluate(config_with(init_from=str(tmp_path / "sweep")), tmp_path / "none")
+    assert fit(config, tmp_path / "run")["best_epoch"] == 1
+    with pytest.raises(RunError, match="holds a sweep; pass member, "):
+        fit(config_with(init_from=str(tmp_path / "sweep")), tmp_path / "none")
 
 
 def test_parameters_that_have_changed_before_the_first_save_are_refused(runs, tmp_path, monkeypatch):
     source = shutil.copytree(runs / "2", tmp_path / "source")
     config = config_with(num_epochs=1, init_from=str(source))
 
-    def killed_save(*_):
-        raise Killed
-
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", killed_save)
+        kill_at_save(patch, epoch=0, before=True)
         with pytest.raises(Killed):
-            train_and_evaluate(config, tmp_path / "run")
+            fit(config, tmp_path / "run")
     shutil.rmtree(source)
-    train_and_evaluate(config_with(num_epochs=1, seed=7), source)
+    fit(config_with(num_epochs=1, seed=7), source)
     with pytest.raises(RunError, match=r"the parameters in config.init_from = .* have changed since"):
-        train_and_evaluate(config, tmp_path / "run")
+        fit(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +188,7 @@ def test_parameters_that_have_changed_before_the_first_save_are_refused(runs, tm
 def test_parameters_of_another_network_are_refused_before_training(runs, tmp_path, fields, message):
     config = config_with(**{"init_from": str(runs / "2"), **fields})
     with pytest.raises((ConfigError, RunError), match=message):
-        train_and_evaluate(config, tmp_path / "run")
+        fit(config, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
     assert not (tmp_path / "run" / "metrics.csv").exists()
 
@@ -214,7 +197,7 @@ def test_what_may_differ_from_the_run_started_from_is_accepted(runs, tmp_path):
     config = config_with(
         num_epochs=1, init_from=str(runs / "2"), model__q=60.0, model__b=(-1.0, 3.0), data__seed=5, batch_size=8
     )
-    assert train_and_evaluate(config, tmp_path)["best_epoch"] == 1
+    assert fit(config, tmp_path)["best_epoch"] == 1
 
 
 def test_a_run_of_a_version_without_a_field_goes_on(runs, tmp_path):
@@ -223,9 +206,9 @@ def test_a_run_of_a_version_without_a_field_goes_on(runs, tmp_path):
     del fields["init_from"], fields["compute"]["unroll"]
     (folder / "config.json").write_text(json.dumps(fields))
     assert read_config(folder).to_dict() == read_config(runs / "2").to_dict()
-    assert Run(folder, config_with(num_epochs=2)).result()
+    assert RunFolder(folder, config_with(num_epochs=2)).result()
     with pytest.raises(RunError, match=r"config.compute.unroll: 1 -> 2"):
-        train_and_evaluate(config_with(num_epochs=2, compute__unroll=2), folder)
+        fit(config_with(num_epochs=2, compute__unroll=2), folder)
 
 
 DIVERGING = (0.01, 1e6)
@@ -240,14 +223,14 @@ def sweeps(tmp_path_factory):
     """The folders of sweeps with two seeds, and three, at two learning rates, one of which diverges."""
     folder = tmp_path_factory.mktemp("sweeps")
     for seeds in ((0, 1), (0, 1, 2)):
-        train_and_evaluate(sweep_with(seeds), folder / str(len(seeds)))
+        fit(sweep_with(seeds), folder / str(len(seeds)))
     return folder
 
 
 def test_members_added_to_a_sweep_are_those_of_a_sweep_that_had_them_from_the_start(sweeps, tmp_path):
     """Bit for bit, if the devices have equal shares in both; and under the same numbers."""
     folder = shutil.copytree(sweeps / "2", tmp_path / "sweep")
-    added = train_and_evaluate(sweep_with((0, 1, 2)), folder)
+    added = fit(sweep_with((0, 1, 2)), folder)
     whole = json.loads((sweeps / "3" / "result.json").read_text())
     assert [(one["member"], one["varied"], one["diverged"]) for one in added["members"]] == [
         (one["member"], one["varied"], one["diverged"]) for one in json.loads(json.dumps(whole["members"]))
@@ -256,10 +239,10 @@ def test_members_added_to_a_sweep_are_those_of_a_sweep_that_had_them_from_the_st
     assert {path.name for path in folder.iterdir()} == {path.name for path in (sweeps / "3").iterdir()}
     assert load_run(folder, member=2).config.seed == 2
     # Once more: it is finished. And it goes on like any sweep.
-    assert train_and_evaluate(sweep_with((0, 1, 2)), folder) == added
+    assert fit(sweep_with((0, 1, 2)), folder) == added
     more = {name: shutil.copytree(path, tmp_path / name) for name, path in (("a", folder), ("b", sweeps / "3"))}
     for path in more.values():
-        train_and_evaluate(sweep_with((0, 1, 2), num_epochs=2), path)
+        fit(sweep_with((0, 1, 2), num_epochs=2), path)
     assert numbers(more["a"]) == numbers(more["b"])
 
 
@@ -276,19 +259,19 @@ def test_adding_that_is_killed_at_any_moment_goes_on(sweeps, tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         if moment == "training":
-            kill_at_epoch(patch, 1)
+            kill_at_save(patch, epoch=1)
         else:
             patch.setattr(Path, "rename", killed_rename)
         with pytest.raises(Killed):
-            train_and_evaluate(sweep_with((0, 1, 2)), folder)
+            fit(sweep_with((0, 1, 2)), folder)
     after = contents(folder)
     if moment in ("training", "config.json"):  # it is still the old sweep
         assert {path: after[path] for path in before} == before
     else:
-        assert Run(folder, read_config(folder)).result() is None
-    train_and_evaluate(sweep_with((0, 1, 2)), folder)
+        assert RunFolder(folder, read_config(folder)).result() is None
+    fit(sweep_with((0, 1, 2)), folder)
     assert numbers(folder) == numbers(sweeps / "3")
-    assert not (folder / additions.FOLDER).exists()
+    assert not (folder / extension.FOLDER).exists()
 
 
 @pytest.mark.parametrize(
@@ -304,7 +287,7 @@ def test_adding_that_is_killed_at_any_moment_goes_on(sweeps, tmp_path, monkeypat
 def test_other_changes_of_a_sweep_are_refused_and_change_nothing(sweeps, config, message):
     before = contents(sweeps / "2")
     with pytest.raises(RunError, match=message):
-        train_and_evaluate(config, sweeps / "2")
+        fit(config, sweeps / "2")
     assert contents(sweeps / "2") == before
 
 
@@ -312,4 +295,4 @@ def test_members_are_not_added_to_a_sweep_that_is_not_finished(sweeps, tmp_path)
     folder = shutil.copytree(sweeps / "2", tmp_path / "sweep")
     (folder / "result.json").unlink()
     with pytest.raises(RunError, match="holds a sweep that is not finished; let it finish before members are added"):
-        train_and_evaluate(sweep_with((0, 1, 2)), folder)
+        fit(sweep_with((0, 1, 2)), folder)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from seadlif_jax import load_run
-from seadlif_jax.data.loading import Samples
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference import Evaluation, evaluate
-from seadlif_jax.training.fit import train_and_evaluate
-from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
+from seadlif_jax.training import fit
+from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.trainer import Trainer
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -51,7 +52,7 @@ def test_steps_without_target_do_not_count(tmp_path, finished_run):
 def test_class_weights_are_in_the_losses_of_training_and_evaluation_but_not_in_accuracy(tiny_config, tmp_path):
     tiny_config.num_epochs = 1
     tiny_config.data.class_weights = (0.0, 1.0, 2.5)
-    result = train_and_evaluate(tiny_config, tmp_path / "weighted")
+    result = fit(tiny_config, tmp_path / "weighted")
     trained = load_run(tmp_path / "weighted")
     test = trained.dataset().test
     weighted = evaluate(trained, test)
@@ -71,7 +72,7 @@ def test_without_a_weight_a_class_is_not_learnt(tiny_config):
     """Its samples, with their labels, have no influence on the parameters."""
     tiny_config.data.class_weights = (1.0, 1.0, 0.0)
     tiny_config.batch_size = 8
-    program, hyper = Program(tiny_config), Hyperparameters.from_config(tiny_config)
+    trainer, hyper = Trainer(tiny_config), Hyperparameters.from_config(tiny_config)
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.integers(0, 3, (8, 20, 4)), jnp.float32)
     labels = np.arange(8) % 3
@@ -79,9 +80,8 @@ def test_without_a_weight_a_class_is_not_learnt(tiny_config):
 
     def gradients(inputs):
         samples = Samples(inputs, jnp.asarray(np.stack([np.full(8, -1), labels], 1)), jnp.ones((8, 20), jnp.int32))
-        state = program.init(0, hyper, samples)
-        state, _ = jax.jit(program.train_steps)(state, no_sums(), hyper, samples, 0, 1)
-        return state.params
+        state = trainer.init(0, hyper, samples)
+        return jax.jit(trainer.train_steps)(state, trainer.start_epoch(state), hyper, samples, 0, 1).params
 
     for of_all, of_others in zip(*(jax.tree.leaves(gradients(x)) for x in (inputs, changed)), strict=True):
         np.testing.assert_allclose(of_all, of_others, rtol=1e-5, atol=1e-7)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from seadlif_jax.runs.folder import MetricsLog
-from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.runs.metrics import MetricsLog
+from seadlif_jax.training import fit
 from tests.recordings_file import write
 from tests.test_configs import ALL
 from tests.test_train_script import ROOT, run
@@ -97,7 +97,7 @@ def test_every_variant_trains(tmp_path, data_dir, task, variant):
         if task in ("shd", "ssc"):
             config.data.cache_dir = str(data_dir / "cache")
         config.update_from_flattened_dict(TINY[task])
-    train_and_evaluate(config, tmp_path)
+    fit(config, tmp_path)
     check(tmp_path, task, variant)
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from configs import ecg, shd
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.loading import to_device
-from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
+from seadlif_jax.data.samples import to_device
+from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.trainer import Trainer
 
 
 def one_batch(config, steps, channels, blocks):
@@ -28,11 +29,12 @@ def one_batch(config, steps, channels, blocks):
 )
 def test_training_and_evaluation_can_be_exported_to_gpus_and_tpus(config, shape):
     samples = one_batch(config, *shape)
-    program, hyper = Program(config), Hyperparameters.from_config(config)
-    state = jax.eval_shape(program.init, 0, hyper, samples)
+    trainer, hyper = Trainer(config), Hyperparameters.from_config(config)
+    state = jax.eval_shape(trainer.init, 0, hyper, samples)
+    running = jax.eval_shape(trainer.start_epoch, state)
     for function, arguments in (
-        (program.train_steps, (state, no_sums(), hyper, samples, 0, 1)),
-        (program.evaluate, (state.params, state.constants, hyper, samples)),
+        (trainer.train_steps, (state, running, hyper, samples, 0, 1)),
+        (trainer.evaluate, (state.params, state.constants, hyper, samples)),
     ):
         exported = jax.export.export(jax.jit(function), platforms=("cuda", "tpu"))(*arguments)
         assert exported.platforms == ("cuda", "tpu")

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from seadlif_jax.analysis.forecast_error import cut_windows, squared_errors
-from seadlif_jax.data.loading import Samples
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference.trained_model import run_network
 from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.tasks import Forecast
 
 
 def test_errors_are_means_over_samples_and_channels():
@@ -67,7 +68,7 @@ def test_predictions_do_not_see_the_second_half(x64):
     network = Network(layers=(RecurrentLayer(6, neuron="lstm"),), readout=LeakyReadout(3))
     inputs = jax.random.normal(jax.random.key(1), (2, 9, 3))
     variables = jax.jit(network.init)(jax.random.key(0), inputs)
-    outputs = run_network(network, True, variables, inputs)
+    outputs = run_network(network, Forecast(), variables, inputs)
     assert outputs.shape == inputs.shape
-    np.testing.assert_array_equal(outputs, run_network(network, True, variables, inputs.at[:, 5:].set(7.0)))
-    assert not np.array_equal(outputs, run_network(network, True, variables, inputs.at[:, 4:].set(7.0)))
+    np.testing.assert_array_equal(outputs, run_network(network, Forecast(), variables, inputs.at[:, 5:].set(7.0)))
+    assert not np.array_equal(outputs, run_network(network, Forecast(), variables, inputs.at[:, 4:].set(7.0)))

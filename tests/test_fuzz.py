@@ -30,14 +30,16 @@ from seadlif_jax.data import probe
 from seadlif_jax.data.cache import cached
 from seadlif_jax.data.dataset import Dataset, Split
 from seadlif_jax.data.loading import DatasetError, check_dataset
-from seadlif_jax.runs.checkpoint import CheckpointError, Checkpoints
-from seadlif_jax.runs.folder import Run, RunError
-from seadlif_jax.training import sweep
-from seadlif_jax.training.trainer import Hyperparameters
+from seadlif_jax.members import expand_sweep
+from seadlif_jax.runs.checkpoint import Checkpoints
+from seadlif_jax.runs.errors import CheckpointError, RunError
+from seadlif_jax.runs.folder import RunFolder
+from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.sweep import stack_members
 from seadlif_jax.utils.arrays import ArrayError, as_native
 from seadlif_jax.utils.paths import PathError
 from tests import recordings_file
-from tests.test_checkpoint import assert_same, at, files
+from tests.test_checkpoint import assert_same, at, files, restore
 
 # Orbax drops coroutines of its own when a restore fails.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -119,12 +121,12 @@ def test_configs(changes):
     config = ConfigDict(fields)
     try:
         validate(config)
-        members = sweep.members(config)
+        members = expand_sweep(config)
     except ConfigError as refusal:
         told(refusal, "config.")
         return
     assert set(changes) <= {*CHECKS, "data.extra"}  # fields of `data` are the loader's affair
-    hypers = sweep.stack([member.config for member in members])[1]
+    hypers = stack_members([member.config for member in members])[1]
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(hypers))
     assert json.loads(to_json(config))["model"]["tau_u"][0] > 0
     assert all(math.isfinite(leaf) for leaf in jax.tree.leaves(Hyperparameters.from_config(members[-1].config)))
@@ -202,14 +204,14 @@ def test_caches(tmp_path_factory, seed):
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """Two checkpoints, their positions and config."""
+    """Two checkpoints, their contents and config."""
     folder, config = tmp_path_factory.mktemp("checkpoints"), base_config().unlock()
     config.model.hidden = (4,)
-    positions = [at(6, config), at(7, config, seed=2)]
+    contents = [at(6), at(7, seed=2)]
     with Checkpoints(folder, config, writing=True) as saving:
-        for position in positions:
-            saving.save(position)
-    return folder, positions, config
+        for content in contents:
+            saving.save(*content)
+    return folder, contents, config
 
 
 @examples(20)
@@ -226,10 +228,10 @@ def test_checkpoints(checkpoints, tmp_path_factory, seed):
     else:
         file.unlink()
     with Checkpoints(work, config, writing=True) as reading:
-        found = reading.restore(at(0, config, seed=1))
-    epoch = int(found.states.epoch[0])
+        restored = restore(reading)
+    epoch = int(restored["last"]["epoch"][0])
     assert epoch in (6, 7)
-    assert_same(found, last if epoch == 7 else before)
+    assert_same(restored, (last if epoch == 7 else before).trees)
     assert (work / "damaged-2").exists() == (epoch == 6)
 
 
@@ -240,21 +242,21 @@ def test_files_of_a_run(tmp_path_factory, seed):
     rng = np.random.default_rng(seed)
     config = base_config().unlock()
     config.data.loader = "data.bsd:load"
-    run = Run(tmp_path_factory.mktemp("run"), config)
+    run = RunFolder(tmp_path_factory.mktemp("run"), config)
     rows = [{"epoch": epoch, "train_loss": 1 / epoch, "seconds": 0.5} for epoch in (1, 2, 3)]
-    with run.held():
+    with run.lock():
         run.check_data({"train": 1, "validation": 2, "test": 3})
         for row in rows:
             run.metrics.append([row])
     checksum = run.metrics.checksum
-    file = run.folder / rng.choice(("config.json", "data.json", "metrics.csv"))
+    file = run.path / rng.choice(("config.json", "data.json", "metrics.csv"))
     file.write_bytes(damaged(file.read_bytes(), rng))
     try:
-        again = Run(run.folder, config)
+        again = RunFolder(run.path, config)
         again.check_data({"train": 1, "validation": 2, "test": 3})
-        again.metrics.keep([3], checksum)
+        again.metrics.rewind([3], checksum)
     except RunError as refusal:
-        told(refusal, str(run.folder))
+        told(refusal, str(run.path))
         return
     assert again.metrics.read() == rows
 
@@ -271,11 +273,11 @@ NAMES = st.one_of(
 @given(NAMES)
 def test_paths(checkpoints, tmp_path_factory, name):
     """A run is saved and restored under any name, or the name is refused before anything is written."""
-    _, (position, _), config = checkpoints
+    _, (content, _), config = checkpoints
     parent = tmp_path_factory.mktemp("parent")
     (parent / "decoy").mkdir()
     try:
-        folder = Run(os.path.join(parent, "decoy", name), config).folder
+        folder = RunFolder(os.path.join(parent, "decoy", name), config).path
     except (PathError, RunError) as refusal:
         told(refusal, "")
         str(refusal).encode()
@@ -283,9 +285,9 @@ def test_paths(checkpoints, tmp_path_factory, name):
         return
     folder = folder / "checkpoints"
     with Checkpoints(folder, config, writing=True) as saving:
-        saving.save(position)
+        saving.save(*content)
     with Checkpoints(folder, config) as reading:
-        assert_same(reading.restore(at(0, config, seed=1)), position)
+        assert_same(restore(reading), content.trees)
 
 
 SETTINGS = {
@@ -305,13 +307,13 @@ STATE_SETTINGS = ("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_parti
 def test_settings_of_jax(checkpoints, changes):
     """Under other settings, checkpoints are restored to the bit, or the settings are named; none is called damaged."""
     folder, (_, last), config = checkpoints
-    start = at(0, config, seed=1)
+    templates = at(0, seed=1).trees
     before = {name: getattr(jax.config, name) for name in SETTINGS}
     try:
         for name, value in changes.items():
             jax.config.update(name, value)
         with Checkpoints(folder, config) as reading:
-            found = reading.restore(start)
+            restored = reading.restore(lambda metadata: templates).trees
     except CheckpointError as refusal:
         assert any(changes[name] != before[name] for name in STATE_SETTINGS)
         told(refusal, "saved under other settings of JAX")
@@ -319,7 +321,7 @@ def test_settings_of_jax(checkpoints, changes):
     finally:
         for name, value in before.items():
             jax.config.update(name, value)
-    assert_same(found, last)
+    assert_same(restored, last.trees)
     assert all(changes[name] == before[name] for name in STATE_SETTINGS)
 
 

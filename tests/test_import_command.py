@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax import load_run, plots, train_and_evaluate
+from seadlif_jax import fit, load_run, plots
 from seadlif_jax import losses as readout
 from seadlif_jax.analysis.comparison import comparison_table, read_runs
 from seadlif_jax.analysis.trained_parameters import neuron_parameters
 from seadlif_jax.cli import main
 from seadlif_jax.interop.lightning import read_reference_checkpoint
-from seadlif_jax.runs.folder import Run, RunError, read_config
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder, read_config
 from tests.torch_files import Tensor, foreign, lightning, save, tensor
 
 ROOT = Path(__file__).parent.parent
@@ -120,7 +121,7 @@ def test_the_config_is_that_of_the_checkpoint(tmp_path, task):
         "ssc": {"pad_to": 300, "num_classes": 35, "validation": "official", "ignore_first_steps": 10},
         "ecg": {"validation_fraction": 0.05, "num_classes": 6},
         "bsd": {"num_samples": 60, "num_classes": 4},
-        "oscillation": {"num_samples": 64, "num_masses": 4, "spring": (500, 10_000), "num_classes": 4},
+        "oscillation": {"num_samples": 64, "num_masses": 4, "spring": (500, 10_000)},
     }
     assert {name: config.data[name] for name in expected[task]} == expected[task]
 
@@ -143,7 +144,7 @@ def test_an_imported_run_is_tested_inspected_and_compared_and_says_where_it_is_f
     assert "model.ckpt: se_adlif, 5 neurons, epoch 12" in printed.out
     assert "warning: the data are generated, here from other random numbers" in printed.err
 
-    origin = Run(folder, read_config(folder)).origin()
+    origin = RunFolder(folder, read_config(folder)).origin()
     assert (origin["file"], origin["epoch"], origin["settings"]["lr"]) == ("model.ckpt", 12, 0.01)
     trained = load_run(folder)
     dataset = trained.dataset()
@@ -165,7 +166,7 @@ def test_training_does_not_go_on_from_an_imported_network(tmp_path):
     main(["import", str(path), f"--workdir={folder}"])
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     with pytest.raises(RunError, match=r"imported from model\.ckpt, whose training cannot be continued; choose"):
-        train_and_evaluate(read_config(folder), folder)
+        fit(read_config(folder), folder)
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
 
 

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from seadlif_jax.data.lock import locked
-from seadlif_jax.runs.folder import Run, RunError
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.utils import locking
 from seadlif_jax.utils.locking import lock
 
@@ -27,7 +28,7 @@ def test_where_the_file_system_has_no_locks_work_goes_on_with_one_warning(
         raise OSError(code, "not here")
 
     monkeypatch.setattr(locking.fcntl, "flock", flock)
-    with Run(tmp_path / "run", tiny_config).held(), locked(tmp_path / "run" / "entry"):
+    with RunFolder(tmp_path / "run", tiny_config).lock(), locked(tmp_path / "run" / "entry"):
         (tmp_path / "run" / "entry").touch()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: files in {tmp_path / 'run'} cannot be locked (not here)")

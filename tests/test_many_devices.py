@@ -12,7 +12,7 @@ import pytest
 
 from seadlif_jax.cli.common import SAVED
 from seadlif_jax.inference import load_network
-from seadlif_jax.runs.folder import MetricsLog
+from seadlif_jax.runs.metrics import MetricsLog
 from tests.test_train_script import ROOT
 
 SMALL = (
@@ -28,8 +28,7 @@ SMALL = (
 PROGRAM = """
 import runpy, sys
 from seadlif_jax import plots
-from seadlif_jax.training import report as results
-plots.save_curves = results._save_raster = lambda *_: None
+plots.save_curves = plots.save_raster = lambda *_: None
 sys.argv[0] = "train.py"
 runpy.run_path("train.py", run_name="__main__")
 """

@@ -164,7 +164,6 @@ def test_a_masked_start_is_block_0(config):
     [
         ("validation", "test", "oscillation has only 'held_out'"),
         ("num_masses", 0, "a whole number of at least 1"),
-        ("num_classes", 3, "it must be config.data.num_masses, 4"),
         ("num_samples", 9, "a whole number of at least 10"),
         ("num_steps", 1, "a whole number of at least 2"),
         ("mass", (0.0, 1.0), "0 < min <= max"),

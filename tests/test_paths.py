@@ -5,7 +5,8 @@ import pytest
 
 from seadlif_jax.analysis.comparison import read_runs
 from seadlif_jax.inference import load_run
-from seadlif_jax.runs.folder import Run, RunError
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.utils.paths import MAX_BYTES, PathError, check_checkpoint_path, local_path, workdir_path
 
 
@@ -13,14 +14,14 @@ from seadlif_jax.utils.paths import MAX_BYTES, PathError, check_checkpoint_path,
 def test_an_address_is_refused_before_anything_is_written(address, tmp_path, monkeypatch, tiny_config):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PathError, match=f"--workdir {address[:2]}.*must be a folder or file of this machine"):
-        Run(address, tiny_config)
+        RunFolder(address, tiny_config)
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["a\\b", "a**", "gs:/b", "a\nb", "a\rb", b"\xff".decode("utf8", "surrogateescape")])
 def test_a_name_that_checkpoints_cannot_have_is_refused(name, tmp_path, tiny_config):
     with pytest.raises(PathError, match="choose another folder") as refusal:
-        Run(tmp_path / name, tiny_config)
+        RunFolder(tmp_path / name, tiny_config)
     assert "\n" not in str(refusal.value)
     str(refusal.value).encode()
 

@@ -22,8 +22,8 @@ from seadlif_jax.analysis.robustness import (
     shift_batches,
 )
 from seadlif_jax.inference import open_run
-from seadlif_jax.runs.folder import write_table
-from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.runs.files import write_table
+from seadlif_jax.training import fit
 from seadlif_jax.utils.tables import as_columns
 
 KEY = jax.random.key(0)
@@ -41,7 +41,7 @@ def finished(tmp_path_factory):
     config.model.hidden = (24,)
     config.optimizer.learning_rate = 0.03
     folder = tmp_path_factory.mktemp("run")
-    assert train_and_evaluate(config, folder)["test"]["accuracy"] > 0.6
+    assert fit(config, folder)["test"]["accuracy"] > 0.6
     return folder
 
 
@@ -150,7 +150,7 @@ def test_no_draw_is_refused(finished):
 def test_a_forecast_is_refused(finished):
     trained, dataset = open_run(finished, {})
     config = ConfigDict(trained.config.to_dict())
-    config.model.aggregation = "forecast"
+    config.task = "forecast"
     with pytest.raises(ShiftError, match="a network that forecasts has no accuracy"):
         measure_robustness(dataclasses.replace(trained, config=config), dataset.test, "", [0])
 

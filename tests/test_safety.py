@@ -14,7 +14,7 @@ from seadlif_jax.data import recordings
 from seadlif_jax.data.dataset import DataError
 from seadlif_jax.data.events import Binning
 from seadlif_jax.inference import load_network
-from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.training import fit
 from tests import recordings_file
 from tests.test_train_script import ROOT
 
@@ -28,9 +28,9 @@ def test_nothing_is_unpickled(tmp_path, tiny_config, monkeypatch):
     tiny_config.num_epochs = 2
     for name in ("load", "loads"):
         monkeypatch.setattr(pickle, name, refuse)
-    train_and_evaluate(tiny_config, tmp_path)
+    fit(tiny_config, tmp_path)
     (tmp_path / "result.json").unlink()
-    train_and_evaluate(tiny_config, tmp_path)
+    fit(tiny_config, tmp_path)
     load_network(tmp_path)
 
 

@@ -6,7 +6,7 @@ import pytest
 from seadlif_jax import neurons
 from seadlif_jax.analysis import stability
 from seadlif_jax.neurons.surrogate import spike_function
-from seadlif_jax.training.divergence import instability
+from seadlif_jax.training.divergence import instability_warning
 
 NEURONS = ("ef_adlif", "se_adlif")
 
@@ -85,6 +85,6 @@ def test_the_decay_of_se_does_not_depend_on_a_while_it_oscillates():
 def test_ranges_that_allow_unstable_neurons_are_reported(tiny_config, neuron, q, unstable):
     """The bound of EF is 65 at tau_u = 5, tau_w = 60; the paper's q for EF is 60."""
     tiny_config.model.neuron, tiny_config.model.q = neuron, float(q)
-    warning = instability(tiny_config.model)
+    warning = instability_warning(tiny_config.model)
     assert (warning is not None) == unstable
     assert not unstable or warning.endswith("ef_adlif is stable only below q a = 65.02, and q a may become 70")

@@ -1,18 +1,17 @@
 import csv
 import json
 
-import jax
 import numpy as np
 import pytest
 
 from seadlif_jax.config import ConfigError, to_json
 from seadlif_jax.inference import load_network
-from seadlif_jax.runs.checkpoint import Checkpoints
-from seadlif_jax.runs.folder import MetricsLog, Run, RunError
-from seadlif_jax.training import report as results
-from seadlif_jax.training import sweep
-from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.members import expand_sweep
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder
+from seadlif_jax.training import fit
 from tests.picture import is_drawn
+from tests.training_helpers import Killed, assert_close, assert_same_network, kill_at_save, rows_of
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def sweep_config(tiny_config):
 
 def test_members_are_all_combinations_each_with_every_seed(sweep_config):
     sweep_config.sweep.tau_u = ((5.0, 25.0), (5.0, 50.0))
-    members = sweep.members(sweep_config)
+    members = expand_sweep(sweep_config)
     assert [member.varied for member in members[:3]] == [
         {"learning_rate": 0.01, "tau_u": (5.0, 25.0), "seed": 3},
         {"learning_rate": 0.01, "tau_u": (5.0, 25.0), "seed": 4},
@@ -37,12 +36,12 @@ def test_members_are_all_combinations_each_with_every_seed(sweep_config):
 
 
 def test_a_members_config_is_that_of_the_plain_run(sweep_config):
-    of_member = sweep.members(sweep_config)[2].config
+    of_member = expand_sweep(sweep_config)[2].config
     for name in ("seed", "learning_rate"):
         sweep_config.sweep[name] = ()
     sweep_config.seed, sweep_config.optimizer.learning_rate = 3, 0.03
     assert to_json(of_member) == to_json(sweep_config)
-    (run,) = sweep.members(sweep_config)
+    (run,) = expand_sweep(sweep_config)
     assert run.varied == {}
     assert to_json(run.config) == to_json(sweep_config)
 
@@ -53,8 +52,8 @@ def test_settings_can_be_drawn_and_are_the_same_again(tiny_config):
     tiny_config.sweep.q = ("uniform", 50, 150)
     tiny_config.sweep.slope = (3.0, 5.0)
     tiny_config.sweep.samples = 400
-    members = sweep.members(tiny_config)
-    assert members == sweep.members(tiny_config)
+    members = expand_sweep(tiny_config)
+    assert members == expand_sweep(tiny_config)
     assert len(members) == 800
     assert [member.varied["seed"] for member in members[:4]] == [0, 1, 0, 1]
     rates, q = (np.array([member.varied[name] for member in members[::2]]) for name in ("learning_rate", "q"))
@@ -69,7 +68,7 @@ def test_settings_drawn_from_values_are_all_different(tiny_config):
     tiny_config.sweep.q = (60.0, 90.0, 120.0)
     tiny_config.sweep.slope = (3.0, 5.0)
     tiny_config.sweep.samples = 5
-    assert len({str(member) for member in sweep.members(tiny_config)}) == 5
+    assert len({str(member) for member in expand_sweep(tiny_config)}) == 5
 
 
 @pytest.mark.parametrize(
@@ -81,7 +80,7 @@ def test_settings_drawn_from_values_are_all_different(tiny_config):
         ("learning_rate", ("log_uniform", 0.0, 1.0), "or a range to draw from"),
         ("learning_rate", ("normal", 0.0, 1.0), "or a range to draw from"),
         ("learning_rate", ("uniform", 1.0, 0.1), "or a range to draw from"),
-        ("learning_rate", ("uniform", 0.1, 1.0), "config.sweep.samples = 0: say how many"),
+        ("learning_rate", ("uniform", 0.1, 1.0), "config.sweep.samples = 0: it must be the number of settings to draw"),
         ("tau_u", (5.0, 25.0), r"each a pair \(min, max\) of steps"),
         ("samples", 3, "there are only 1 combinations"),
         ("seed", tuple(range(10_001)), "10001 members; at most 10000"),
@@ -90,40 +89,24 @@ def test_settings_drawn_from_values_are_all_different(tiny_config):
 def test_values_that_cannot_be_swept_are_refused_by_name(tiny_config, tmp_path, name, values, message):
     tiny_config.sweep[name] = values
     with pytest.raises(ConfigError, match=message):
-        train_and_evaluate(tiny_config, tmp_path / "run")
+        fit(tiny_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def rows_of(folder, member=0):
-    return [{**row, "member": 0, "seconds": 0} for row in MetricsLog(folder / "metrics.csv").read(member)]
-
-
-def assert_same(found, expected):
-    """Up to rounding in float64: compilers may sum in another order in a loop over members."""
-    assert found.keys() == expected.keys()
-    for name in found:
-        assert found[name] == pytest.approx(expected[name], rel=1e-8), name
-
-
-def assert_same_network(found, expected):
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9)
 
 
 def test_a_member_is_the_run_with_the_same_settings(tmp_path, sweep_config, x64):
     """The member left as a run of its own, too."""
     sweep_config.sweep.seed = (4,)
     sweep_config.sweep.dropout = (0.0, 0.2)
-    swept = train_and_evaluate(sweep_config, tmp_path / "sweep")
+    swept = fit(sweep_config, tmp_path / "sweep")
     for number in (2, 3):
-        config = sweep.members(sweep_config)[number].config
-        single = train_and_evaluate(config, tmp_path / f"single-{number}")
+        config = expand_sweep(sweep_config)[number].config
+        single = fit(config, tmp_path / f"single-{number}")
         member = swept["members"][number]
         assert member["varied"] == {"learning_rate": 0.03, "dropout": 0.2 * (number - 2), "seed": 4}
         for name in ("best_epoch", "protocol", "seed", "config"):
             assert member[name] == single[name], name
         for split in ("test", "validation"):
-            assert_same(member[split], single[split])
+            assert_close(member[split], single[split])
 
         own = tmp_path / "sweep" / "members" / str(number)
         assert json.loads((own / "result.json").read_text()).items() <= member.items()
@@ -134,10 +117,10 @@ def test_a_member_is_the_run_with_the_same_settings(tmp_path, sweep_config, x64)
             for found, expected in zip(
                 rows_of(folder, member_number), rows_of(tmp_path / f"single-{number}"), strict=True
             ):
-                assert_same(found, expected)
+                assert_close(found, expected)
             assert_same_network(load_network(folder, member_number)[1], load_network(tmp_path / f"single-{number}")[1])
         # It is a finished run.
-        assert train_and_evaluate(config, own)["finished"] == member["finished"]
+        assert fit(config, own)["finished"] == member["finished"]
 
 
 def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_config, x64):
@@ -149,54 +132,31 @@ def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_co
     sweep_config.sweep.tau_u = ((5.0, 25.0), (5.0, 50.0))
     for width in (1, 3):
         sweep_config.devices.width = width
-        train_and_evaluate(sweep_config, tmp_path / str(width))
+        fit(sweep_config, tmp_path / str(width))
         for number in range(4):
             for found, expected in zip(
                 rows_of(tmp_path / str(width), number), rows_of(tmp_path / "1", number), strict=True
             ):
-                assert_same(found, expected)
+                assert_close(found, expected)
             variables = load_network(tmp_path / str(width), number)[1]
             assert_same_network(variables, load_network(tmp_path / "1", number)[1])
     b = variables["params"]["layers_0"]["b"]
     assert 0.5 <= b.min() <= b.max() <= 1.0
 
 
-def test_a_diverging_member_is_told_and_disturbs_no_other(tmp_path, tiny_config, x64, capsys):
-    tiny_config.sweep.learning_rate = (0.01, 1e6, 0.02)
-    result = train_and_evaluate(tiny_config, tmp_path / "with")
-    assert [member["diverged"] for member in result["members"]] == [None, 1, None]
-    assert "test" not in result["members"][1]
-    told = [line for line in capsys.readouterr().out.splitlines() if "diverged" in line]
-    assert len(told) == 1
-    assert told[0].startswith("member 1 (learning_rate 1000000) has diverged, and is left as it was: ")
-    assert [setting["diverged"] for setting in result["summary"]] == [0, 1, 0]
-    assert result["summary"][1]["test"] == {}
-    assert not (tmp_path / "with" / "members" / "1").exists()
-
-    tiny_config.sweep.learning_rate = (0.01, 0.02)
-    without = train_and_evaluate(tiny_config, tmp_path / "without")
-    for number, other in ((0, 0), (2, 1)):
-        for name in ("test", "validation"):
-            assert_same(result["members"][number][name], without["members"][other][name])
-        for found, expected in zip(
-            rows_of(tmp_path / "with", number), rows_of(tmp_path / "without", other), strict=True
-        ):
-            assert_same(found, expected)
-
-
 def test_a_sweep_whose_members_all_diverge_says_so(tmp_path, tiny_config, capsys):
     tiny_config.sweep.learning_rate = (1e6, 2e6)
-    result = train_and_evaluate(tiny_config, tmp_path)
+    result = fit(tiny_config, tmp_path)
     assert [member["diverged"] for member in result["members"]] == [1, 1]
-    assert results.describe(result)[0] == "learning_rate 1000000: nothing found  (1 seed, 1 diverged)"
+    assert describe_result(result)[0] == "learning_rate 1000000: no finished members  (1 seed, 1 diverged)"
     for name in ("members.csv", "summary.csv", "sweep.png"):
         assert (tmp_path / name).exists()
-    assert train_and_evaluate(tiny_config, tmp_path)["finished"] == result["finished"]
-    assert len([line for line in capsys.readouterr().out.splitlines() if "has diverged" in line]) == 2
+    assert fit(tiny_config, tmp_path)["finished"] == result["finished"]
+    assert len([line for line in capsys.readouterr().out.splitlines() if ": diverged; frozen" in line]) == 2
 
 
 def test_a_sweep_leaves_its_tables_and_its_picture(tmp_path, sweep_config, capsys):
-    result = train_and_evaluate(sweep_config, tmp_path)
+    result = fit(sweep_config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(result))
     assert set(result) >= {"members", "summary", "protocol", "seed", "config", "versions", "device", "wall_seconds"}
 
@@ -221,32 +181,18 @@ def test_a_sweep_leaves_its_tables_and_its_picture(tmp_path, sweep_config, capsy
     assert lines[2].startswith("epoch 1/3  4 of 4 members  validation accuracy ")
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(tmp_path, sweep_config, monkeypatch, moment):
     """With a member that has diverged before."""
     sweep_config.num_epochs = 5
     sweep_config.optimizer.plateau_factor = 0.5
     sweep_config.sweep.learning_rate = (0.01, 1e6)
-    whole = train_and_evaluate(sweep_config, tmp_path / "whole")
-    save = Checkpoints.save
-
-    def killed_save(self, position):
-        if moment == "after":
-            save(self, position)
-        if int(position.states.epoch.max()) == 3:
-            raise Killed
-        if moment == "before":
-            save(self, position)
-
+    whole = fit(sweep_config, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", killed_save)
+        kill_at_save(patch, epoch=3, before=moment == "before")
         with pytest.raises(Killed):
-            train_and_evaluate(sweep_config, tmp_path / "killed")
-    resumed = train_and_evaluate(sweep_config, tmp_path / "killed")
+            fit(sweep_config, tmp_path / "killed")
+    resumed = fit(sweep_config, tmp_path / "killed")
     for found, expected in zip(resumed["members"], whole["members"], strict=True):
         for name in ("varied", "diverged", "test", "validation", "best_epoch"):
             assert found.get(name) == expected.get(name)
@@ -258,27 +204,27 @@ def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(tmp_path, sweep_
 def test_a_sweep_cut_off_while_its_members_are_written_goes_on_there(tmp_path, sweep_config, monkeypatch, moment):
     """In the middle of a member, or when all are there."""
 
-    finish = Run.finish
+    finish = RunFolder.finish
 
     def killed(self, **result):
-        if self.folder == (tmp_path / "members" / "2" if moment == 2 else tmp_path):
+        if self.path == (tmp_path / "members" / "2" if moment == 2 else tmp_path):
             raise Killed
         return finish(self, **result)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "finish", killed)
+        patch.setattr(RunFolder, "finish", killed)
         with pytest.raises(Killed):
-            train_and_evaluate(sweep_config, tmp_path)
+            fit(sweep_config, tmp_path)
     paths = [tmp_path / "members" / str(member) / "result.json" for member in range(4)]
     written = [path.stat().st_mtime_ns for path in paths if path.exists()]
     assert len(written) == moment
-    train_and_evaluate(sweep_config, tmp_path)
+    fit(sweep_config, tmp_path)
     assert [path.stat().st_mtime_ns for path in paths[:moment]] == written
     assert all(path.exists() for path in paths)
 
 
 def test_a_member_that_is_not_there_is_refused(tmp_path, sweep_config):
-    train_and_evaluate(sweep_config, tmp_path)
+    fit(sweep_config, tmp_path)
     with pytest.raises(RunError, match=r"has no member 4; its members are 0..3"):
         load_network(tmp_path, 4)
 
@@ -297,7 +243,7 @@ def test_a_mesh_that_cannot_be_is_refused(tmp_path, sweep_config, mesh, message)
     sweep_config.sweep.learning_rate = ()
     sweep_config.devices.mesh = mesh
     if message is None:
-        assert len(train_and_evaluate(sweep_config, tmp_path)["members"]) == 3
+        assert len(fit(sweep_config, tmp_path)["members"]) == 3
     else:
         with pytest.raises(ConfigError, match=message):
-            train_and_evaluate(sweep_config, tmp_path)
+            fit(sweep_config, tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from seadlif_jax import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.analysis.synops import CostError, LayerCost, format_costs, measure_costs
-from seadlif_jax.runs.folder import write_table
+from seadlif_jax.runs.files import write_table
 from seadlif_jax.utils.tables import as_columns
 
 # Two LIF neurons that spike whenever a kernel of 100 brings them a spike, and two classes.

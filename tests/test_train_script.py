@@ -15,10 +15,11 @@ import scipy.io
 
 from configs.bsd import get_config
 from seadlif_jax.cli.common import SAVED
-from seadlif_jax.data.loading import Samples
-from seadlif_jax.runs.checkpoint import Checkpoints, Position
-from seadlif_jax.training.task import repeat
-from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
+from seadlif_jax.data.samples import Samples
+from seadlif_jax.parallel import add_member_axis
+from seadlif_jax.runs.checkpoint import Checkpoints
+from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 QUICK = "--config=configs/bsd.py:quick"
@@ -67,9 +68,9 @@ def final_arrays(workdir):
     config.model.hidden = (8,)
     config.model.dropout = 0.1
     samples = Samples(jnp.ones((1, 1, 10)), jnp.ones((1, 2), int), jnp.ones((1, 1), int))
-    template = repeat(jax.jit(Program(config).init)(0, Hyperparameters.from_config(config), samples), 1)
+    template = add_member_axis(jax.jit(Trainer(config).init)(0, Hyperparameters.from_config(config), samples), 1)
     with Checkpoints(workdir / "checkpoints", config) as checkpoints:
-        state = checkpoints.restore(Position(template, template, repeat(no_sums(), 1))).states
+        state = checkpoints.restore(lambda metadata: {"last": template}).trees["last"]
     assert state.epoch.tolist() == [EPOCHS]
     state = state._replace(key=jax.random.key_data(state.key))
     return {jax.tree_util.keystr(name): np.asarray(leaf) for name, leaf in jax.tree_util.tree_leaves_with_path(state)}

@@ -14,8 +14,8 @@ import pytest
 import seadlif_jax
 from seadlif_jax.config import ConfigError
 from seadlif_jax.inference import load_run, open_run, trained_model
-from seadlif_jax.runs.folder import RunError
-from seadlif_jax.training.fit import train_and_evaluate
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.training import fit
 from tests.recordings_file import write
 
 
@@ -122,7 +122,7 @@ def test_folders_without_a_run_are_refused(tmp_path, own_run):
 def test_of_a_sweep_one_must_be_chosen(tmp_path, tiny_config):
     tiny_config.num_epochs = 1
     tiny_config.sweep.learning_rate = (0.01, 1e6)
-    train_and_evaluate(tiny_config, tmp_path)
+    fit(tiny_config, tmp_path)
     with pytest.raises(RunError, match=r"holds a sweep; pass member, one of 0\.\.1"):
         seadlif_jax.load_run(tmp_path)
     with pytest.raises(RunError, match=r"holds a sweep; choose one of its members, such as .*members/0"):
@@ -145,7 +145,7 @@ def test_recordings_in_a_file_are_read_as_in_training(tmp_path):
     config = get_config("small")
     config.num_epochs, config.batch_size, config.model.hidden = 1, 16, (8,)
     config.data.dir, config.data.cache_dir = str(tmp_path), str(tmp_path / "cache")
-    train_and_evaluate(config, tmp_path / "run")
+    fit(config, tmp_path / "run")
     trained = seadlif_jax.load_run(tmp_path / "run")
     recordings, expected = trained.read(tmp_path / "SHD" / "shd_test.h5"), trained.dataset().test
     for one, other in zip(recordings, expected, strict=True):
@@ -178,7 +178,7 @@ def test_a_forecast_predicts_its_inputs_and_no_classes(tmp_path):
     config = get_config("lif")
     config.num_epochs, config.batch_size, config.model.hidden = 1, 16, (8,)
     config.data.num_samples, config.data.num_steps, config.data.damping = 64, 40, (0.0, 5.0)
-    result = train_and_evaluate(config, tmp_path)
+    result = fit(config, tmp_path)
     trained = seadlif_jax.load_run(tmp_path)
     test = trained.dataset().test
     outputs = trained.outputs(test.inputs)

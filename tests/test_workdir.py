@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from seadlif_jax.cli.common import SAVED
-from seadlif_jax.runs.folder import MetricsLog
+from seadlif_jax.runs.metrics import MetricsLog
 from tests.test_train_script import QUICK, ROOT, TINY, command, metrics_without_time, run
 
 EPOCHS = "--config.num_epochs=6"

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from benchmarks.peers import jax_device
 from benchmarks.shapes import Shape
 from benchmarks.workers import Subject
-from seadlif_jax.parallel import mesh as devices
-from seadlif_jax.training.task import repeat
-from seadlif_jax.training.trainer import Hyperparameters, Program, no_sums
+from seadlif_jax import parallel
+from seadlif_jax.parallel import add_member_axis
+from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.trainer import Trainer
 
 REQUIRES = ("jax", "jaxlib", "flax", "optax")
 
@@ -25,25 +26,31 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
       neuron: overrides the neuron of the shape and removes dropout, for comparison with other libraries.
     """
     if cores_apart:
-        devices.one_per_core()
+        parallel.use_all_cpu_cores()
     config = shape.config.copy_and_resolve_references()
     config.compute.plain_scan = plain
     if neuron is not None:
         config.model.neuron, config.model.dropout = neuron, 0.0
 
-    mesh = devices.mesh_for(config.batch_size)
-    everywhere = devices.everywhere(mesh)
-    program = Program(config, share=devices.Share.of(mesh))
+    mesh = parallel.choose_mesh(config.batch_size)
+    everywhere = parallel.replicated(mesh)
+    program = Trainer(config, shard=parallel.BatchShard.on(mesh))
     # A run is a sweep of one member.
-    zero, hyper, seed = repeat((no_sums(), Hyperparameters.from_config(config), jnp.asarray(config.seed)), 1)
+    hyper, seed = add_member_axis((Hyperparameters.from_config(config), jnp.asarray(config.seed)), 1)
 
     batch = jax_device.samples(shape, shape.batch_size, everywhere)
-    state = devices.spread(program.init, mesh, mapped=2)(seed, hyper, batch)
-    steps = devices.program(program.train_steps, mesh, mapped=3).lower((state, zero, hyper), (batch, 0, 1)).compile()
-    evaluate, train_epoch = (
-        devices.spread(function, mesh, mapped) for function, mapped in ((program.evaluate, 3), (program.train_epoch, 2))
+    state = parallel.parallelize(program.init, mesh, per_member=2)(seed, hyper, batch)
+    running = parallel.parallelize(program.start_epoch, mesh, per_member=1)(state)
+    steps = (
+        parallel.parallelize(program.train_steps, mesh, per_member=3, donate=[1])
+        .lower(state, running, hyper, batch, 0, 1)
+        .compile()
     )
-    zero, hyper = jax.device_put((zero, hyper), devices.by_member(mesh))
+    evaluate, train_epoch = (
+        parallel.parallelize(function, mesh, per_member)
+        for function, per_member in ((program.evaluate, 3), (program.train_epoch, 2))
+    )
+    hyper = jax.device_put(hyper, parallel.member_sharded(mesh))
     one_step = batch, *jax.device_put((0, 1), everywhere)
 
     @functools.cache
@@ -51,18 +58,18 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
         return tuple(jax_device.samples(shape, count, everywhere) for count in (shape.train, shape.validation))
 
     def train_step(count):
-        nonlocal state
+        nonlocal running
         for _ in range(count):
-            state, _ = jax.block_until_ready(steps((state, zero, hyper), one_step))
+            running = jax.block_until_ready(steps(state, running, hyper, *one_step))
 
     def inference(count):
         for _ in range(count):
-            evaluate(state.params, state.constants, hyper, batch)
+            jax.block_until_ready(evaluate(state.params, state.constants, hyper, batch))
 
     def epoch(count):
         nonlocal state
         for _ in range(count):
-            state, _ = train_epoch(state, hyper, *splits())
+            state, _ = jax.block_until_ready(train_epoch(state, hyper, *splits()))
 
     return Subject(
         train_step,
@@ -70,5 +77,5 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
         epoch if shape.whole_epochs else None,
         device=jax_device.name(),
         device_peak_mib=jax_device.peak_mib,
-        compiler_mib=devices.temporary_bytes(steps) / 2**20,
+        compiler_mib=parallel.temporary_bytes(steps) / 2**20,
     )

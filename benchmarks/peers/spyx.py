@@ -7,7 +7,7 @@ import itertools
 
 from benchmarks.shapes import Shape
 from benchmarks.workers import Subject
-from seadlif_jax.parallel.mesh import temporary_bytes
+from seadlif_jax.parallel import temporary_bytes
 
 REQUIRES = ("jax", "flax", "optax", "spyx")
 
@@ -21,7 +21,7 @@ def build(shape: Shape) -> Subject:
 
     from benchmarks.peers import jax_device
     from seadlif_jax import losses as readout
-    from seadlif_jax.data.loading import Samples
+    from seadlif_jax.data.samples import Samples
 
     config, rngs = shape.config, nnx.Rngs(0)
     layers: list = []

@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seadlif_jax.build import build_task
 from seadlif_jax.config import MAY_CHANGE, ConfigError, flatten
 from seadlif_jax.members import expand_sweep, format_value
-from seadlif_jax.runs.folder import MetricsLog, Run, RunError, read_config
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder, read_config
+from seadlif_jax.runs.metrics import MetricsLog
 from seadlif_jax.utils.paths import PathError
 
 
@@ -70,7 +73,7 @@ def comparison_table(runs: Sequence[ComparedRun]) -> dict[str, list[Any]]:
 
 def _read_folder(folder: Path, name: str) -> list[ComparedRun]:
     config = read_config(folder)
-    run = Run(folder, config)
+    run = RunFolder(folder, config)
     result = run.result() or {}
     rows_by_member = MetricsLog(folder / "metrics.csv").by_member()
     if not rows_by_member and not result and run.origin() is None:
@@ -84,8 +87,8 @@ def _read_folder(folder: Path, name: str) -> list[ComparedRun]:
         }
         result_of_member = result["members"][number] if "members" in result else result or None
         name_of_member = f"{name}, {member}" if member.varied else name
-        score = "mse" if member.config.model.aggregation == "forecast" else "accuracy"
-        runs.append(ComparedRun(name_of_member, score, fields, rows_by_member.get(number, []), result_of_member))
+        metric, rows = build_task(member.config).metric, rows_by_member.get(number, [])
+        runs.append(ComparedRun(name_of_member, metric, fields, rows, result_of_member))
     return runs
 
 

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from seadlif_jax.data.loading import Samples
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference.trained_model import TrainedModel
-from seadlif_jax.losses import classification, forecast
 from seadlif_jax.nn.network import Network
 
 
@@ -28,13 +27,12 @@ def gradient_norms(model: TrainedModel, samples: Samples) -> list[Float[np.ndarr
     Returns:
       a curve for each hidden layer, and one for the readout.
     """
+    task = model.task
 
     def loss(x: Array, first: int) -> Array:
         network, variables = _from_layer(model.network, model.variables, first)
         outputs: Any = network.apply(variables, x)
-        if model.forecasts:
-            return forecast(outputs, samples.block_index, samples.targets).mean_loss()
-        return classification(outputs, samples.block_index, samples.targets, *model.criterion).mean_loss()
+        return task.sums(outputs, samples.block_index, samples.targets).mean_loss()
 
     gradient = jax.jit(jax.grad(loss), static_argnums=1)
     x, norms = jnp.asarray(samples.inputs, float), []

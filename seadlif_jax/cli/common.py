@@ -22,8 +22,7 @@ from seadlif_jax.cli.checked_jax import jax
 from seadlif_jax.config import CHECKS, ConfigError, unknown_field
 from seadlif_jax.data.dataset import DataError
 from seadlif_jax.data.loading import DatasetError
-from seadlif_jax.runs.checkpoint import CheckpointError
-from seadlif_jax.runs.folder import RunError
+from seadlif_jax.runs.errors import CheckpointError, RunError
 from seadlif_jax.training.divergence import DivergenceError
 from seadlif_jax.utils.paths import PathError, local_path
 from seadlif_jax.utils.signals import Interrupted, stop_signals

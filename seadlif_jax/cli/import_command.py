@@ -14,8 +14,7 @@ from seadlif_jax.interop.lightning import read_reference_checkpoint
 from seadlif_jax.interop.run_import import import_checkpoint
 from seadlif_jax.interop.settings import REFERENCE_DATASETS, ConversionError, find_dataset
 from seadlif_jax.interop.torch_file import TorchFileError
-from seadlif_jax.runs.checkpoint import CheckpointError
-from seadlif_jax.runs.folder import RunError
+from seadlif_jax.runs.errors import CheckpointError, RunError
 from seadlif_jax.utils.paths import PathError
 
 USER_ERRORS = (CheckpointError, ConfigError, ConversionError, OSError, PathError, RunError, TorchFileError)

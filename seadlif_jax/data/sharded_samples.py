@@ -1,7 +1,7 @@
-"""A split that is too large for every device to hold in full: each holds a part of its samples.
+"""Splits too large for every device to hold in full: each device holds a shard of the samples.
 
-Which samples make up a batch is drawn at random, so most of them are somewhere else. In one exchange all devices say
-what they need, in a second one each gets it from those that have it.
+The samples of a batch are drawn at random, so most of them are on other devices. In one exchange all devices announce
+the samples that they need, in a second one each receives them from the devices that hold them.
 """
 
 import dataclasses
@@ -14,59 +14,63 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Num, UInt8
 
-from seadlif_jax.data.loading import Samples, Split, to_device
-from seadlif_jax.parallel.mesh import BATCH, MEMBER
+from seadlif_jax.data.loading import Split
+from seadlif_jax.data.samples import Samples, to_device
+from seadlif_jax.parallel import BATCH, MEMBER
 
 AXES = (MEMBER, BATCH)
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["samples"], meta_fields=["size"])
 @dataclasses.dataclass(frozen=True)
-class Divided:
-    """A split of `size` samples, of which each device has a part; takes the place of `Samples` in a `devices.program`.
+class ShardedSamples:
+    """Split whose samples are sharded over all devices; in a function under `parallelize`, in place of `Samples`.
 
-    Outside of a program, `samples` are all, filled up to equal parts.
+    Attributes:
+      samples: this device's shard; outside of such a function all samples, padded to equal shards.
+      size: number of samples of the split.
     """
 
     samples: Samples
     size: int
-    placement: ClassVar[PartitionSpec] = PartitionSpec(AXES)
+    partition_spec: ClassVar[PartitionSpec] = PartitionSpec(AXES)
 
     @property
     def inputs(self) -> Num[Array, "part time channel"]:
+        """Inputs of `samples`."""
         return self.samples.inputs
 
     def take(self, indices: Int[Array, " share"]) -> Samples:
-        """The samples at these indices, for this device; all devices must take equally many at the same time."""
-        asked = jax.lax.all_gather(indices, AXES)
-        own = asked - jax.lax.axis_index(AXES) * len(self.inputs)
-        is_here = (own >= 0) & (own < len(self.inputs))
+        """Return the samples at these indices, for this device; all devices must take equally many at the same time."""
+        requested = jax.lax.all_gather(indices, AXES)
+        local = requested - jax.lax.axis_index(AXES) * len(self.inputs)
+        is_here = (local >= 0) & (local < len(self.inputs))
 
         def answer(array: Array) -> UInt8[Array, "device share bytes"]:
-            mask = is_here.reshape(*own.shape, *(1,) * (array.ndim - 1))
-            return _to_bytes(jnp.where(mask, array[own], jnp.zeros((), array.dtype)), 2)
+            mask = is_here.reshape(*local.shape, *(1,) * (array.ndim - 1))
+            return _to_bytes(jnp.where(mask, array[local], jnp.zeros((), array.dtype)), 2)
 
         parts = [answer(array) for array in self.samples]
-        # A sum of which all terms but one are 0; of all arrays together, see `devices.spread`.
+        # A sum of which all terms but one are 0; of all arrays in one exchange, see `parallel.Parallelized`.
         received = jax.lax.psum_scatter(jnp.concatenate(parts, axis=-1), AXES)
         received = jnp.split(received, np.cumsum([part.shape[-1] for part in parts])[:-1], axis=-1)
-        found = Samples(*map(_from_bytes, received, self.samples))
-        return found.take(jnp.arange(len(indices)))
+        samples = Samples(*map(_from_bytes, received, self.samples))
+        return samples.take(jnp.arange(len(indices)))
 
 
-def divide(split: Split, mesh: Mesh) -> Divided:
-    """Gives every device of a mesh its part of a split; a process only what its own devices need."""
-    samples = to_device(split, NamedSharding(mesh, Divided.placement), multiple=mesh.size)
-    return Divided(samples, len(split.inputs))
+def shard_samples(split: Split, mesh: Mesh) -> ShardedSamples:
+    """Return a split with a shard on every device of a mesh; a process places those of its own devices only."""
+    samples = to_device(split, NamedSharding(mesh, ShardedSamples.partition_spec), multiple=mesh.size)
+    return ShardedSamples(samples, len(split.inputs))
 
 
 def _to_bytes(array: Array, leading: int) -> UInt8[Array, "..."]:
-    """The bytes of an array behind its first axes."""
+    """Return the bytes of an array behind its first axes."""
     content = jax.lax.bitcast_convert_type(array, jnp.uint8)
     return content.reshape(*array.shape[:leading], -1)
 
 
 def _from_bytes(content: UInt8[Array, "share bytes"], like: Array) -> Array:
-    """What `_to_bytes` made bytes of."""
+    """Return the array that `_to_bytes` made bytes of."""
     item = (like.dtype.itemsize,) if like.dtype.itemsize > 1 else ()
     return jax.lax.bitcast_convert_type(content.reshape(len(content), *like.shape[1:], *item), like.dtype)

@@ -10,11 +10,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.loading import Samples, native_split
+from seadlif_jax.data.loading import native_split
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference.batching import count_batches, masked_batches
 from seadlif_jax.inference.trained_model import TrainedModel
-from seadlif_jax.losses import IGNORED, Rates, Sums, aggregate, classification, rates
+from seadlif_jax.losses import IGNORED, SpikeSums, Sums, aggregate, count_spikes
 from seadlif_jax.nn.network import Network
+from seadlif_jax.tasks import Classification
 from seadlif_jax.utils.forks import refuse_fork
 from seadlif_jax.utils.progress import bar
 
@@ -92,7 +94,8 @@ def evaluate(model: TrainedModel, split: Any, change_inputs: ChangeInputs | None
       >>> evaluate(model, split).by_class()["targets"].tolist()
       [1, 2, 0, 0, 0, 0, 0, 0, 0, 0]
     """
-    if model.forecasts:
+    task = model.task
+    if not isinstance(task, Classification):
         raise ValueError("this network forecasts its inputs: there are no classes to compare")
     if not len(split.inputs):
         raise ValueError("there is no sample to evaluate on")
@@ -104,30 +107,28 @@ def evaluate(model: TrainedModel, split: Any, change_inputs: ChangeInputs | None
     batches = masked_batches(split, -(-len(split.inputs) // num_batches))
     total: Any = None
     for number, batch in enumerate(bar(batches, total=num_batches, unit="batch")):
-        metrics = _evaluate_batch(model.network, model.criterion, model.variables, batch.samples, change_inputs, number)
+        metrics = _evaluate_batch(model.network, task, model.variables, batch.samples, change_inputs, number)
         metrics = jax.tree.map(np.asarray, metrics)
         total = metrics if total is None else jax.tree.map(np.add, total, metrics)
-    sums, firing, confusion = total
-    return Evaluation(float(sums.loss / sums.loss_terms), confusion, tuple(map(float, firing.mean())))
+    sums, spikes, confusion = total
+    return Evaluation(float(sums.loss / sums.loss_terms), confusion, tuple(map(float, spikes.mean_rate())))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _evaluate_batch(
     network: Network,
-    criterion: tuple[str, tuple[float, ...] | None],
+    task: Classification,
     variables: Any,
     batch: Samples,
     change_inputs: ChangeInputs | None,
     number: Int[Array, ""] | int,
-) -> tuple[Sums, Rates, Int[Array, "class class"]]:
+) -> tuple[Sums, SpikeSums, Int[Array, "class class"]]:
     """Return the sums of one batch, which add up over batches."""
-    aggregation, class_weights = criterion
     inputs = batch.inputs if change_inputs is None else change_inputs(batch.inputs, jnp.asarray(number))
-    found: Any = network.apply(variables, inputs, method="with_activity")
-    outputs, activity = found
-    sums = classification(outputs, batch.block_index, batch.targets, aggregation, class_weights)
-    scores = aggregate(outputs, batch.block_index, batch.targets.shape[1] - 1, aggregation)
-    return sums, rates(activity, batch.block_index), _confusion(scores, batch.targets)
+    outputs, activity = task.run_with_activity(network, variables, inputs)
+    sums = task.sums(outputs, batch.block_index, batch.targets)
+    scores = aggregate(outputs, batch.block_index, batch.targets.shape[1] - 1, task.aggregation)
+    return sums, count_spikes(activity, batch.block_index), _confusion(scores, batch.targets)
 
 
 def _confusion(

@@ -14,7 +14,8 @@ from seadlif_jax.inference.trained_model import TrainedModel
 from seadlif_jax.members import expand_sweep
 from seadlif_jax.nn.network import Network
 from seadlif_jax.runs.checkpoint import Checkpoints, Variables
-from seadlif_jax.runs.folder import Run, RunError, read_config
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.folder import RunFolder, read_config
 from seadlif_jax.utils.forks import refuse_fork
 from seadlif_jax.utils.paths import workdir_path
 
@@ -45,23 +46,23 @@ def load_run(workdir: str | Path, member: int | None = None) -> TrainedModel:
         raise RunError(f"{folder} has no member {member}; its members are 0..{len(members) - 1}")
     config_of_member = members[member].config
 
-    def shapes(metadata: Mapping[str, Any]) -> Variables:
-        """Return the variables that the checkpoint with this metadata holds, as shapes."""
+    def templates(metadata: Mapping[str, Any]) -> dict[str, Variables]:
+        """Return the shapes of the variables that the checkpoint with this metadata holds."""
         if metadata["best_epochs"][member] == 0:
             name = f"member {member} of {folder}" if is_sweep(config) else f"{folder}"
             raise RunError(f"{name} has no finished epoch; let it run on, unless it has diverged")
         network = build_network(config_of_member, metadata["channels"])
         inputs = jnp.zeros((1, 1, metadata["channels"]))
         variables = {"constants": {}, **jax.eval_shape(network.init, jax.random.key(0), inputs)}
-        return jax.tree.map(lambda one: jax.ShapeDtypeStruct((len(members), *one.shape), one.dtype), variables)
+        shapes = jax.tree.map(lambda one: jax.ShapeDtypeStruct((len(members), *one.shape), one.dtype), variables)
+        return {"best": shapes}
 
     with Checkpoints(folder / "checkpoints", config) as checkpoints:
-        best = checkpoints.restore_best(shapes)
-    if best is None:
+        checkpoint = checkpoints.restore(templates, to_continue=False)
+    if checkpoint is None:
         raise RunError(f"{folder} has no checkpoint yet; run at least one epoch")
-    variables = jax.tree.map(lambda array: jnp.asarray(array[member], float), best)
-    channels = len(variables["params"]["layers_0"]["kernel"])
-    return TrainedModel(config_of_member, build_network(config_of_member, channels), variables)
+    variables = jax.tree.map(lambda array: jnp.asarray(array[member], float), checkpoint.trees["best"])
+    return TrainedModel(config_of_member, build_network(config_of_member, checkpoint.metadata["channels"]), variables)
 
 
 def load_network(workdir: str | Path, member: int | None = None) -> tuple[Network, Variables]:
@@ -90,5 +91,5 @@ def open_run(workdir: str | Path, moved: Mapping[str, str]) -> tuple[TrainedMode
         raise RunError(f"{folder} holds a sweep; {hint}")
     model = load_run(folder)
     dataset = model.dataset(**moved)
-    Run(folder, config).check_data(fingerprint(dataset))
+    RunFolder(folder, config).check_data(fingerprint(dataset))
     return model, dataset

@@ -12,13 +12,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 from ml_collections import ConfigDict
 
+from seadlif_jax.build import build_task
 from seadlif_jax.config import ConfigError
 from seadlif_jax.data.dataset import Split
 from seadlif_jax.data.loading import Dataset, find_loader, load_dataset
 from seadlif_jax.inference.batching import count_batches, masked_batches, unlabelled
 from seadlif_jax.inference.streaming import serialize_network
-from seadlif_jax.losses import aggregate, feedback_start
+from seadlif_jax.losses import aggregate
 from seadlif_jax.nn.network import Network
+from seadlif_jax.tasks import Classification, Forecast, Task
 from seadlif_jax.utils.arrays import as_native, value_problem
 from seadlif_jax.utils.forks import refuse_fork
 from seadlif_jax.utils.paths import local_path
@@ -66,12 +68,12 @@ class TrainedModel:
     @property
     def forecasts(self) -> bool:
         """Whether it predicts its next input, and no classes."""
-        return self.config.model.aggregation == "forecast"
+        return isinstance(self.task, Forecast)
 
     @property
-    def criterion(self) -> tuple[str, tuple[float, ...] | None]:
-        """Aggregation and class weights of the loss."""
-        return self.config.model.aggregation, tuple(self.config.data.get("class_weights") or ()) or None
+    def task(self) -> Task:
+        """Task that it was trained on: how it is run, its loss and its metric."""
+        return build_task(self.config)
 
     def outputs(self, inputs: Inputs) -> Float[np.ndarray, "sample time class"]:
         """Return the readout `y_t` of every step; for a network that forecasts, its predictions of the next input.
@@ -79,7 +81,7 @@ class TrainedModel:
         Raises:
           ValueError: inputs of another shape, with NaN or infinite values, or that are not numbers (all methods).
         """
-        function = functools.partial(run_network, self.network, self.forecasts, self.variables)
+        function = functools.partial(run_network, self.network, self.task, self.variables)
         return self._in_batches(lambda samples: function(samples.inputs), unlabelled(self._checked(inputs)))
 
     def predict(self, inputs: Inputs, step_mask: Any | None = None) -> Int[np.ndarray, " sample"]:
@@ -97,7 +99,7 @@ class TrainedModel:
 
     def probabilities(self, inputs: Inputs, step_mask: Any | None = None) -> Float[np.ndarray, "sample class"]:
         """Return the class probabilities: softmax of the scores that enter the loss. Arguments as for `predict`."""
-        self._require_classifier("a class")
+        task = self._classification("a class")
         inputs = self._checked(inputs)
         mask = np.ones(inputs.shape[:2], bool) if step_mask is None else as_native(step_mask, "step_mask") != 0
         if mask.shape != inputs.shape[:2]:
@@ -105,14 +107,14 @@ class TrainedModel:
         empty = np.flatnonzero(~mask.any(axis=1))
         if len(empty):
             raise ValueError(f"step_mask is False in all steps of sample {empty[0]}; it needs at least one step")
-        function = functools.partial(_class_probabilities, self.network, self.criterion[0], self.variables)
+        function = functools.partial(_class_probabilities, self.network, task, self.variables)
         return self._in_batches(
             lambda samples: function(samples.inputs, samples.block_index), unlabelled(inputs, mask.astype(np.int32))
         )
 
     def predict_steps(self, inputs: Inputs) -> Int[np.ndarray, "sample time"]:
         """Return the class of each step, for networks that label steps."""
-        self._require_classifier("a class")
+        self._classification("a class")
         return self.outputs(inputs).argmax(axis=-1)
 
     def initial_state(self, batch: int = 1) -> tuple[Any, ...]:
@@ -168,7 +170,7 @@ class TrainedModel:
         Raises:
           ValueError: the network forecasts; the step from which it is fed its own output depends on the length.
         """
-        self._require_classifier("what does not depend on their length")
+        self._classification("what does not depend on their length")
         path = local_path(path, "path")
         path.write_bytes(serialize_network(self.network, self.variables, self.num_channels))
         return path
@@ -178,9 +180,10 @@ class TrainedModel:
         config.data.update(moved)
         return config.lock()
 
-    def _require_classifier(self, prediction: str) -> None:
-        if self.forecasts:
+    def _classification(self, prediction: str) -> Classification:
+        if not isinstance(self.task, Classification):
             raise ValueError(f"this network forecasts its inputs and does not predict {prediction}; use outputs")
+        return self.task
 
     def _checked(self, inputs: Any) -> np.ndarray:
         inputs = _converted(inputs, "inputs")
@@ -203,30 +206,22 @@ class TrainedModel:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def run_network(
-    network: Network, forecasts: bool, variables: Mapping[str, Any], inputs: Num[Any, "sample time channel"]
+    network: Network, task: Task, variables: Mapping[str, Any], inputs: Num[Any, "sample time channel"]
 ) -> Float[Array, "sample time output"]:
-    """Return the readout of every step; of a network that forecasts, its prediction `y_t` of the input at t + 1.
-
-    In the second half, a forecast is made from the network's own output (see `Network.forecast`).
-    """
-    outputs: Any
-    if forecasts:
-        outputs = network.apply(variables, inputs, feedback_start(inputs.shape[1]), method="forecast")
-    else:
-        outputs = network.apply(variables, inputs)
-    return outputs
+    """Return the outputs of all steps, compiled once per network, task and shape."""
+    return task.run(network, variables, inputs)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _class_probabilities(
     network: Network,
-    aggregation: str,
+    task: Classification,
     variables: Mapping[str, Any],
     inputs: Num[Any, "sample time channel"],
     block_index: Int[Any, "sample time"],
 ) -> Float[Array, "sample class"]:
     """Return the softmax of the scores of block 1."""
-    scores = aggregate(run_network(network, False, variables, inputs), block_index, 1, aggregation)
+    scores = aggregate(task.run(network, variables, inputs), block_index, 1, task.aggregation)
     return jax.nn.softmax(scores[:, 1])
 
 

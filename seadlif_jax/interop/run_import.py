@@ -10,13 +10,16 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import validate
-from seadlif_jax.data.loading import Samples
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.interop.lightning import ReferenceCheckpoint
 from seadlif_jax.interop.reference import from_reference
 from seadlif_jax.interop.settings import ConversionError, convert_settings, data_warnings
-from seadlif_jax.runs.checkpoint import Checkpoints, Position, Variables
-from seadlif_jax.runs.folder import Run, RunError, timestamp, versions
-from seadlif_jax.training.trainer import Best, Hyperparameters, Program, TrainState, no_sums
+from seadlif_jax.runs.checkpoint import Checkpoints, Variables
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.files import timestamp, versions
+from seadlif_jax.runs.folder import RunFolder
+from seadlif_jax.training.state import Best, Hyperparameters, Position, TrainState
+from seadlif_jax.training.trainer import Trainer
 
 
 class ImportedRun(NamedTuple):
@@ -53,9 +56,9 @@ def import_checkpoint(
     except (TypeError, ValueError) as error:
         raise ConversionError(f"{path}: {' '.join(str(error).split())}") from error
     validate(config)
-    run = Run(workdir, config)
-    if (run.folder / "config.json").exists():
-        raise RunError(f"{run.folder} holds a run already; choose another --workdir")
+    run = RunFolder(workdir, config)
+    if (run.path / "config.json").exists():
+        raise RunError(f"{run.path} holds a run already; choose another --workdir")
     states = _states(config, variables, checkpoint.epoch)
     origin = {
         "file": path.name,
@@ -65,11 +68,11 @@ def import_checkpoint(
         "imported": timestamp(),
         "versions": versions(),
     }
-    with run.held():
+    with run.lock():
         # Before the checkpoint: a folder that is cut off here must not be trained on.
         run.write_origin(json.loads(json.dumps(origin, default=str)))
-        with Checkpoints(run.folder / "checkpoints", config, writing=True) as checkpoints:
-            checkpoints.save(Position(states, states, no_sums()))
+        with Checkpoints(run.checkpoints, config, writing=True) as checkpoints:
+            Position(states).save(checkpoints)
     return ImportedRun(config, checkpoint.epoch, data_warnings(config, dataset))
 
 
@@ -77,7 +80,7 @@ def _states(config: ConfigDict, variables: Variables, epoch: int) -> TrainState:
     """Return the state of a run whose best epoch has these variables, with a leading axis of one member."""
     inputs = jnp.zeros((1, 1, len(variables["params"]["layers_0"]["kernel"])))
     samples = Samples(inputs, jnp.zeros((1, 2), int), jnp.zeros((1, 1), int))
-    state = Program(config).init(config.seed, Hyperparameters.from_config(config), samples)
+    state = Trainer(config).init(config.seed, Hyperparameters.from_config(config), samples)
     number = jnp.asarray(epoch, jnp.int32)
     state = state._replace(
         epoch=number,

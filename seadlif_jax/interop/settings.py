@@ -111,12 +111,14 @@ def convert_settings(
     config.num_epochs = _number(settings, "n_epochs", int)
     config.batch_size = _number(settings, "dataset.batch_size", int)
 
-    num_classes = len(arrays["out_layer.weight"])
-    if dataset is None and num_classes != config.data.num_classes:
-        raise ConversionError(
-            f"the network has {num_classes} outputs, config.data.num_classes = {base.data.num_classes}"
-        )
-    config.data.num_classes = num_classes
+    config.task = "forecast" if settings.get("auto_regression", False) else "classification"
+    if config.task == "classification":
+        num_classes = len(arrays["out_layer.weight"])
+        if dataset is None and num_classes != config.data.num_classes:
+            raise ConversionError(
+                f"the network has {num_classes} outputs, config.data.num_classes = {base.data.num_classes}"
+            )
+        config.data.num_classes = num_classes
 
     model = config.model
     model.neuron = settings["cell"]
@@ -150,8 +152,6 @@ def convert_settings(
 
 def _aggregation(settings: Mapping[str, Any]) -> str:
     """Return the block readout; the reference takes all names but "softmax" for the mean."""
-    if settings.get("auto_regression", False):
-        return "forecast"
     return "softmax" if settings.get("loss_agg", "softmax") == "softmax" else "mean"
 
 

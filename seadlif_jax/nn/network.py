@@ -22,9 +22,9 @@ from jaxtyping import Array, Bool, Float, Key, Num
 
 from seadlif_jax import neurons
 from seadlif_jax.neurons.surrogate import Scalar, spike_function
+from seadlif_jax.nn.bounds import BOXES
 from seadlif_jax.nn.execution import Compute, keep
 from seadlif_jax.nn.scan import Layer, activity, advance, outputs, outputs_with_activity, unroll, unroll_steps
-from seadlif_jax.training.optimizer import BOXES
 
 Range = tuple[Scalar, Scalar]
 

@@ -1,18 +1,19 @@
-"""The address at which the processes of a run meet: checked before JAX uses it, which aborts where it cannot."""
+"""The address at which the processes of a run meet, checked before JAX uses it: JAX aborts the process on an error."""
 
 import contextlib
 import re
 import socket
 from pathlib import Path
 
+from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.locking import lock
 
 
-class CoordinatorError(ValueError):
-    """An address that the processes of a run cannot meet at: the message says why."""
+class CoordinatorError(SeadlifError):
+    """Address at which the processes of a run cannot meet; the message says why."""
 
 
-_held = contextlib.ExitStack()  # until the end of the process
+_locks = contextlib.ExitStack()  # until the end of the process
 
 
 def reserve(address: str, process_id: int, folder: Path | None) -> None:
@@ -23,10 +24,10 @@ def reserve(address: str, process_id: int, folder: Path | None) -> None:
     Args:
       address: HOST:PORT of the first process.
       process_id: the number of this process.
-      folder: for the files that stand for what is reserved; None to check the address alone.
+      folder: folder of the lock files; None to check the address alone.
 
     Raises:
-      CoordinatorError: it is no address; another run has reserved it; or, for the first process, its port is in use.
+      CoordinatorError: the address is malformed; another run has reserved it; or its port is used (first process).
     """
     match = re.fullmatch(r"(?P<host>.+):(?P<port>\d{1,5})", address)
     if not match or not 0 < int(match["port"]) < 2**16:
@@ -36,9 +37,9 @@ def reserve(address: str, process_id: int, folder: Path | None) -> None:
         raise CoordinatorError(f"{address}: process {process_id} of another run uses it; choose another port")
 
     if folder is not None:
-        with contextlib.suppress(OSError):  # it cannot be written to: go on without
+        with contextlib.suppress(OSError):  # not writable: no lock
             folder.mkdir(parents=True, exist_ok=True)
-            _held.enter_context(lock(folder / f"{re.sub('[^a-zA-Z0-9.-]', '_', address)}-{process_id}", refuse))
+            _locks.enter_context(lock(folder / f"{re.sub('[^a-zA-Z0-9.-]', '_', address)}-{process_id}", refuse))
     if process_id == 0:
         _check_port(address, match["host"].strip("[]"), int(match["port"]))
 

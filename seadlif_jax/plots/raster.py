@@ -23,7 +23,7 @@ def save_raster(sample: Any, outputs: Any, states: Sequence[Any], aggregation: s
       sample: the batch, with `inputs [batch, time, channel]`, `targets` and `block_index`.
       outputs: the readout `[batch, time, class]`.
       states: the hidden layers' states, every field `[batch, time, neuron]`.
-      aggregation: how the steps of a block are aggregated, a name in `losses.AGGREGATIONS`.
+      aggregation: aggregation of the steps of a block, a name in `losses.AGGREGATIONS`.
       path: file to write.
     """
     inputs, targets, block_index = (np.asarray(array)[0] for array in sample)

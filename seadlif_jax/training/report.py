@@ -1,4 +1,4 @@
-"""What a trained run leaves behind: its result, pictures and tables; a sweep, those of each member and of all."""
+"""What a finished run leaves: its result, pictures and tables; a sweep, those of each member and of all."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -13,202 +13,175 @@ from ml_collections import FrozenConfigDict
 
 from seadlif_jax import plots
 from seadlif_jax.analysis.forecast_error import ForecastError, cut_windows, squared_errors
+from seadlif_jax.build import build_hyperparameters, build_network, build_task
 from seadlif_jax.config import flatten, is_sweep
-from seadlif_jax.data.loading import Dataset, Samples, Split
+from seadlif_jax.data.loading import Dataset, Split
+from seadlif_jax.data.samples import Samples
 from seadlif_jax.losses import IGNORED, aggregate, feedback_start
-from seadlif_jax.parallel import mesh as devices
-from seadlif_jax.runs.checkpoint import Checkpoints, Position, Variables
-from seadlif_jax.runs.folder import Run, write_table
-from seadlif_jax.training import sweep
-from seadlif_jax.training.task import Task
-from seadlif_jax.training.trainer import Hyperparameters, TrainState, build_network, score_name
+from seadlif_jax.members import Member, describe_setting, format_value
+from seadlif_jax.parallel import broadcast, is_first_process, select_member, to_host
+from seadlif_jax.runs.checkpoint import Checkpoints, Variables
+from seadlif_jax.runs.files import write_table
+from seadlif_jax.runs.folder import RunFolder
+from seadlif_jax.tasks import TASKS, Classification, Forecast, Task
+from seadlif_jax.training.setup import Setup
+from seadlif_jax.training.state import Position, TrainState
+from seadlif_jax.training.sweep import summarize
 from seadlif_jax.utils.progress import bar
 
 RASTER_CANDIDATES = 16
 
-# By split and name, one of each member.
-Measured = Mapping[str, Mapping[str, np.ndarray]]
 
-
-def finish(run: Run, members: Sequence[sweep.Member], dataset: Dataset, task: Task, states: TrainState) -> None:
-    """Leaves all that a finished run has.
+def finish_run(
+    folder: RunFolder, members: Sequence[Member], dataset: Dataset, setup: Setup, states: TrainState
+) -> None:
+    """Leave all that a finished run, or sweep, has.
 
     Args:
-      run: the run, or the sweep, and its folder.
+      folder: folder of the run, or of the sweep.
       members: the runs in it.
-      dataset: what it was trained and tested on.
-      task: what it was trained with.
-      states: those after the last epoch, with an axis of members.
+      dataset: data that they were trained and tested on.
+      setup: devices and functions that they were trained with.
+      states: states after the last epoch, with an axis of members.
     """
-    config, on_host, measured = FrozenConfigDict(run.config), devices.to_host(states), task.measure(states)
-    if not is_sweep(run.config):
-        if devices.is_first_process():
-            _finish_run(run, config, dataset, task, on_host, _of_member(measured, 0))
+    host_states, metrics = to_host(states), setup.measure(states)
+    if not is_sweep(folder.config):
+        if is_first_process():
+            _finish_member(folder, folder, dataset, setup, host_states, 0, metrics)
         return
-    member_runs = [Run(run.folder / "members" / str(number), member.config) for number, member in enumerate(members)]
-    to_do = devices.of_first_process([member_run.result() is None for member_run in member_runs])
-    well = on_host.epoch == run.config.num_epochs
-    rows_of = run.metrics.by_member()
-    for number, member_run in enumerate(bar(member_runs, unit="member")):
-        if to_do[number] and well[number]:
-            own = jax.tree.map(lambda array, number=number: array[number : number + 1], on_host)
-            with member_run.held():
-                member_run.check_data(run.data())
-                member_run.record_length()
-                if devices.is_first_process():
-                    member_run.metrics.write(rows_of[number])
-                with Checkpoints(member_run.folder / "checkpoints", member_run.config, writing=True) as checkpoints:
-                    picked = devices.pick(states, number)
-                    checkpoints.save(Position(picked, picked, task.no_sums, metrics=member_run.metrics.checksum))
-                if devices.is_first_process():
-                    _finish_run(member_run, config, dataset, task, own, _of_member(measured, number))
-    if devices.is_first_process():
+    folders = [RunFolder(folder.member_path(number), member.config) for number, member in enumerate(members)]
+    unfinished = broadcast([member_folder.result() is None for member_folder in folders])
+    has_finished = host_states.epoch == folder.config.num_epochs  # all others have diverged
+    rows = folder.metrics.by_member()
+    for number, member_folder in enumerate(bar(folders, unit="member")):
+        if unfinished[number] and has_finished[number]:
+            with member_folder.lock():
+                member_folder.check_data(folder.data_checksums())
+                _save_member(member_folder, rows.get(number, []), select_member(states, number))
+                if is_first_process():
+                    _finish_member(folder, member_folder, dataset, setup, host_states, number, metrics)
+    if is_first_process():
         results = [
             {
                 "member": number,
                 "varied": member.varied,
-                "diverged": None if well[number] else int(on_host.epoch[number]) + 1,  # the epoch
-                **(member_run.result() or {}),
+                "diverged": None if has_finished[number] else int(host_states.epoch[number]) + 1,  # the epoch
+                **(member_folder.result() or {}),
             }
-            for number, (member, member_run) in enumerate(zip(members, member_runs, strict=True))
+            for number, (member, member_folder) in enumerate(zip(members, folders, strict=True))
         ]
-        finish_sweep(run, dataset, task, results)
+        finish_sweep(folder, dataset, setup, results)
 
 
-def describe(result: Mapping[str, Any]) -> list[str]:
-    """The lines that say what a run, or a sweep, has found."""
-
-    def score(statistics: Mapping[str, float | None]) -> str:
-        mean, std = statistics["mean"], statistics["std"]
-        return f"{mean:.4f}" if std is None else f"{mean:.4f} +- {std:.4f}"
-
-    def line(setting: Mapping[str, Any]) -> str:
-        found = "  ".join(
-            f"{split} {name} {score(statistics)}"
-            for split in ("validation", "test")
-            for name, statistics in setting[split].items()
-            if name in ("accuracy", "mse")
-        )
-        count = f"{setting['seeds']} seed{'s' if setting['seeds'] > 1 else ''}"
-        count += f", {setting['diverged']} diverged" if setting["diverged"] else ""
-        return f"{sweep.describe(setting['setting']) or 'all'}: {found or 'nothing found'}  ({count})"
-
-    if "summary" in result:
-        lines = [line(setting) for setting in result["summary"]]
-        return [*lines, f"(mean +- standard deviation over seeds; {result['protocol']})"]
-    metrics = "  ".join(f"{name} {value:.4f}" for name, value in result["test"].items() if "rate" not in name)
-    return [f"test {metrics}  ({result['protocol']}: epoch {result['best_epoch']})"]
-
-
-def finish_sweep(run: Run, dataset: Dataset, task: Task, results: list[dict[str, Any]]) -> None:
+def finish_sweep(folder: RunFolder, dataset: Dataset, setup: Setup, results: list[dict[str, Any]]) -> None:
     """Leave the tables, the picture and the result of a sweep whose members have left theirs."""
-    summary = sweep.summarise(results)
-    _write_tables(run.folder, results, summary)
-    rows_of = run.metrics.by_member()
-    rows = [rows_of.get(number, []) for number in range(len(results))]
-    run.finish(
+    summary = summarize(results)
+    _write_tables(folder.path, results, summary)
+    by_member = folder.metrics.by_member()
+    rows = [by_member.get(number, []) for number in range(len(results))]
+    folder.finish(
         members=results,
         summary=summary,
         protocol=dataset.protocol,
-        mesh=task.mesh.devices.shape,
-        wall_seconds=max(sum(row["seconds"] for row in own) for own in rows),
+        mesh=setup.mesh.devices.shape,
+        wall_seconds=max(sum(row["seconds"] for row in of_member) for of_member in rows),
     )
-    plots.save_sweep(results, rows, score_name(run.config), run.folder / "sweep.png")
+    plots.save_sweep(results, rows, build_task(folder.config).metric, folder.path / "sweep.png")
 
 
-def _finish_run(
-    run: Run,
-    config: FrozenConfigDict,
+def _save_member(folder: RunFolder, rows: Sequence[Mapping[str, float]], state: TrainState) -> None:
+    """Leave a member's metrics and checkpoint, from which it can be continued as a run of its own."""
+    folder.record_num_epochs()
+    if is_first_process():
+        folder.metrics.write(rows)
+    with Checkpoints(folder.checkpoints, folder.config, writing=True) as checkpoints:
+        Position(state, metrics=folder.metrics.checksum).save(checkpoints)
+
+
+def _finish_member(
+    folder: RunFolder,
+    member_folder: RunFolder,
     dataset: Dataset,
-    task: Task,
-    state: TrainState,
-    metrics: dict[str, dict[str, float]],
+    setup: Setup,
+    states: TrainState,
+    number: int,
+    metrics: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
-    """The result and the pictures of a run; of a sweep, of one of its members.
+    """Leave the result and the pictures of a run, or of a member of a sweep, whose folder is `folder`.
 
-    `config` is that of the sweep, so that one program serves all members; `state` has an axis of one member.
+    `states`, on the host, and `metrics`, by split and name, have an axis of members.
     """
-    variables = jax.tree.map(lambda array: array[0], {"params": state.best.params, "constants": state.constants})
-    hyper = Hyperparameters.from_config(run.config)
-    rows, best_epoch = run.metrics.read(), int(state.best.epoch[0])
+    best_variables = states.best_variables()
+    variables = jax.tree.map(lambda array: array[number], best_variables)
+    rows, best_epoch = member_folder.metrics.read(), int(states.best.epoch[number])
     # Before the pictures, which must never cost a result.
-    run.finish(
-        **metrics,
+    member_folder.finish(
+        **{
+            split: {name: float(values[number]) for name, values in of_split.items()}
+            for split, of_split in metrics.items()
+        },
         protocol=dataset.protocol,
-        mesh=task.mesh.devices.shape,
+        mesh=setup.mesh.devices.shape,
         best_epoch=best_epoch,
         wall_seconds=sum(row["seconds"] for row in rows),
     )
-    is_forecast = config.model.aggregation == "forecast"
-    metrics_drawn = ("loss",) if is_forecast else ("loss", score_name(config))
-    plots.save_curves(rows, best_epoch, metrics_drawn, run.folder / "curves.png")
-    if is_forecast:
-        samples = Samples.of(dataset.test)
-        outputs = _forecast(config, hyper, variables, samples.inputs)
-        save_forecast(samples, outputs, config.data.step_ms, run.folder / "forecast")
-    else:
-        _save_raster(config, hyper, variables, dataset.test, run.folder / "raster.png")
+    task = build_task(folder.config)
+    plots.save_curves(rows, best_epoch, task.curves, member_folder.path / "curves.png")
+    # By the config of the sweep, so that one compiled function serves all members.
+    hyper = build_hyperparameters(member_folder.config)
+    save_task_pictures(task, FrozenConfigDict(folder.config), hyper, variables, dataset.test, member_folder.path)
 
 
-def _of_member(measured: Measured, number: int) -> dict[str, dict[str, float]]:
-    return {
-        split: {name: float(of_members[number]) for name, of_members in metrics.items()}
-        for split, metrics in measured.items()
-    }
-
-
-def _write_tables(folder: Path, results: Sequence[Mapping[str, Any]], summary: Sequence[Mapping[str, Any]]) -> None:
-    """A row for each member in members.csv, and one for each setting in summary.csv."""
-
-    def columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-        names = dict.fromkeys(name for row in rows for name in row)  # in order, each once
-        return {name: [row.get(name) for row in rows] for name in names}
-
-    def row(varied: Mapping[str, Any], found: Mapping[str, Any], *names: str) -> dict[str, Any]:
-        metrics = flatten({split: found[split] for split in ("validation", "test") if split in found})
-        return {
-            **{name: sweep.text(value) if isinstance(value, tuple) else value for name, value in varied.items()},
-            **{name: found.get(name) for name in names},
-            **{name.replace(".", "_"): value for name, value in metrics.items()},
-        }
-
-    of_members = [
-        {"member": result["member"], **row(result["varied"], result, "diverged", "best_epoch")} for result in results
-    ]
-    write_table(folder / "members.csv", columns(of_members))
-    write_table(
-        folder / "summary.csv", columns([row(setting["setting"], setting, "seeds", "diverged") for setting in summary])
-    )
-
-
-def _save_raster(
-    config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, test: Split, path: Path
+@functools.singledispatch
+def save_task_pictures(
+    task: Task, config: FrozenConfigDict, hyper: Any, variables: Variables, test: Split, folder: Path
 ) -> None:
-    """A picture of the best network at work: on the first test sample it gets right, or else on the first of all."""
+    """Leave the pictures of a trained network that suit its task; other kinds of task can register their own.
+
+    Args:
+      task: the task.
+      config: config of the network.
+      hyper: its hyperparameters.
+      variables: its parameters and constants.
+      test: test split.
+      folder: folder for the pictures.
+    """
+
+
+@save_task_pictures.register
+def _(task: Classification, config, hyper, variables, test, folder):
+    """Draw the network at work: on the first test sample that it gets right, or else on the first of all."""
     samples = Samples.of(test, 0, RASTER_CANDIDATES)
     outputs, states = _trace(config, hyper, variables, samples.inputs)
-    scores = aggregate(outputs, samples.block_index, samples.targets.shape[1] - 1, config.model.aggregation)
-    right = (scores.argmax(axis=-1) == samples.targets) | (samples.targets == IGNORED)
-    chosen = int(right.all(axis=1).argmax())
+    scores = aggregate(outputs, samples.block_index, samples.targets.shape[1] - 1, task.aggregation)
+    correct = (scores.argmax(axis=-1) == samples.targets) | (samples.targets == IGNORED)
+    chosen = int(correct.all(axis=1).argmax())
     samples, outputs, states = jax.tree.map(lambda array: array[chosen : chosen + 1], (samples, outputs, states))
-    plots.save_raster(samples, outputs, states, config.model.aggregation, path)
+    plots.save_raster(samples, outputs, states, task.aggregation, folder / "raster.png")
+
+
+@save_task_pictures.register
+def _(task: Forecast, config, hyper, variables, test, folder):
+    samples = Samples.of(test)
+    outputs = _outputs(config, hyper, variables, samples.inputs)
+    save_forecast(samples, outputs, config.data.step_ms, folder / "forecast")
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _trace(config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, inputs: Array) -> Any:
-    return build_network(config, hyper).apply(variables, inputs, method="trace")
+def _outputs(config: FrozenConfigDict, hyper: Any, variables: Variables, inputs: Array) -> Any:
+    return build_task(config).run(build_network(config, inputs.shape[-1], hyper), variables, inputs)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _forecast(config: FrozenConfigDict, hyper: Hyperparameters, variables: Variables, inputs: Array) -> Any:
-    start = feedback_start(inputs.shape[1])
-    return build_network(config, hyper).apply(variables, inputs, start, method="forecast")
+def _trace(config: FrozenConfigDict, hyper: Any, variables: Variables, inputs: Array) -> Any:
+    return build_network(config, inputs.shape[-1], hyper).apply(variables, inputs, method="trace")
 
 
 def save_forecast(samples: Samples, outputs: Array, step_ms: float | None, stem: Path) -> ForecastError:
-    """The forecast of the first of some samples, and the error in the course of all of them.
+    """Leave the forecast of the first of some samples, and the error in the course of all of them.
 
-    Left as `<stem>.png`, `<stem>_error.png` and `<stem>_error.csv`; returns the errors of the network.
+    Returns:
+      the errors of the network; `<stem>.png`, `<stem>_error.png` and `<stem>_error.csv` are left.
     """
     network, zero = (jax.jit(squared_errors)(y, samples) for y in (outputs, jnp.zeros_like(outputs)))
     num_steps = outputs.shape[1]
@@ -234,3 +207,51 @@ def save_forecast(samples: Samples, outputs: Array, step_ms: float | None, stem:
         Path(f"{stem}_error.png"),
     )
     return network
+
+
+def describe_result(result: Mapping[str, Any]) -> list[str]:
+    """Return the lines that a command prints about the result of a run, or of a sweep."""
+
+    def score(statistics: Mapping[str, float | None]) -> str:
+        mean, std = statistics["mean"], statistics["std"]
+        return f"{mean:.4f}" if std is None else f"{mean:.4f} +- {std:.4f}"
+
+    def line(setting: Mapping[str, Any]) -> str:
+        scores = "  ".join(
+            f"{split} {name} {score(statistics)}"
+            for split in ("validation", "test")
+            for name, statistics in setting[split].items()
+            if name in {kind.metric for kind in TASKS.values()}
+        )
+        count = f"{setting['seeds']} seed{'s' if setting['seeds'] > 1 else ''}"
+        count += f", {setting['diverged']} diverged" if setting["diverged"] else ""
+        return f"{describe_setting(setting['setting']) or 'all'}: {scores or 'no finished members'}  ({count})"
+
+    if "summary" in result:
+        lines = [line(setting) for setting in result["summary"]]
+        return [*lines, f"(mean +- standard deviation over seeds; {result['protocol']})"]
+    text = "  ".join(f"{name} {value:.4f}" for name, value in result["test"].items() if "rate" not in name)
+    return [f"test {text}  ({result['protocol']}: epoch {result['best_epoch']})"]
+
+
+def _write_tables(folder: Path, results: Sequence[Mapping[str, Any]], summary: Sequence[Mapping[str, Any]]) -> None:
+    """Write a row for each member to members.csv, and one for each setting to summary.csv."""
+
+    def columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+        names = dict.fromkeys(name for row in rows for name in row)  # in order, each once
+        return {name: [row.get(name) for row in rows] for name in names}
+
+    def row(varied: Mapping[str, Any], result: Mapping[str, Any], *names: str) -> dict[str, Any]:
+        metrics = flatten({split: result[split] for split in ("validation", "test") if split in result})
+        return {
+            **{name: format_value(value) if isinstance(value, tuple) else value for name, value in varied.items()},
+            **{name: result.get(name) for name in names},
+            **{name.replace(".", "_"): value for name, value in metrics.items()},
+        }
+
+    members = [
+        {"member": result["member"], **row(result["varied"], result, "diverged", "best_epoch")} for result in results
+    ]
+    settings = [row(setting["setting"], setting, "seeds", "diverged") for setting in summary]
+    write_table(folder / "members.csv", columns(members))
+    write_table(folder / "summary.csv", columns(settings))

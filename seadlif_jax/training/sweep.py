@@ -1,47 +1,41 @@
-"""Training all members of a sweep in one program, and summarising their results setting by setting."""
+"""A sweep as data: the hyperparameters of all members in arrays, and its results setting by setting."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 from ml_collections import ConfigDict
 
-from seadlif_jax.members import Member, Setting, describe_setting, expand_sweep, format_value, without_seed
-from seadlif_jax.training.trainer import Hyperparameters
-
-__all__ = ["Member", "Setting", "describe", "members", "stack", "summarise", "text"]
-members, describe, text = expand_sweep, describe_setting, format_value
+from seadlif_jax.build import stack_hyperparameters
+from seadlif_jax.members import without_seed
+from seadlif_jax.training.state import Hyperparameters
 
 
-def stack(configs: Sequence[ConfigDict]) -> tuple[Int[Array, " member"], Hyperparameters]:
-    """Seeds and hyperparameters of all members, each with an axis of members."""
-    hypers = [Hyperparameters.from_config(config) for config in configs]
-    if any(hyper.dropout is not None for hyper in hypers):
-        # All draw masks, or none does. With a dropout of 0 nothing is dropped.
-        hypers = [hyper._replace(dropout=jnp.zeros(()) if hyper.dropout is None else hyper.dropout) for hyper in hypers]
+def stack_members(configs: Sequence[ConfigDict]) -> tuple[Int[Array, " member"], Hyperparameters]:
+    """Return seeds and hyperparameters of all members, each with an axis of members."""
     seeds = jnp.asarray([config.seed for config in configs])
-    return seeds, jax.tree.map(lambda *values: jnp.stack(values), *hypers)
+    learning_rates = jnp.stack([jnp.asarray(config.optimizer.learning_rate, float) for config in configs])
+    return seeds, Hyperparameters(learning_rates, stack_hyperparameters(configs))
 
 
-def summarise(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Mean and standard deviation over the seeds, setting by setting.
+def summarize(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return mean and standard deviation over the seeds, setting by setting.
 
     Args:
-      results: of the members, with `varied`, `diverged`, and `test` and `validation` of those that have not.
+      results: results of the members, with `varied` and `diverged`, and `test` and `validation` of those that have not.
 
     Returns:
       for every setting a dictionary with the `setting`, the numbers of `seeds` and of those that `diverged`; and, for
-      `test` and `validation`, metric by metric, `mean` and `std` over those that did not. `std` is that of a sample,
-      None for a single one.
+      `test` and `validation`, metric by metric, `mean` and `std` over those that did not. `std` is the standard
+      deviation of a sample, None for a single one.
     """
-    settings: dict[str, list[Mapping[str, Any]]] = {}
+    by_setting: dict[str, list[Mapping[str, Any]]] = {}
     for result in results:
-        settings.setdefault(json.dumps(without_seed(result["varied"])), []).append(result)
-    return [_summary(of_setting) for of_setting in settings.values()]
+        by_setting.setdefault(json.dumps(without_seed(result["varied"])), []).append(result)
+    return [_summary(seeds) for seeds in by_setting.values()]
 
 
 def _summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,46 +9,46 @@ from jaxtyping import PyTree
 
 from seadlif_jax.config import ConfigError, differing
 from seadlif_jax.inference import TrainedModel, load_run
-from seadlif_jax.parallel import mesh as devices
+from seadlif_jax.members import Member
+from seadlif_jax.parallel import broadcast, device_put_global, member_sharded
 from seadlif_jax.runs.checkpoint import Checkpoints, Variables, checksum
-from seadlif_jax.runs.folder import Run
-from seadlif_jax.training.sweep import Member
-from seadlif_jax.training.trainer import TrainState
+from seadlif_jax.runs.folder import RunFolder
+from seadlif_jax.training.state import TrainState
 from seadlif_jax.utils.paths import local_path
 
-# Fields that say which parameters there are, and what these mean: `k` is a position in the range of the time constant.
-SAME = ("neuron", "hidden", "recurrent", "tau_u", "tau_w", "tau_out", "train_tau_out")
+# Fields on which the meaning of the parameters depends: `k` is a position in the range of the time constant.
+SAME_FIELDS = ("neuron", "hidden", "recurrent", "tau_u", "tau_w", "tau_out", "train_tau_out")
 UNUSED_BY_LSTM = ("tau_u", "tau_w")
 
 
 class Start(NamedTuple):
-    """The parameters and constants to start from, and the folder that they are from."""
+    """Parameters and constants to start from, and the folder of the run that they are from."""
 
     folder: str
     variables: Variables
 
     def fingerprint(self) -> dict[str, int]:
-        """Return a checksum, to tell whether the run is still started from the same ones."""
+        """Return a checksum, by which a run recognises the parameters that it was started from."""
         return {"parameters": checksum(self.variables)}
 
 
-def load(run: Run, members: Sequence[Member]) -> Start | None:
-    """Return what a run starts from; None if its parameters are random, or it has been started already.
+def load_start(folder: RunFolder, members: Sequence[Member]) -> Start | None:
+    """Return what a run starts from; None if its parameters are random, or it has been saved already.
 
     Raises:
-      ConfigError: the network there is another one, or has couplings outside of the ranges of this config.
+      ConfigError: the network is another one, or has couplings outside of the ranges of this config.
       RunError, CheckpointError, PathError: as `load_run`.
     """
-    folder = run.config.init_from
-    if not folder:
+    source = folder.config.init_from
+    if not source:
         return None
-    with Checkpoints(run.folder / "checkpoints", run.config) as checkpoints:
-        if devices.of_first_process(checkpoints.any_saved()):
+    with Checkpoints(folder.checkpoints, folder.config) as checkpoints:
+        if broadcast(checkpoints.any_saved()):
             return None
-    trained = load_run(local_path(folder, "config.init_from ="))
+    trained = load_run(local_path(source, "config.init_from ="))
     for member in members:
-        _check(folder, trained, member)
-    return Start(folder, jax.tree.map(np.asarray, trained.variables))
+        _check_member(source, trained, member)
+    return Start(source, jax.tree.map(np.asarray, trained.variables))
 
 
 def replace_parameters(initial: TrainState, start: Start, mesh: jax.sharding.Mesh) -> TrainState:
@@ -59,31 +59,36 @@ def replace_parameters(initial: TrainState, start: Start, mesh: jax.sharding.Mes
     """
     like = {"params": initial.params, "constants": initial.constants}
     here, there = (_shapes(tree, skip) for tree, skip in ((like, 1), (start.variables, 0)))
-    differ = [f"{name} is {other} there and {own} here" for name, (other, own) in differing(there, here).items()]
-    if differ:
-        raise ConfigError(f"config.init_from = {start.folder!r}: other parameters: {'; '.join(differ)}")
-    each = devices.by_member(mesh)
-    variables = jax.tree.map(
-        lambda old, new: devices.put(np.broadcast_to(np.asarray(new, old.dtype), old.shape), each),
-        like,
-        start.variables,
+    differences = [
+        f"{name} is {other} there and {shape} here" for name, (other, shape) in differing(there, here).items()
+    ]
+    if differences:
+        raise ConfigError(f"config.init_from = {start.folder!r}: other parameters: {'; '.join(differences)}")
+
+    def place(old: jax.Array, new: np.ndarray) -> jax.Array:
+        return device_put_global(np.broadcast_to(np.asarray(new, old.dtype), old.shape), member_sharded(mesh))
+
+    # Twice: training reuses the buffers of each array.
+    variables, best = (jax.tree.map(place, like, start.variables) for _ in range(2))
+    return initial._replace(
+        params=variables["params"],
+        constants=variables["constants"],
+        best=initial.best._replace(params=best["params"]),
     )
-    params = variables["params"]
-    return initial._replace(params=params, constants=variables["constants"], best=initial.best._replace(params=params))
 
 
 def _shapes(tree: PyTree, skip: int) -> dict[str, tuple[int, ...]]:
-    """The shape of each array by name, without the first `skip` axes."""
+    """Return the shape of each array by name, without the first `skip` axes."""
     return {
         jax.tree_util.keystr(path[1:], simple=True, separator="/"): array.shape[skip:]
         for path, array in jax.tree.leaves_with_path(tree)
     }
 
 
-def _check(folder: str, trained: TrainedModel, member: Member) -> None:
+def _check_member(folder: str, trained: TrainedModel, member: Member) -> None:
     model, other = member.config.model, trained.config.model
     skipped = UNUSED_BY_LSTM if model.neuron == "lstm" else ("tau_w",) if model.neuron == "lif" else ()
-    for name in SAME:
+    for name in SAME_FIELDS:
         if name not in skipped and model[name] != other[name]:
             raise ConfigError(
                 f"config.init_from = {folder!r}: config.model.{name} is {other[name]!r} there and {model[name]!r} "

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.data.bucketing import LEAST_SAVING, MOST_LENGTHS, at_own_length, choose_lengths
-from seadlif_jax.data.loading import Samples
-from seadlif_jax.training.trainer import Hyperparameters, Program
+from seadlif_jax.data.bucketing import MAX_LENGTHS, MIN_SAVING, choose_bucket_lengths, in_bucket
+from seadlif_jax.data.samples import Samples
+from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.trainer import Trainer
 
 
 def block_index_of(own_lengths, num_steps):
@@ -26,31 +27,31 @@ def random_samples(own_lengths, num_steps, seed=0):
 
 
 def test_samples_of_one_length_are_not_trimmed():
-    assert choose_lengths(block_index_of([50] * 20, 50), batch_size=4) == (50,)
+    assert choose_bucket_lengths(block_index_of([50] * 20, 50), batch_size=4) == (50,)
 
 
 def test_a_rare_long_sample_makes_the_common_length_another():
     own = [30] * 199 + [60]
-    assert choose_lengths(block_index_of(own, 60), batch_size=4) == (30, 60)
+    assert choose_bucket_lengths(block_index_of(own, 60), batch_size=4) == (30, 60)
     # Nearly every larger batch has it, and one of all samples always: nothing to save.
-    assert choose_lengths(block_index_of(own, 60), batch_size=190) == (60,)
-    assert choose_lengths(block_index_of([30] * 9 + [60], 60), batch_size=10) == (60,)
+    assert choose_bucket_lengths(block_index_of(own, 60), batch_size=190) == (60,)
+    assert choose_bucket_lengths(block_index_of([30] * 9 + [60], 60), batch_size=10) == (60,)
 
 
 def test_steps_that_no_sample_counts_are_always_left_out():
-    assert choose_lengths(block_index_of([30] * 20, 60), batch_size=4) == (30, 60)
+    assert choose_bucket_lengths(block_index_of([30] * 20, 60), batch_size=4) == (30, 60)
 
 
 def test_there_are_at_most_three_lengths():
     own = [10] * 50 + [20] * 20 + [40] * 20 + [100] * 10
-    assert choose_lengths(block_index_of(own, 100), batch_size=1) == (20, 40, 100)
+    assert choose_bucket_lengths(block_index_of(own, 100), batch_size=1) == (20, 40, 100)
 
 
 def test_a_small_saving_is_not_worth_another_length():
     """As with SHD padded to 250 steps, in batches of 256."""
     own = [250] * 1438 + [291] * 2
-    assert choose_lengths(block_index_of(own, 291), batch_size=256) == (291,)
-    assert choose_lengths(block_index_of(own, 291), batch_size=16) == (250, 291)
+    assert choose_bucket_lengths(block_index_of(own, 291), batch_size=256) == (291,)
+    assert choose_bucket_lengths(block_index_of(own, 291), batch_size=16) == (250, 291)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_a_batch_gets_the_smallest_length_that_holds_it(own, expected):
         assert batch.inputs.shape[1] == batch.block_index.shape[1]
         return jnp.asarray(batch.inputs.shape[1])
 
-    assert int(jax.jit(lambda batch: at_own_length(steps, batch, (20, 30, 60)))(batch)) == expected
+    assert int(jax.jit(lambda batch: in_bucket(steps, batch, (20, 30, 60)))(batch)) == expected
 
 
 @pytest.mark.parametrize(("neuron", "aggregation"), [("lif", "mean"), ("se_adlif", "softmax")])
@@ -78,8 +79,8 @@ def test_training_on_trimmed_batches_gives_the_same_parameters(tiny_config, x64,
     hyper = Hyperparameters.from_config(tiny_config)
 
     def trained(lengths):
-        program = Program(tiny_config, lengths)
-        return jax.jit(program.train_epoch)(program.init(0, hyper, samples), hyper, samples, samples)
+        trainer = Trainer(tiny_config, lengths)
+        return jax.jit(trainer.train_epoch)(trainer.init(0, hyper, samples), hyper, samples, samples)
 
     (whole, whole_metrics), (trimmed, metrics) = trained(()), trained((25, 40, 60))
     for ours, theirs in zip(jax.tree.leaves(trimmed.params), jax.tree.leaves(whole.params), strict=True):
@@ -96,9 +97,9 @@ def direct_choice(own, num_steps, batch_size):
 
     possible = [length for length in np.unique(own).tolist() if sum(own <= length) >= batch_size]
     lengths = (num_steps,)
-    while len(lengths) < MOST_LENGTHS:
+    while len(lengths) < MAX_LENGTHS:
         best = min((tuple(sorted({*lengths, length})) for length in possible), key=mean_length)
-        if mean_length(lengths) - mean_length(best) < LEAST_SAVING * num_steps:
+        if mean_length(lengths) - mean_length(best) < MIN_SAVING * num_steps:
             break
         lengths = best
     return lengths
@@ -110,4 +111,4 @@ def test_the_choice_is_that_of_exact_probabilities(seed):
     own = np.minimum(10 + rng.gamma(1 + seed % 3, 9, 150), 80).astype(int)
     for batch_size in (1, 3, 20, 149, 150):
         block_index = block_index_of(own, 80)
-        assert choose_lengths(block_index, batch_size) == direct_choice(own, 80, batch_size)
+        assert choose_bucket_lengths(block_index, batch_size) == direct_choice(own, 80, batch_size)

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax import losses as readout
+from seadlif_jax import losses
 
 RNG = np.random.default_rng(0)
 OUTPUTS = RNG.normal(size=(2, 7, 3))
@@ -10,57 +10,57 @@ BLOCKS = np.array([[0, 1, 1, 2, 2, 2, 0], [0, 0, 1, 1, 1, 1, 4]])
 TARGETS = np.array([[-1, 2, 0, -1, 1], [-1, 0, -1, 1, 2]])
 
 
-def by_hand(how):
+def by_hand(aggregation):
     """Loops over samples and blocks."""
     scores = np.zeros((2, 5, 3))
     for sample in range(2):
         for block in range(5):
             y = OUTPUTS[sample, BLOCKS[sample] == block]
-            if how == "softmax":
+            if aggregation == "softmax":
                 scores[sample, block] = (np.exp(y) / np.exp(y).sum(axis=1, keepdims=True)).sum(axis=0)
             elif len(y):
                 scores[sample, block] = y.mean(axis=0)
     return scores
 
 
-@pytest.mark.parametrize("how", readout.AGGREGATIONS)
-def test_aggregation_gathers_the_steps_of_each_block(how, x64):
-    found = readout.aggregate(jnp.asarray(OUTPUTS), jnp.asarray(BLOCKS), 4, how)
-    np.testing.assert_allclose(found, by_hand(how), rtol=1e-12, atol=1e-14)
+@pytest.mark.parametrize("aggregation", losses.AGGREGATIONS)
+def test_aggregation_gathers_the_steps_of_each_block(aggregation, x64):
+    found = losses.aggregate(jnp.asarray(OUTPUTS), jnp.asarray(BLOCKS), 4, aggregation)
+    np.testing.assert_allclose(found, by_hand(aggregation), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("how", readout.AGGREGATIONS)
-def test_loss_and_accuracy_average_over_targets_that_are_given(how, x64):
-    sums = readout.classification(*map(jnp.asarray, (OUTPUTS, BLOCKS, TARGETS)), how)
-    scores, losses, correct = by_hand(how), [], []
+@pytest.mark.parametrize("aggregation", losses.AGGREGATIONS)
+def test_loss_and_accuracy_average_over_targets_that_are_given(aggregation, x64):
+    sums = losses.classification(*map(jnp.asarray, (OUTPUTS, BLOCKS, TARGETS)), aggregation)
+    scores, terms, correct = by_hand(aggregation), [], []
     for sample in range(2):
         for block in range(5):
             target = TARGETS[sample, block]
             if target != -1:
                 logits = scores[sample, block]
-                losses.append(np.log(np.exp(logits).sum()) - logits[target])
+                terms.append(np.log(np.exp(logits).sum()) - logits[target])
                 correct.append(logits.argmax() == target)
-    assert float(sums.mean_loss()) == pytest.approx(np.mean(losses), rel=1e-12)
+    assert float(sums.mean_loss()) == pytest.approx(np.mean(terms), rel=1e-12)
     assert float(sums.mean_score()) == pytest.approx(np.mean(correct), rel=1e-12)
-    assert int(sums.loss_terms) == len(losses) == 6
+    assert int(sums.loss_terms) == len(terms) == 6
 
 
 def test_sums_of_parts_are_the_sum_of_the_whole(x64):
     arrays = tuple(map(jnp.asarray, (OUTPUTS, BLOCKS, TARGETS)))
-    whole = readout.classification(*arrays, "mean")
-    parts = [readout.classification(*(array[i : i + 1] for array in arrays), "mean") for i in range(2)]
+    whole = losses.classification(*arrays, "mean")
+    parts = [losses.classification(*(array[i : i + 1] for array in arrays), "mean") for i in range(2)]
     np.testing.assert_allclose(np.add(*map(np.asarray, parts)), np.asarray(whole), rtol=1e-12)
 
 
 def test_no_target_at_all_gives_zero_not_nan():
-    sums = readout.classification(jnp.asarray(OUTPUTS), jnp.asarray(BLOCKS), jnp.full((2, 5), -1), "softmax")
+    sums = losses.classification(jnp.asarray(OUTPUTS), jnp.asarray(BLOCKS), jnp.full((2, 5), -1), "softmax")
     assert float(sums.mean_loss()) == float(sums.mean_score()) == 0.0
 
 
 def test_forecast_loss_skips_block_0_and_mse_is_of_the_second_half(x64):
     targets = RNG.normal(size=(2, 8, 3))
     blocks = np.array([[0, 0, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1, 0]])
-    sums = readout.forecast(*map(jnp.asarray, (OUTPUTS, blocks, targets)))
+    sums = losses.forecast(*map(jnp.asarray, (OUTPUTS, blocks, targets)))
     errors = ((OUTPUTS - targets[:, 1:]) ** 2).mean(axis=-1)
     assert float(sums.mean_loss()) == pytest.approx(errors[blocks == 1].mean(), rel=1e-12)
     # ceil(7 / 2) = 4
@@ -69,26 +69,26 @@ def test_forecast_loss_skips_block_0_and_mse_is_of_the_second_half(x64):
 
 @pytest.mark.parametrize(("steps", "start"), [(1, 1), (2, 1), (7, 4), (200, 100), (201, 101)])
 def test_feedback_starts_at_half_the_steps_rounded_up(steps, start):
-    assert readout.feedback_start(steps) == start
+    assert losses.feedback_start(steps) == start
 
 
 def test_an_unknown_aggregation_is_refused_by_name():
     with pytest.raises(ValueError, match="unknown aggregation 'max'; choose one of softmax, mean"):
-        readout.aggregate(jnp.asarray(OUTPUTS), jnp.asarray(BLOCKS), 4, "max")
+        losses.aggregate(jnp.asarray(OUTPUTS), jnp.asarray(BLOCKS), 4, "max")
 
 
-@pytest.mark.parametrize("how", ["softmax", "mean"])
-def test_class_weights_multiply_the_loss_of_each_target_and_nothing_else(how):
+@pytest.mark.parametrize("aggregation", ["softmax", "mean"])
+def test_class_weights_multiply_the_loss_of_each_target_and_nothing_else(aggregation):
     outputs, blocks, targets = map(jnp.asarray, (OUTPUTS, BLOCKS, TARGETS))
     weights = tuple(float(weight) for weight in range(2, 2 + outputs.shape[-1]))
-    plain = readout.classification(outputs, blocks, targets, how)
-    weighted = readout.classification(outputs, blocks, targets, how, weights)
+    plain = losses.classification(outputs, blocks, targets, aggregation)
+    weighted = losses.classification(outputs, blocks, targets, aggregation, weights)
     expected = 0.0
     for label, weight in enumerate(weights):
-        of_class = jnp.where(targets == label, targets, readout.IGNORED)
-        expected += weight * float(readout.classification(outputs, blocks, of_class, how).loss)
+        of_class = jnp.where(targets == label, targets, losses.IGNORED)
+        expected += weight * float(losses.classification(outputs, blocks, of_class, aggregation).loss)
     assert float(weighted.loss) == pytest.approx(expected, rel=1e-6)
     assert float(weighted.loss) != pytest.approx(float(plain.loss))
     assert weighted[1:] == plain[1:]
-    ones = readout.classification(outputs, blocks, targets, how, (1.0,) * outputs.shape[-1])
+    ones = losses.classification(outputs, blocks, targets, aggregation, (1.0,) * outputs.shape[-1])
     assert float(ones.loss) == float(plain.loss)

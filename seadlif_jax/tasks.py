@@ -1,0 +1,232 @@
+"""Tasks: how a network is run, its loss, its metric, and the targets that it needs.
+
+A task is an immutable value, made of a config by `build.build_task`; whatever depends on the kind of task asks it. A
+new kind is a class with the attributes and methods of `Task`, registered in `TASKS` under the name that `config.task`
+selects it by.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, Num
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from seadlif_jax.config import ConfigError
+from seadlif_jax.losses import IGNORED, SpikeSums, Sums, classification, count_spikes, feedback_start, forecast
+from seadlif_jax.utils.arrays import value_problem
+
+Variables = Mapping[str, Any]
+Inputs = Num[Array, "sample time channel"]
+Outputs = Float[Array, "sample time output"]
+Activity = tuple[Float[Array, "sample time"], ...]
+
+
+class Selection(NamedTuple):
+    """Metric of the validation split that the best epoch is selected by.
+
+    Attributes:
+      metric: "loss", or the task's metric.
+      sign: 1 if greater is better, -1 if less is.
+    """
+
+    metric: str
+    sign: int
+
+
+class Task(abc.ABC):
+    """Kind of task.
+
+    Attributes:
+      metric: name of the metric beside the loss.
+      selection: metric that selects the best epoch.
+      curves: metrics to draw over the epochs.
+      percent: whether the metric is a fraction, to be shown in percent.
+      variable_length: whether steps behind a sample's last block change nothing, so that they may be left out.
+    """
+
+    metric: ClassVar[str]
+    selection: ClassVar[Selection]
+    curves: ClassVar[tuple[str, ...]]
+    percent: ClassVar[bool]
+    variable_length: ClassVar[bool]
+
+    @classmethod
+    @abc.abstractmethod
+    def from_config(cls, config: ConfigDict | FrozenConfigDict) -> "Task":
+        """Return the task of a config; raises a `ConfigError` for fields that do not fit it."""
+
+    @abc.abstractmethod
+    def num_outputs(self, channels: int) -> int:
+        """Return the number of the network's outputs for inputs with this number of channels."""
+
+    @abc.abstractmethod
+    def run(self, network: Any, variables: Variables, inputs: Inputs, **settings: Any) -> Outputs:
+        """Return the outputs `[sample, time, output]` of a network, as it is run in training.
+
+        Args:
+          network: the network.
+          variables: its parameters and constants.
+          inputs: the inputs.
+          **settings: further arguments of `network.apply`, such as `dropout_key`.
+        """
+
+    @abc.abstractmethod
+    def run_with_activity(
+        self, network: Any, variables: Variables, inputs: Inputs, **settings: Any
+    ) -> tuple[Outputs, Activity]:
+        """Return the outputs, and of each hidden layer the fraction of its neurons that spike, `[sample, time]`."""
+
+    @abc.abstractmethod
+    def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
+        """Return loss and score of outputs, summed over the targets of a batch."""
+
+    @abc.abstractmethod
+    def target_problem(self, inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray) -> str | None:
+        """Return what is wrong with the targets of a split, or None."""
+
+    def target_warning(self, targets: np.ndarray) -> str | None:
+        """Return warning text about training targets that can be used but hardly are meant, or None."""
+        return None
+
+    def evaluate(self, network: Any, variables: Variables, batch: Any, **settings: Any) -> tuple[Sums, SpikeSums]:
+        """Return the sums of a batch, without dropout, and the spikes of the hidden layers in it."""
+        outputs, activity = self.run_with_activity(network, variables, batch.inputs, **settings)
+        return self.sums(outputs, batch.block_index, batch.targets), count_spikes(activity, batch.block_index)
+
+    def selection_score(self, validation_metrics: Mapping[str, Any]) -> Any:
+        """Return the number whose maximum is the best epoch, from metrics of the validation split by name."""
+        return self.selection.sign * validation_metrics[self.selection.metric]
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification(Task):
+    """Classes of the blocks of a sample: cross-entropy, accuracy; the best epoch is that with the best accuracy.
+
+    Attributes:
+      num_classes: number of classes, and of the network's outputs.
+      aggregation: from the outputs of a block's steps to its scores, a name in `losses.AGGREGATIONS`.
+      class_weights: factor of the loss for each class; None for 1.
+    """
+
+    num_classes: int
+    aggregation: str = "softmax"
+    class_weights: tuple[float, ...] | None = None
+
+    metric = "accuracy"
+    selection = Selection("accuracy", 1)
+    curves = ("loss", "accuracy")
+    percent = True
+    variable_length = True
+
+    @classmethod
+    def from_config(cls, config: ConfigDict | FrozenConfigDict) -> "Classification":
+        weights, classes = config.data.class_weights, config.data.num_classes
+        if weights is not None and len(weights) != classes:
+            raise ConfigError(
+                f"config.data.class_weights = {weights!r}: it must have one number for each of the {classes} classes"
+            )
+        return cls(classes, config.model.aggregation, None if weights is None else tuple(weights))
+
+    def num_outputs(self, channels: int) -> int:
+        return self.num_classes
+
+    def run(self, network: Any, variables: Variables, inputs: Inputs, **settings: Any) -> Outputs:
+        return network.apply(variables, inputs, **settings)
+
+    def run_with_activity(
+        self, network: Any, variables: Variables, inputs: Inputs, **settings: Any
+    ) -> tuple[Outputs, Activity]:
+        return network.apply(variables, inputs, method="with_activity", **settings)
+
+    def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
+        return classification(outputs, block_index, targets, self.aggregation, self.class_weights)
+
+    def target_problem(self, inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray) -> str | None:
+        if targets.ndim != 2 or len(targets) != len(inputs) or not np.issubdtype(targets.dtype, np.integer):
+            return f"targets are {targets.dtype} {targets.shape}; they must be integers [sample, num_blocks + 1]"
+        num_blocks = targets.shape[1] - 1
+        if block_index.min() < 0 or block_index.max() > num_blocks:
+            return (
+                f"block_index reaches {block_index.min()}..{block_index.max()}, but there are targets for "
+                f"0..{num_blocks}"
+            )
+        if (targets[:, 0] != IGNORED).any():
+            return f"targets[:, 0] must be {IGNORED}: block 0 is ignored"
+        wrong = (targets < IGNORED) | (targets >= self.num_classes)
+        if wrong.any():
+            return (
+                f"targets reach {targets.min()}..{targets.max()}; with config.data.num_classes = {self.num_classes} "
+                f"they must be {IGNORED}..{self.num_classes - 1} (first in sample {np.argmax(wrong.any(axis=1))} of "
+                "the split)"
+            )
+        if (targets == IGNORED).all():
+            return "there is no target at all"
+        sample, block = np.nonzero((targets != IGNORED) & (_steps_per_block(block_index, num_blocks) == 0))
+        if len(sample):
+            return f"sample {sample[0]} has a target for block {block[0]}, but no step of that block"
+        return None
+
+    def target_warning(self, targets: np.ndarray) -> str | None:
+        classes = np.unique(targets[targets != IGNORED])
+        if self.num_classes == 1 or len(classes) > 1:
+            return None
+        return f"all training targets are of class {classes[0]}: accuracy says nothing"
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast(Task):
+    """The next input, from step `ceil(T / 2)` on from the network's own outputs: squared error.
+
+    The loss is over all steps, the metric "mse" over those of the second half; the best epoch is that with the least
+    loss. There are as many outputs as input channels.
+    """
+
+    metric = "mse"
+    selection = Selection("loss", -1)
+    curves = ("loss",)
+    percent = False
+    variable_length = False  # the step from which the network is fed its own output depends on the length
+
+    @classmethod
+    def from_config(cls, config: ConfigDict | FrozenConfigDict) -> "Forecast":
+        weights = config.data.class_weights
+        if weights is not None:
+            raise ConfigError(f"config.data.class_weights = {weights!r}: a forecast has no classes; it must be None")
+        return cls()
+
+    def num_outputs(self, channels: int) -> int:
+        return channels
+
+    def run(self, network: Any, variables: Variables, inputs: Inputs, **settings: Any) -> Outputs:
+        return network.apply(variables, inputs, feedback_start(inputs.shape[1]), method="forecast", **settings)
+
+    def run_with_activity(
+        self, network: Any, variables: Variables, inputs: Inputs, **settings: Any
+    ) -> tuple[Outputs, Activity]:
+        start = feedback_start(inputs.shape[1])
+        return network.apply(variables, inputs, start, method="with_activity", **settings)
+
+    def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
+        return forecast(outputs, block_index, targets)
+
+    def target_problem(self, inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray) -> str | None:
+        samples, steps, channels = inputs.shape
+        if targets.shape != (samples, steps + 1, channels):
+            return f"targets have shape {targets.shape}; to forecast they must be {(samples, steps + 1, channels)}"
+        if problem := value_problem(targets):
+            return f"targets are {problem}"
+        return None
+
+
+TASKS: Mapping[str, type[Task]] = MappingProxyType({"classification": Classification, "forecast": Forecast})
+
+
+def _steps_per_block(block_index: np.ndarray, num_blocks: int) -> np.ndarray:
+    """Return numbers of steps, `[sample, num_blocks + 1]`."""
+    samples, width = len(block_index), num_blocks + 1
+    flat = block_index.astype(np.int64) + width * np.arange(samples)[:, None]
+    return np.bincount(flat.ravel(), minlength=samples * width).reshape(samples, width)

@@ -1,0 +1,156 @@
+"""State of training: the state that it changes, the hyperparameters, and the position that a checkpoint holds."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PyTree
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from seadlif_jax.build import NetworkHyperparameters, build_hyperparameters
+from seadlif_jax.losses import Sums
+from seadlif_jax.parallel import to_host
+from seadlif_jax.runs.checkpoint import Checkpoint, Checkpoints, Variables
+from seadlif_jax.training.divergence import FirstNonFinite
+
+
+class Hyperparameters(NamedTuple):
+    """Numbers that may differ between the members of a sweep: traced values, never compiled in."""
+
+    learning_rate: Float[Array, ""]
+    network: NetworkHyperparameters
+
+    @classmethod
+    def from_config(cls, config: ConfigDict | FrozenConfigDict) -> "Hyperparameters":
+        """Return the hyperparameters of a single run."""
+        return cls(jnp.asarray(config.optimizer.learning_rate, float), build_hyperparameters(config))
+
+
+class Best(NamedTuple):
+    """The best epoch so far.
+
+    Attributes:
+      epoch: its number, from 1; 0 if there is none.
+      score: its score on the validation split, see `Task.selection_score`.
+      params: the parameters after it.
+    """
+
+    epoch: Int[Array, ""]
+    score: Float[Array, ""]
+    params: PyTree[Array]
+
+
+class TrainState(NamedTuple):
+    """State after a finished epoch.
+
+    Attributes:
+      key: key that all randomness comes from.
+      epoch: number of epochs finished.
+      params: parameters.
+      constants: variables that were drawn once and are not trained.
+      opt_state: state of the optimizer.
+      plateau: state of the plateau schedule; None without one.
+      retries: number of times that an epoch has been repeated after divergence, each with a smaller learning rate.
+      best: the best epoch so far.
+    """
+
+    key: Key[Array, ""]
+    epoch: Int[Array, ""]
+    params: PyTree[Array]
+    constants: PyTree[Array]
+    opt_state: PyTree[Array]
+    plateau: PyTree[Array]
+    retries: Int[Array, ""]
+    best: Best
+
+    def best_variables(self) -> Variables:
+        """Return the parameters of the best epoch, with the constants."""
+        return {"params": self.best.params, "constants": self.constants}
+
+
+class EpochSums(NamedTuple):
+    """Sums over the steps of an epoch; skipped steps are only counted."""
+
+    targets: Sums
+    gradient_norm: Float[Array, ""]
+    steps: Int[Array, ""]
+    skipped: Int[Array, ""]
+    first_non_finite: FirstNonFinite
+
+    @classmethod
+    def zero(cls) -> "EpochSums":
+        """Return the sums before the first step."""
+        no_steps = jnp.zeros((), int)
+        return cls(Sums.zero(), jnp.zeros(()), steps=no_steps, skipped=no_steps, first_non_finite=FirstNonFinite.none())
+
+
+class Running(NamedTuple):
+    """Values that the steps of an epoch change; their buffers are reused from call to call."""
+
+    params: PyTree[Array]
+    opt_state: PyTree[Array]
+    sums: EpochSums
+
+
+class Position(NamedTuple):
+    """Where training is; all arrays have an axis of members.
+
+    Attributes:
+      state: state after the last finished epoch.
+      running: values changed by the steps of the next epoch so far; None before the first step.
+      step: number of these steps.
+      seconds: time that they took.
+      metrics: checksum of the rows of metrics so far.
+    """
+
+    state: TrainState
+    running: Running | None = None
+    step: int = 0
+    seconds: float = 0.0
+    metrics: int = 0
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        """Save the position in the background; raises a `CheckpointError` if this or the save before has failed."""
+        state = self.state
+        epochs, best_epochs, best_scores = to_host((state.epoch, state.best.epoch, state.best.score))
+        members, channels, _ = state.params["layers_0"]["kernel"].shape
+        trees = {"last": state, "best": state.best_variables()}
+        if self.running is not None and self.step:
+            trees["running"] = self.running
+        checkpoints.save(
+            trees,
+            {
+                "epochs": epochs.tolist(),
+                "step": self.step,
+                "seconds": self.seconds,
+                "metrics": self.metrics,
+                "best_epochs": best_epochs.tolist(),
+                "best_scores": best_scores.tolist(),
+                "members": members,
+                "channels": channels,
+            },
+        )
+
+    @classmethod
+    def restore(cls, checkpoints: Checkpoints, state: TrainState, running: Running) -> "Position | None":
+        """Return the position in the newest checkpoint that is intact; None if nothing has been saved.
+
+        Args:
+          checkpoints: where it was saved.
+          state: state of the same shapes, on the devices where the restored one is to be.
+          running: likewise.
+
+        Raises:
+          CheckpointError: see `Checkpoints.restore`.
+        """
+
+        def templates(metadata: Mapping[str, Any]) -> dict[str, Any]:
+            return {"last": state, "running": running} if metadata["step"] else {"last": state}
+
+        checkpoint: Checkpoint | None = checkpoints.restore(templates)
+        if checkpoint is None:
+            return None
+        trees, metadata = checkpoint
+        step = int(metadata["step"])
+        seconds = metadata["seconds"] if step else 0.0
+        return cls(trees["last"], trees.get("running"), step, seconds, metadata["metrics"])
