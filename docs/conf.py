@@ -1,5 +1,6 @@
 """Sphinx settings: `make docs` builds the pages of this folder, with warnings as errors."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -32,5 +33,28 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 napoleon_attr_annotations = False  # shapes such as "*batch channel" are no valid markup
 
+# Attributes of several classes may have the same name.
+suppress_warnings = ["ref.python"]
+
+highlight_language = "none"  # of blocks without a language
 html_theme = "furo"
 html_title = "seadlif-jax"
+
+
+def mark_equations(app, what, name, obj, options, lines):
+    """Show indented blocks of docstrings, such as equations, as they are; sections such as `Args:` are left alone."""
+    del app, what, name, obj, options
+    marked, in_section = [], False
+    for line in lines:
+        indented = line.startswith(" ")
+        if line and not indented:
+            in_section = re.fullmatch(r"[A-Z]\w+:", line) is not None
+        starts = indented and not in_section and marked and not marked[-1]
+        if starts and not next(filter(None, reversed(marked)), " ").startswith(" "):
+            marked += ["::", ""]
+        marked.append(line)
+    lines[:] = marked
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", mark_equations, priority=400)  # before napoleon
