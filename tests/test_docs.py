@@ -60,6 +60,14 @@ def test_links_and_pictures_exist(page):
     assert broken == []
 
 
+def test_the_tests_of_the_promises_exist():
+    text = (ROOT / "docs" / "promises.md").read_text()
+    tests = [f"tests/{name}.py" for name in re.findall(r"`(test_\w+)`", text)]
+    scripts = [f"endurance/{name}.py" for name in re.findall(r"`endurance\.(\w+)`", text)]
+    assert len(tests) > 20
+    assert [path for path in (*tests, *scripts) if not (ROOT / path).exists()] == []
+
+
 @pytest.mark.parametrize("page", ["layers.md", "own-neuron.md"])
 def test_the_examples_of_a_page_run(page):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
