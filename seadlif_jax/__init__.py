@@ -1,22 +1,45 @@
 """Spiking neural networks of adaptive LIF neurons, discretised with the Symplectic Euler method, in JAX."""
 
-from seadlif_jax.analysis.synops import measure_costs
-from seadlif_jax.inference import Evaluation, TrainedModel, evaluate, load_network, load_run
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from seadlif_jax.losses import aggregate, classification
-from seadlif_jax.neurons import NEURONS
-from seadlif_jax.neurons.surrogate import SURROGATES, spike_function
-from seadlif_jax.nn.bounds import project_to_boxes
-from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
-from seadlif_jax.training import fit
+from seadlif_jax.neurons import LIF, LSTM, NEURONS, SURROGATES, EFAdLIF, Neuron, SEAdLIF, Surrogate
+from seadlif_jax.nn import Execution, Hyperparameters, LeakyReadout, Network, RecurrentCell, RecurrentLayer
 from seadlif_jax.version import __version__
 
+if TYPE_CHECKING:
+    from seadlif_jax.analysis.synops import measure_costs
+    from seadlif_jax.inference import Evaluation, TrainedModel, evaluate, load_network, load_run
+    from seadlif_jax.training import fit
+
+# Imported when they are used: they need more packages than layers and losses.
+_LAZY = {
+    "Evaluation": "seadlif_jax.inference",
+    "TrainedModel": "seadlif_jax.inference",
+    "evaluate": "seadlif_jax.inference",
+    "fit": "seadlif_jax.training",
+    "load_network": "seadlif_jax.inference",
+    "load_run": "seadlif_jax.inference",
+    "measure_costs": "seadlif_jax.analysis.synops",
+}
+
 __all__ = [
+    "LIF",
+    "LSTM",
     "NEURONS",
     "SURROGATES",
+    "EFAdLIF",
     "Evaluation",
+    "Execution",
+    "Hyperparameters",
     "LeakyReadout",
     "Network",
+    "Neuron",
+    "RecurrentCell",
     "RecurrentLayer",
+    "SEAdLIF",
+    "Surrogate",
     "TrainedModel",
     "__version__",
     "aggregate",
@@ -26,6 +49,10 @@ __all__ = [
     "load_network",
     "load_run",
     "measure_costs",
-    "project_to_boxes",
-    "spike_function",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

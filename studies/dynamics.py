@@ -15,6 +15,7 @@ Time constants are in steps of 1 ms; `a` is the product of the coupling and its 
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +30,7 @@ from matplotlib.patches import Rectangle
 from seadlif_jax.analysis.sensitivity import respond
 from seadlif_jax.analysis.stability import SPECTRA, Spectrum, max_stable_a
 from seadlif_jax.cli.common import errors_in_one_line
-from seadlif_jax.neurons import AdLIFParams, LIFParams, decay
-from seadlif_jax.neurons.surrogate import spike_function
+from seadlif_jax.neurons import AdLIFCoefficients, LIFCoefficients, Neuron, decay, find_neuron
 from seadlif_jax.plots import BLACK, STYLE, YELLOW
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.utils.paths import local_path
@@ -59,12 +59,13 @@ def check_neuron() -> None:
         sys.exit(f"error: --a={A.value:g}: with these time constants, SE-adLIF is stable only below {bound:.4g}")
 
 
-def neuron_params(neuron: str, b: float = 0.0, threshold: float = np.inf) -> LIFParams | AdLIFParams:
-    """Of the neuron that the flags describe; it never spikes unless it is given a threshold."""
+def build_case(name: str, b: float = 0.0, threshold: float = np.inf) -> tuple[Neuron, Any]:
+    """Return the neuron that the flags describe, and its coefficients; it never spikes unless given a threshold."""
+    neuron = find_neuron(name)(threshold=threshold)
     alpha, beta = decay(jnp.array([TAU_U.value])), decay(jnp.array([TAU_W.value]))
-    if neuron == "lif":
-        return LIFParams(alpha, threshold)
-    return AdLIFParams(alpha, beta, jnp.array([A.value]), jnp.array([b]), 1.0, threshold)
+    if name == "lif":
+        return neuron, LIFCoefficients(alpha)
+    return neuron, AdLIFCoefficients(alpha, beta, (1 - beta) * A.value, (1 - beta) * b)
 
 
 def pulse(num_steps: int) -> np.ndarray:
@@ -91,7 +92,7 @@ def responses() -> Curves:
     current = pulse(NUM_STEPS)
 
     def response(neuron):
-        return respond(neuron, neuron_params(neuron), jnp.asarray(current)[:, None], spike_function()).u[:, 0]
+        return respond(*build_case(neuron), jnp.asarray(current)[:, None]).u[:, 0]
 
     return {neuron: np.asarray(response(neuron)) for neuron in NEURONS} | {"continuous": continuous_response(current)}
 

@@ -16,6 +16,7 @@ explode. Spikes have the surrogate gradient that is used in training.
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +29,12 @@ from matplotlib.figure import Figure
 from seadlif_jax.analysis.sensitivity import input_sensitivity, respond
 from seadlif_jax.analysis.stability import symplectic_euler
 from seadlif_jax.cli.common import errors_in_one_line
-from seadlif_jax.neurons import AdLIFParams, LIFParams
-from seadlif_jax.neurons.surrogate import spike_function
+from seadlif_jax.neurons import Neuron
 from seadlif_jax.plots import BLACK, STYLE
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.utils.paths import local_path
 from studies.command import FOLDER, run
-from studies.dynamics import COLOURS, NEURONS, TAU_U, TAU_W, A, Curves, check_neuron, clip, draw, neuron_params, pulse
+from studies.dynamics import COLOURS, NEURONS, TAU_U, TAU_W, A, Curves, build_case, check_neuron, clip, draw, pulse
 
 SEED = flags.DEFINE_integer("seed", 26, "Seed of the noise that drives the spiking neurons.", lower_bound=0)
 
@@ -54,9 +54,9 @@ def cycle_frequency() -> float:
     return frequency
 
 
-def simulate(neuron: str, params: LIFParams | AdLIFParams, current: np.ndarray) -> Curves:
+def simulate(neuron: Neuron, coefficients: Any, current: np.ndarray) -> Curves:
     """Return the states of a neuron driven by `current` `[time]`, by name, and its `sensitivity`."""
-    arguments = (neuron, params, jnp.asarray(current)[:, None], spike_function())
+    arguments = (neuron, coefficients, jnp.asarray(current)[:, None])
     curves = {**respond(*arguments)._asdict(), "sensitivity": input_sensitivity(*arguments)}
     return {name: np.asarray(values)[:, 0] for name, values in curves.items()}
 
@@ -118,10 +118,8 @@ def study() -> None:
         num_steps = round(NUM_CYCLES / frequency)
         noise = NOISE * np.random.default_rng(SEED.value).standard_normal(num_steps)
         with jax.enable_x64(True):
-            silent = {neuron: simulate(neuron, neuron_params(neuron), pulse(num_steps)) for neuron in NEURONS}
-            spiking = {
-                neuron: simulate(neuron, neuron_params(neuron, b=A.value, threshold=1.0), noise) for neuron in NEURONS
-            }
+            silent = {neuron: simulate(*build_case(neuron), pulse(num_steps)) for neuron in NEURONS}
+            spiking = {neuron: simulate(*build_case(neuron, b=A.value, threshold=1.0), noise) for neuron in NEURONS}
         response, gradient = select("u", silent), select("sensitivity", silent)
         # With I_t = weight x_t, the gradient of the weight is the product of sensitivity and input.
         delays = np.linspace(1, 3.5, 126) / frequency

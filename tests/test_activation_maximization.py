@@ -11,14 +11,15 @@ import pytest
 
 from data import bsd
 from seadlif_jax.analysis.activation_maximization import draw_noise, find_peaks, maximize_activation, smooth
-from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.neurons import LIF
+from seadlif_jax.nn import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.training import fit
 from tests.picture import is_drawn
 from tests.test_train_script import ROOT
 
 COUNTED = np.arange(60) >= 50
 NETWORK = Network(
-    layers=(RecurrentLayer(3, neuron="lif", recurrent=False),),
+    layers=(RecurrentLayer(3, LIF(), recurrent=False),),
     readout=LeakyReadout(3, tau=(3.0, 3.0)),
 )
 

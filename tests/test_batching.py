@@ -9,7 +9,7 @@ from seadlif_jax.data.dataset import Split
 from seadlif_jax.inference.batching import count_batches, masked_batches, unlabelled
 from seadlif_jax.inference.streaming import stream
 from seadlif_jax.losses import IGNORED
-from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.nn import LeakyReadout, Network, RecurrentLayer
 
 COUNTS = np.arange(7 * 5 * 3, dtype=np.uint8).reshape(7, 5, 3)
 SPLIT = Split(COUNTS, np.arange(14, dtype=np.int8).reshape(7, 2), np.ones((7, 5), np.uint8))

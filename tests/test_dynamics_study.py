@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax import spike_function
 from seadlif_jax.analysis import stability as dynamics
 from seadlif_jax.analysis.sensitivity import input_sensitivity, respond
-from seadlif_jax.neurons import AdLIFParams, LIFParams, decay
+from seadlif_jax.neurons import AdLIFCoefficients, LIFCoefficients, decay, find_neuron
 from tests.picture import is_drawn
 
 ROOT = Path(__file__).parent.parent
@@ -22,11 +21,14 @@ TAU_U, TAU_W, A = jnp.array([25.0, 5, 25, 10]), jnp.array([60.0, 60, 300, 200]),
 NEURONS = ("lif", "ef_adlif", "se_adlif")
 
 
-def params_of(neuron, b=0.0, threshold=np.inf, steps=1):
-    """The neurons above; a step may be divided into several."""
+def build_case(name, b=0.0, threshold=np.inf, steps=1):
+    """The neurons above, and their coefficients; a step may be divided into several."""
+    neuron = find_neuron(name)(threshold=threshold)
     tau_u, tau_w, a = (jnp.asarray(np.asarray(values), float) for values in (TAU_U, TAU_W, A))
     alpha, beta = decay(steps * tau_u), decay(steps * tau_w)
-    return LIFParams(alpha, threshold) if neuron == "lif" else AdLIFParams(alpha, beta, a, b * a, 1.0, threshold)
+    if name == "lif":
+        return neuron, LIFCoefficients(alpha)
+    return neuron, AdLIFCoefficients(alpha, beta, (1 - beta) * a, (1 - beta) * b * a)
 
 
 def pulses(num_steps, length=1):
@@ -34,7 +36,7 @@ def pulses(num_steps, length=1):
 
 
 def response(neuron, num_steps):
-    return np.asarray(respond(neuron, params_of(neuron), pulses(num_steps), spike_function()).u)
+    return np.asarray(respond(*build_case(neuron), pulses(num_steps)).u)
 
 
 @pytest.mark.parametrize("neuron", ["ef_adlif", "se_adlif"])
@@ -55,7 +57,7 @@ def test_responses_of_the_neurons_decay_and_oscillate_as_in_closed_form(x64, neu
 def test_below_threshold_sensitivity_is_the_impulse_response_reversed_in_time(x64, neuron):
     rng = np.random.default_rng(0)
     current = jnp.asarray(rng.uniform(-0.1, 0.1, (150, len(A))))
-    curves = input_sensitivity(neuron, params_of(neuron, b=1.0, threshold=1e3), current, spike_function())
+    curves = input_sensitivity(*build_case(neuron, b=1.0, threshold=1e3), current)
     np.testing.assert_allclose(curves, response(neuron, 150)[::-1], rtol=0, atol=1e-10)
 
 
@@ -70,7 +72,7 @@ def test_gradients_of_adlif_oscillate_and_those_of_lif_do_not(x64):
 def test_a_spike_cuts_the_sensitivity_of_lif_and_not_of_adlif(x64):
     current = jnp.asarray(8 * np.random.default_rng(9).standard_normal((150, len(A))))
     for neuron in NEURONS:
-        arguments = (neuron, params_of(neuron, b=1.0, threshold=1.0), current, spike_function())
+        arguments = (*build_case(neuron, b=1.0, threshold=1.0), current)
         spikes, gradients = np.asarray(respond(*arguments).z), np.asarray(input_sensitivity(*arguments))
         for z, gradient in zip(spikes.T, gradients.T, strict=True):
             until = np.flatnonzero(z)[-1] + 1  # the last spike and all before
@@ -118,7 +120,7 @@ def test_se_follows_continuous_time_and_ef_explodes(x64, studies):
     assert error["se_adlif"] < 0.002 < 0.2 < error["ef_adlif"]
     # Continuous time is what steps that become smaller tend to.
     parts = 200
-    fine = respond("se_adlif", params_of("se_adlif", steps=parts), pulses(150 * parts, parts), spike_function())
+    fine = respond(*build_case("se_adlif", steps=parts), pulses(150 * parts, parts))
     np.testing.assert_allclose(curves["continuous"], fine.u[parts - 1 :: parts, 0], rtol=0, atol=2e-5)
 
 

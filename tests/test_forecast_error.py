@@ -6,7 +6,8 @@ import pytest
 from seadlif_jax.analysis.forecast_error import cut_windows, squared_errors
 from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference.trained_model import run_network
-from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.neurons import LSTM
+from seadlif_jax.nn import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.tasks import Forecast
 
 
@@ -65,7 +66,7 @@ def test_no_window_is_empty_and_every_end_belongs_to_its_window(step_ms):
 
 
 def test_predictions_do_not_see_the_second_half(x64):
-    network = Network(layers=(RecurrentLayer(6, neuron="lstm"),), readout=LeakyReadout(3))
+    network = Network(layers=(RecurrentLayer(6, LSTM()),), readout=LeakyReadout(3))
     inputs = jax.random.normal(jax.random.key(1), (2, 9, 3))
     variables = jax.jit(network.init)(jax.random.key(0), inputs)
     outputs = run_network(network, Forecast(), variables, inputs)

@@ -12,7 +12,7 @@ import pytest
 
 from seadlif_jax import losses as readout
 from seadlif_jax.interop.reference import from_reference, parameters_from_reference
-from seadlif_jax.training import optimizer
+from seadlif_jax.training.optimizer import clipped_adam
 
 OWN_FOLDER = Path(__file__).parent / "golden"
 FOLDER = Path(os.environ.get("SEADLIF_GOLDEN", OWN_FOLDER))
@@ -111,13 +111,13 @@ def test_every_gradient_agrees(case):
 
 
 def test_four_training_steps_agree(case):
-    adam = optimizer.clipped_adam(case.settings["lr"], CLIP_NORM)
+    adam = clipped_adam(case.settings["lr"], CLIP_NORM)
 
     @jax.jit
     def train_step(params, opt_state):
         loss, gradients = jax.value_and_grad(case.loss)(params)
         updates, opt_state = adam.update(gradients, opt_state, params)
-        return loss, optimizer.project_to_boxes(optax.apply_updates(params, updates)), opt_state
+        return loss, case.network.project(optax.apply_updates(params, updates)), opt_state
 
     params, opt_state, losses = case.params, adam.init(case.params), []
     for _ in range(4):

@@ -5,7 +5,6 @@ import pytest
 
 from seadlif_jax import neurons
 from seadlif_jax.analysis import stability
-from seadlif_jax.neurons.surrogate import spike_function
 from seadlif_jax.training.divergence import instability_warning
 
 NEURONS = ("ef_adlif", "se_adlif")
@@ -23,9 +22,10 @@ def matrices(neuron, tau_u, tau_w, a):
 
     def step(start, tau_u, tau_w, a):
         one = jnp.ones(1)
-        params = neurons.AdLIFParams(neurons.decay(tau_u) * one, neurons.decay(tau_w) * one, a * one, 0 * one, 1.0, 1e9)
+        adlif = neurons.NEURONS[neuron](tau_u=(tau_u, tau_u), tau_w=(tau_w, tau_w), q=1.0, threshold=1e9)
+        coefficients = adlif.coefficients({"k_u": 0 * one, "k_w": 0 * one, "a": a * one, "b": 0 * one})
         state = neurons.AdLIFState(start[:1], start[1:], jnp.zeros(1))
-        state = neurons.NEURONS[neuron].step(params, state, jnp.zeros(1), spike_function("exponential", 5.0, 0.4))
+        state = adlif.step(coefficients, state, jnp.zeros(1))
         return jnp.concatenate([state.u, state.w])
 
     of_both = jax.vmap(jax.vmap(step, (0, None, None, None), out_axes=1), (None, 0, 0, 0))

@@ -8,11 +8,12 @@ import pytest
 
 from seadlif_jax import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.analysis.synops import CostError, LayerCost, format_costs, measure_costs
+from seadlif_jax.neurons import LIF, NEURONS
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.utils.tables import as_columns
 
 # Two LIF neurons that spike whenever a kernel of 100 brings them a spike, and two classes.
-SURE = Network(layers=(RecurrentLayer(2, "lif", tau_u=(5.0, 5.0)),), readout=LeakyReadout(2))
+SURE = Network(layers=(RecurrentLayer(2, LIF(tau_u=(5.0, 5.0))),), readout=LeakyReadout(2))
 SURE_VARIABLES = {
     "params": {
         "layers_0": {
@@ -48,7 +49,8 @@ def pruned(variables):
 
 def two_layers(neuron):
     """That spike often, and their variables."""
-    network = Network(layers=(RecurrentLayer(4, neuron), RecurrentLayer(3, neuron)), readout=LeakyReadout(2))
+    layers = tuple(RecurrentLayer(width, NEURONS[neuron]()) for width in (4, 3))
+    network = Network(layers=layers, readout=LeakyReadout(2))
     variables = pruned(jax.jit(network.init)(jax.random.key(1), jnp.zeros((1, 1, 3))))
     for index in range(2):
         variables["params"][f"layers_{index}"]["kernel"] *= 30
@@ -166,7 +168,7 @@ def test_a_forecast_costs_what_its_own_output_costs():
 
 
 def test_counts_beyond_32_bits_are_exact():
-    network = Network(layers=(RecurrentLayer(512, "lif", recurrent=False),), readout=LeakyReadout(1))
+    network = Network(layers=(RecurrentLayer(512, LIF(), recurrent=False),), readout=LeakyReadout(1))
     inputs = np.ones((10_000, 8, 64), np.uint8)
     variables = jax.jit(network.init)(jax.random.key(0), inputs[:1])
     hidden = measure_costs(network, variables, inputs, batch_size=2000)[0]

@@ -20,7 +20,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from seadlif_jax.nn.network import Network
+from seadlif_jax.nn import Network
 
 NOISE_RANGE = (0.0, 0.1)  # low, and alike at all times
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference.trained_model import TrainedModel
-from seadlif_jax.nn.network import Network
+from seadlif_jax.nn import Network
 
 
 def gradient_norms(model: TrainedModel, samples: Samples) -> list[Float[np.ndarray, " time"]]:

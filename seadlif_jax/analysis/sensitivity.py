@@ -11,38 +11,38 @@ Source: Baronig, Ferrand, Sabathiel & Legenstein (arXiv 2408.07517), on the grad
 Neurons are not connected here: `[..., neuron]` is as many cases side by side.
 """
 
+from typing import Any
+
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from seadlif_jax.neurons import NEURONS, AdLIFParams, AdLIFState, LIFParams, LIFState
-from seadlif_jax.neurons.surrogate import SpikeFn
-from seadlif_jax.nn.scan import Layer, unroll
+from seadlif_jax.neurons import Neuron
 
 Currents = Float[Array, "time neuron"]
 
 
-def respond(neuron: str, params: LIFParams | AdLIFParams, current: Currents, spike: SpikeFn) -> LIFState | AdLIFState:
-    """Return the states of unconnected neurons, `[time, neuron]`, from the zero state on.
+def respond(neuron: Neuron, coefficients: Any, current: Currents) -> Any:
+    """Return the states of unconnected neurons, every field `[time, neuron]`, from the initial state on.
 
     Args:
-      neuron: "lif", "ef_adlif" or "se_adlif".
-      params: its parameters, `[neuron]`.
+      neuron: the neuron.
+      coefficients: its coefficients, `[neuron]` (see `Neuron.coefficients`).
       current: input current `I_t` of each neuron.
-      spike: the spike function.
     """
-    width = current.shape[1]
-    layer = Layer(NEURONS[neuron], params, jnp.eye(width), jnp.zeros(width), spike=spike)
-    return jax.tree.map(lambda values: values[:, 0], unroll(layer, current[:, None]))
+
+    def step(state: Any, current: Float[Array, " neuron"]) -> tuple[Any, Any]:
+        state = neuron.step(coefficients, state, current)
+        return state, state
+
+    return jax.lax.scan(step, neuron.initial_state(current.shape[1:]), current)[1]
 
 
-def input_sensitivity(neuron: str, params: LIFParams | AdLIFParams, current: Currents, spike: SpikeFn) -> Currents:
+def input_sensitivity(neuron: Neuron, coefficients: Any, current: Currents) -> Currents:
     """Return `d u_T / d I_t` of every step `t`, with `u_T` the membrane potential after the last; arguments as above.
 
     Example:
-      >>> from seadlif_jax import spike_function
-      >>> half = LIFParams(alpha=jnp.array([0.5]))
-      >>> input_sensitivity("lif", half, jnp.zeros((4, 1)), spike_function())[:, 0].tolist()
+      >>> from seadlif_jax.neurons import LIF, LIFCoefficients
+      >>> input_sensitivity(LIF(), LIFCoefficients(jnp.array([0.5])), jnp.zeros((4, 1)))[:, 0].tolist()
       [0.0625, 0.125, 0.25, 0.5]
     """
-    return jax.grad(lambda current: respond(neuron, params, current, spike).u[-1].sum())(current)
+    return jax.grad(lambda current: respond(neuron, coefficients, current).u[-1].sum())(current)

@@ -39,7 +39,7 @@ from jaxtyping import Array, Bool, Int, Num
 
 from seadlif_jax.inference.batching import masked_batches, unlabelled
 from seadlif_jax.inference.streaming import stream
-from seadlif_jax.nn.network import Network
+from seadlif_jax.nn import Network
 from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.progress import bar
 

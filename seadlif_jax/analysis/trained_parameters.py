@@ -6,10 +6,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from seadlif_jax.inference.trained_model import TrainedModel
-from seadlif_jax.nn.network import interpolate
+from seadlif_jax.neurons import Range, interpolate
 from seadlif_jax.utils.keys import Purpose, key_for
+
+TIME_CONSTANTS = {"k_u": "tau_u", "k_w": "tau_w"}  # stored as positions in their ranges
 
 
 class NeuronParameter(NamedTuple):
@@ -17,7 +20,7 @@ class NeuronParameter(NamedTuple):
 
     Attributes:
       layer: number of the hidden layer, from 1.
-      name: `tau_u`, `tau_w` (in steps), `a` or `b`.
+      name: `tau_u`, `tau_w` (in steps), `a`, `b`, or another trained parameter of the neuron.
       bounds: range that it is trained in.
       before: values before training `[neuron]`; None if unknown.
       after: values after training `[neuron]`.
@@ -31,7 +34,7 @@ class NeuronParameter(NamedTuple):
 
 
 def neuron_parameters(model: TrainedModel, initial: bool = True) -> list[NeuronParameter]:
-    """Return time constants `tau_u`, `tau_w` and couplings `a`, `b` of all hidden layers whose neurons have them.
+    """Return the trained parameters of the neurons of all hidden layers, such as time constants and couplings.
 
     With `initial`, the values before training are drawn again from the run's seed; those of an imported run are
     unknown.
@@ -44,17 +47,17 @@ def neuron_parameters(model: TrainedModel, initial: bool = True) -> list[NeuronP
 
 
 def _parameters(model: TrainedModel, before: dict | None, after: dict) -> Iterator[NeuronParameter]:
-    for number in range(len(model.network.layers)):
-        layer = f"layers_{number}"
-        for name, stored in (("tau_u", "k_u"), ("tau_w", "k_w"), ("a", "a"), ("b", "b")):
-            if stored not in after[layer]:
-                continue
-            low, high = map(float, model.config.model[name])
-            bounds = low, high
-            start = None if before is None else _values(before[layer], name, stored, bounds)
-            yield NeuronParameter(number + 1, name, bounds, start, _values(after[layer], name, stored, bounds))
+    for number, layer in enumerate(model.network.layers):
+        for stored, bounds in layer.neuron.parameters().items():
+            name = TIME_CONSTANTS.get(stored, stored)
+            if stored in TIME_CONSTANTS:
+                bounds = getattr(layer.neuron, name)
+            params = after[f"layers_{number}"][stored]
+            initial = None if before is None else _values(before[f"layers_{number}"][stored], stored, bounds)
+            low, high = map(float, bounds)
+            yield NeuronParameter(number + 1, name, (low, high), initial, _values(params, stored, bounds))
 
 
-def _values(params: dict, name: str, stored: str, bounds: tuple[float, float]) -> np.ndarray:
+def _values(params: Array, stored: str, bounds: Range) -> np.ndarray:
     """Return the values of a parameter; one that is stored as a position in its range is converted."""
-    return np.asarray(params[stored] if stored == name else interpolate(params[stored], bounds))
+    return np.asarray(interpolate(params, bounds) if stored in TIME_CONSTANTS else params)

@@ -15,7 +15,7 @@ from seadlif_jax.data.samples import Samples
 from seadlif_jax.inference.batching import count_batches, masked_batches
 from seadlif_jax.inference.trained_model import TrainedModel
 from seadlif_jax.losses import IGNORED, SpikeSums, Sums, aggregate, count_spikes
-from seadlif_jax.nn.network import Network
+from seadlif_jax.nn import Network
 from seadlif_jax.tasks import Classification
 from seadlif_jax.utils.forks import refuse_fork
 from seadlif_jax.utils.progress import bar

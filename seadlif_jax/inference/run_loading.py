@@ -12,7 +12,7 @@ from seadlif_jax.config import is_sweep
 from seadlif_jax.data.loading import Dataset, fingerprint
 from seadlif_jax.inference.trained_model import TrainedModel
 from seadlif_jax.members import expand_sweep
-from seadlif_jax.nn.network import Network
+from seadlif_jax.nn import Network
 from seadlif_jax.runs.checkpoint import Checkpoints, Variables
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder, read_config

@@ -8,7 +8,8 @@ import jax.export
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from seadlif_jax.nn.network import Network, time_major
+from seadlif_jax.nn.layers import time_major
+from seadlif_jax.nn.network import Network
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 

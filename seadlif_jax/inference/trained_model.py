@@ -19,7 +19,7 @@ from seadlif_jax.data.loading import Dataset, find_loader, load_dataset
 from seadlif_jax.inference.batching import count_batches, masked_batches, unlabelled
 from seadlif_jax.inference.streaming import serialize_network
 from seadlif_jax.losses import aggregate
-from seadlif_jax.nn.network import Network
+from seadlif_jax.nn import Hyperparameters, Network
 from seadlif_jax.tasks import Classification, Forecast, Task
 from seadlif_jax.utils.arrays import as_native, value_problem
 from seadlif_jax.utils.forks import refuse_fork
@@ -139,7 +139,7 @@ class TrainedModel:
         All samples are worked on at once: meant for a few. A network that forecasts is fed its inputs in all steps.
         """
         refuse_fork()
-        return _trace(self.network, self.variables, self._checked(inputs))
+        return trace_network(self.network, self.variables, self._checked(inputs))
 
     def dataset(self, **moved: str) -> Dataset:
         """Return the splits that the network was trained, selected and tested on.
@@ -206,10 +206,17 @@ class TrainedModel:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def run_network(
-    network: Network, task: Task, variables: Mapping[str, Any], inputs: Num[Any, "sample time channel"]
+    network: Network,
+    task: Task,
+    variables: Mapping[str, Any],
+    inputs: Num[Any, "sample time channel"],
+    hyper: Hyperparameters | None = None,
 ) -> Float[Array, "sample time output"]:
-    """Return the outputs of all steps, compiled once per network, task and shape."""
-    return task.run(network, variables, inputs)
+    """Return the outputs of all steps, compiled once per network, task and shape.
+
+    `hyper` overrides the network's own numbers, so that all members of a sweep share one compiled function.
+    """
+    return task.run(network, variables, inputs, hyper=hyper)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -226,8 +233,14 @@ def _class_probabilities(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _trace(network: Network, variables: Mapping[str, Any], inputs: Num[Any, "sample time channel"]) -> Any:
-    return network.apply(variables, inputs, method="trace")
+def trace_network(
+    network: Network,
+    variables: Mapping[str, Any],
+    inputs: Num[Any, "sample time channel"],
+    hyper: Hyperparameters | None = None,
+) -> Any:
+    """Return `Network.trace`, compiled as `run_network`."""
+    return network.apply(variables, inputs, hyper=hyper, method="trace")
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -19,8 +19,8 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 
 from seadlif_jax.config import differing
-from seadlif_jax.neurons import NEURONS
-from seadlif_jax.nn.network import LeakyReadout, Network, Range, RecurrentLayer
+from seadlif_jax.neurons import NEURONS, Surrogate
+from seadlif_jax.nn import LeakyReadout, Network, RecurrentLayer
 
 _PARAMETERS = {
     "weight": "kernel",
@@ -85,11 +85,14 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
             raise ValueError(f"the reference's setting cell is {cell!r}; it must be one of {', '.join(NEURONS)}")
         if settings.get("thr", 1) != 1:
             raise ValueError(f"the reference's setting thr, the firing threshold, is {settings['thr']}; it must be 1")
-        fields: dict[str, Any] = {"neuron": cell, "forget_bias": settings.get("forget_bias_init")}
-        if cell != "lstm":
-            fields |= {"tau_u": _range(settings, "tau_u_range"), "slope": settings["alpha"], "c": settings["c"]}
+        fields: dict[str, Any] = {}
+        if cell == "lstm":
+            fields["forget_bias"] = settings.get("forget_bias_init")
+        else:
+            fields["tau_u"] = _range(settings, "tau_u_range")
+            fields["surrogate"] = Surrogate("exponential", _number(settings, "alpha"), _number(settings, "c"))
         if cell.endswith("adlif"):
-            fields |= {"tau_w": _range(settings, "tau_w_range"), "q": settings["q"]}
+            fields |= {"tau_w": _range(settings, "tau_w_range"), "q": _number(settings, "q")}
         tau_out = _range(settings, "tau_out_range")
     except KeyError as error:
         raise ValueError(f"the reference's setting {error} is needed and missing") from None
@@ -98,15 +101,15 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
     hidden = tuple(
         RecurrentLayer(
             features=_features(arrays, f"l{index + 1}", cell),
+            neuron=NEURONS[cell](**fields),
             recurrent="recurrent_kernel" in tree[f"layers_{index}"],
-            **fields,
         )
         for index in range(depth)
     )
     network = Network(
         layers=hidden,
         readout=LeakyReadout(_rows(arrays, "out_layer.weight"), tau_out, train_tau),
-        dropout=settings.get("dropout") or None,
+        dropout=settings.get("dropout") or 0.0,
     )
 
     _check_ranges(arrays, settings)
@@ -129,12 +132,19 @@ def _check_ranges(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> Non
                 raise ValueError(f"{name} is {float(bound)}, but the setting {kind} is {settings[kind]}")
 
 
-def _range(settings: Mapping[str, Any], name: str) -> Range:
+def _range(settings: Mapping[str, Any], name: str) -> tuple[float, float]:
     try:
         low, high = settings[name]
         return float(low), float(high)
     except (TypeError, ValueError):
         raise ValueError(f"the reference's setting {name} is {settings[name]!r}; it must be two numbers") from None
+
+
+def _number(settings: Mapping[str, Any], name: str) -> float:
+    try:
+        return float(settings[name])
+    except (TypeError, ValueError):
+        raise ValueError(f"the reference's setting {name} is {settings[name]!r}; it must be a number") from None
 
 
 def _features(arrays: Mapping[str, Any], layer: str, cell: str) -> int:

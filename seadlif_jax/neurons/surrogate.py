@@ -12,13 +12,14 @@ whichever shape is chosen: shapes can be compared at equal `slope` and `c`.
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jaxtyping import Array, Float
 
-Scalar = float | Float[Array, ""]
-SpikeFn = Callable[[Float[Array, "..."]], Float[Array, "..."]]
+Scalar = Any  # float or Float[Array, ""]; in the pytrees of JAX's transformations also other things
 
 
 def exponential(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -52,6 +53,40 @@ SURROGATES: Mapping[str, Callable] = MappingProxyType(
 """Shapes of the surrogate gradient, by name: `exponential`, `fast_sigmoid`, `arctan`, `triangular`, `boxcar`."""
 
 
+class Surrogate(struct.PyTreeNode):
+    """The spike function `v -> H(v)`, with a surrogate gradient.
+
+    Attributes:
+      shape: a name in `SURROGATES`.
+      slope: steepness, in 1 / (units of the membrane potential). May be traced.
+      c: area of the surrogate, which scales the gradient. May be traced.
+
+    Raises:
+      ValueError: the shape is unknown.
+
+    Example:
+      >>> surrogate = Surrogate(slope=5.0, c=0.4)
+      >>> float(surrogate(0.1)), float(jax.grad(surrogate)(0.0))
+      (1.0, 1.0)
+    """
+
+    shape: str = struct.field(pytree_node=False, default="exponential")
+    slope: Scalar = 5.0
+    c: Scalar = 0.4
+
+    def __post_init__(self):
+        if self.shape not in SURROGATES:
+            raise ValueError(f"unknown surrogate gradient {self.shape!r}; choose one of {', '.join(SURROGATES)}")
+
+    def __call__(self, v: Float[Array, "*shape"] | float) -> Float[Array, "*shape"]:
+        """Return the spikes: 1 where `v > 0`, else 0, of the type of `v`."""
+        return _heaviside(self.shape, jnp.asarray(v), self.slope, self.c)
+
+    def derivative(self, v: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Return the surrogate derivative `dz/dv`."""
+        return (self.c * self.slope / 2 * SURROGATES[self.shape](self.slope * v)).astype(v.dtype)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _heaviside(shape, v, slope, c):
     del shape, slope, c
@@ -61,36 +96,5 @@ def _heaviside(shape, v, slope, c):
 @_heaviside.defjvp
 def _heaviside_jvp(shape, primals, tangents):
     v, slope, c = primals
-    # The surrogate's own settings are not trained: their tangents are dropped.
-    derivative = (c * slope / 2 * shape(slope * v)).astype(v.dtype)
-    return _heaviside(shape, v, slope, c), derivative * tangents[0]
-
-
-def _spike(shape, v, *, slope, c):
-    return _heaviside(shape, jnp.asarray(v), slope, c)
-
-
-_SPIKES = {name: functools.partial(_spike, shape) for name, shape in SURROGATES.items()}
-
-
-def spike_function(surrogate: str = "exponential", slope: Scalar = 5.0, c: Scalar = 0.4) -> SpikeFn:
-    """Returns `v -> H(v)`, a 0/1 array like `v`, with the named surrogate gradient.
-
-    The function is a pytree of `slope` and `c`, so it can be handed to transformed functions as an argument.
-
-    Args:
-      surrogate: a name in `SURROGATES`.
-      slope: steepness, in 1 / (units of the membrane potential). May be traced.
-      c: the surrogate's area, which scales the gradient. May be traced.
-
-    Raises:
-      ValueError: the surrogate is unknown.
-
-    Example:
-      >>> spike = spike_function(slope=5.0, c=0.4)
-      >>> float(jax.grad(spike)(0.0))
-      1.0
-    """
-    if surrogate not in SURROGATES:
-        raise ValueError(f"unknown surrogate {surrogate!r}; choose one of {', '.join(SURROGATES)}")
-    return jax.tree_util.Partial(_SPIKES[surrogate], slope=slope, c=c)
+    # Slope and area are not trained: their tangents are dropped.
+    return _heaviside(shape, v, slope, c), Surrogate(shape, slope, c).derivative(v) * tangents[0]

@@ -1,4 +1,4 @@
-"""How a layer is computed, which never changes what it computes beyond rounding."""
+"""Execution of a layer: precision, chunks, unrolling. Results are the same up to rounding."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, PyTree
 
-# What the products of the hidden layers round their operands to; sums and membrane potentials keep the full type.
+# Types to which the operands of matrix products are rounded; sums and states keep the full type.
 # tensorfloat32 is that of GPUs; a TPU takes three bfloat16 products for it, and six for highest; a CPU is always exact.
 PRECISIONS: Mapping[str, jax.lax.Precision] = MappingProxyType(
     {
@@ -21,30 +21,30 @@ PRECISIONS: Mapping[str, jax.lax.Precision] = MappingProxyType(
 )
 
 
-KEPT = "seadlif_jax kept"  # the mark
+RESIDUAL = "seadlif_jax residual"
 
 
-def keep(arrays: PyTree[Array]) -> PyTree[Array]:
-    """Marks what is kept from the forward for the backward pass of a function under `recompute_the_rest`."""
-    return checkpoint_name(arrays, KEPT)
+def save_residual(arrays: PyTree[Array]) -> PyTree[Array]:
+    """Mark arrays that the backward pass of a function under `remat_unsaved` takes from the forward pass."""
+    return checkpoint_name(arrays, RESIDUAL)
 
 
-def recompute_the_rest(function: Callable) -> Callable:
-    """Makes the backward pass of a function compute everything again that is not marked by `keep`."""
-    policy = jax.checkpoint_policies.save_only_these_names(KEPT)
+def remat_unsaved(function: Callable) -> Callable:
+    """Make the backward pass of a function compute everything again that is not marked by `save_residual`."""
+    policy = jax.checkpoint_policies.save_only_these_names(RESIDUAL)
     return jax.checkpoint(function, policy=policy, prevent_cse=False)  # for use in a scan, which is safe without
 
 
-class Compute(NamedTuple):
+class Execution(NamedTuple):
     """How to compute a layer.
 
     Attributes:
       precision: a name in `PRECISIONS`.
-      chunk_mib: a long sequence is worked on in chunks of steps, so that a chunk's membrane potentials take about so
-        many MiB (see `adjoint`), for each network under `jax.vmap`; None for the backend's default.
-      unroll: steps in one iteration of the compiled loops of `adjoint`.
-      plain_scan: differentiate a plain `jax.lax.scan` instead of using the gradient of `adjoint`: slow, but also for
-        forward-mode and higher derivatives, which that one refuses.
+      chunk_mib: a long sequence is worked on in chunks of steps, such that an array of a layer over a chunk takes about
+        this many MiB, for each network under `jax.vmap`; None for the backend's default.
+      unroll: number of steps in one iteration of the compiled loop of the forward pass.
+      plain_scan: differentiate a plain `jax.lax.scan` instead of using the neurons' own gradients: slow, but also for
+        forward-mode and higher derivatives.
     """
 
     precision: str = "highest"
@@ -53,20 +53,20 @@ class Compute(NamedTuple):
     plain_scan: bool = False
 
     def chunk_steps(self, num_steps: int, step_bytes: int) -> int:
-        """The steps of a chunk: near the size wished for, with as little padding of the last chunk as possible."""
+        """Return the number of steps in a chunk: near `chunk_mib`, with as little padding of the last one as possible."""
         mib = CHUNK_MIB.get(jax.default_backend(), CHUNK_MIB["gpu"]) if self.chunk_mib is None else self.chunk_mib
-        wish = max(1, round(mib * 2**20 / max(1, step_bytes)))
-        if num_steps <= wish:
+        target = max(1, round(mib * 2**20 / max(1, step_bytes)))
+        if num_steps <= target:
             return num_steps
-        candidates = range(max(1, wish // 2), min(2 * wish, num_steps) + 1)
-        return min(candidates, key=lambda steps: (-num_steps % steps, abs(math.log(steps / wish))))
+        candidates = range(max(1, target // 2), min(2 * target, num_steps) + 1)
+        return min(candidates, key=lambda steps: (-num_steps % steps, abs(math.log(steps / target))))
 
     def matmul(self, x: Float[Array, "*shape k"], w: Float[Array, "k n"]) -> Float[Array, "*shape n"]:
-        """`x w`, of the type of `w`."""
+        """Return `x w`, of the type of `w`."""
         return self._dot(x, w, (((x.ndim - 1,), (0,)), ((), ())))
 
     def sum_of_outer_products(self, x: Float[Array, "t b m"], y: Float[Array, "t b n"]) -> Float[Array, "m n"]:
-        """`sum_tb x_tb y_tb^T`, of the type of `y`."""
+        """Return `sum_tb x_tb y_tb^T`, of the type of `y`."""
         return self._dot(x, y, (((0, 1), (0, 1)), ((), ())))
 
     def _dot(self, x, y, dimensions):

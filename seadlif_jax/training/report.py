@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from ml_collections import FrozenConfigDict
 
-from seadlif_jax import plots
+from seadlif_jax import nn, plots
 from seadlif_jax.analysis.forecast_error import ForecastError, cut_windows, squared_errors
 from seadlif_jax.build import build_hyperparameters, build_network, build_task
 from seadlif_jax.config import flatten, is_sweep
 from seadlif_jax.data.loading import Dataset, Split
 from seadlif_jax.data.samples import Samples
+from seadlif_jax.inference.trained_model import run_network, trace_network
 from seadlif_jax.losses import IGNORED, aggregate, feedback_start
 from seadlif_jax.members import Member, describe_setting, format_value
 from seadlif_jax.parallel import broadcast, is_first_process, select_member, to_host
@@ -127,32 +127,40 @@ def _finish_member(
     )
     task = build_task(folder.config)
     plots.save_curves(rows, best_epoch, task.curves, member_folder.path / "curves.png")
-    # By the config of the sweep, so that one compiled function serves all members.
+    # The network of the sweep, so that one compiled function serves all members.
+    network = build_network(folder.config, dataset.test.inputs.shape[-1])
     hyper = build_hyperparameters(member_folder.config)
-    save_task_pictures(task, FrozenConfigDict(folder.config), hyper, variables, dataset.test, member_folder.path)
+    save_task_pictures(task, network, hyper, variables, dataset.test, folder.config.data.step_ms, member_folder.path)
 
 
 @functools.singledispatch
 def save_task_pictures(
-    task: Task, config: FrozenConfigDict, hyper: Any, variables: Variables, test: Split, folder: Path
+    task: Task,
+    network: nn.Network,
+    hyper: nn.Hyperparameters,
+    variables: Variables,
+    test: Split,
+    step_ms: float | None,
+    folder: Path,
 ) -> None:
     """Leave the pictures of a trained network that suit its task; other kinds of task can register their own.
 
     Args:
       task: the task.
-      config: config of the network.
-      hyper: its hyperparameters.
+      network: the network.
+      hyper: numbers that override its own.
       variables: its parameters and constants.
       test: test split.
+      step_ms: milliseconds that a step stands for, or None.
       folder: folder for the pictures.
     """
 
 
 @save_task_pictures.register
-def _(task: Classification, config, hyper, variables, test, folder):
+def _(task: Classification, network, hyper, variables, test, step_ms, folder):
     """Draw the network at work: on the first test sample that it gets right, or else on the first of all."""
     samples = Samples.of(test, 0, RASTER_CANDIDATES)
-    outputs, states = _trace(config, hyper, variables, samples.inputs)
+    outputs, states = trace_network(network, variables, samples.inputs, hyper)
     scores = aggregate(outputs, samples.block_index, samples.targets.shape[1] - 1, task.aggregation)
     correct = (scores.argmax(axis=-1) == samples.targets) | (samples.targets == IGNORED)
     chosen = int(correct.all(axis=1).argmax())
@@ -161,20 +169,10 @@ def _(task: Classification, config, hyper, variables, test, folder):
 
 
 @save_task_pictures.register
-def _(task: Forecast, config, hyper, variables, test, folder):
+def _(task: Forecast, network, hyper, variables, test, step_ms, folder):
     samples = Samples.of(test)
-    outputs = _outputs(config, hyper, variables, samples.inputs)
-    save_forecast(samples, outputs, config.data.step_ms, folder / "forecast")
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _outputs(config: FrozenConfigDict, hyper: Any, variables: Variables, inputs: Array) -> Any:
-    return build_task(config).run(build_network(config, inputs.shape[-1], hyper), variables, inputs)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _trace(config: FrozenConfigDict, hyper: Any, variables: Variables, inputs: Array) -> Any:
-    return build_network(config, inputs.shape[-1], hyper).apply(variables, inputs, method="trace")
+    outputs = run_network(network, task, variables, samples.inputs, hyper)
+    save_forecast(samples, outputs, step_ms, folder / "forecast")
 
 
 def save_forecast(samples: Samples, outputs: Array, step_ms: float | None, stem: Path) -> ForecastError:

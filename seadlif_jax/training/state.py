@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from seadlif_jax.build import NetworkHyperparameters, build_hyperparameters
+from seadlif_jax import nn
+from seadlif_jax.build import build_hyperparameters
 from seadlif_jax.losses import Sums
 from seadlif_jax.parallel import to_host
 from seadlif_jax.runs.checkpoint import Checkpoint, Checkpoints, Variables
@@ -18,7 +19,7 @@ class Hyperparameters(NamedTuple):
     """Numbers that may differ between the members of a sweep: traced values, never compiled in."""
 
     learning_rate: Float[Array, ""]
-    network: NetworkHyperparameters
+    network: nn.Hyperparameters
 
     @classmethod
     def from_config(cls, config: ConfigDict | FrozenConfigDict) -> "Hyperparameters":

@@ -5,7 +5,6 @@ randomness comes from (seed, purpose, epoch, step), so that a run can be resumed
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +17,6 @@ from seadlif_jax.data.batches import SplitOnDevices, sum_over_batches
 from seadlif_jax.data.bucketing import in_bucket
 from seadlif_jax.data.samples import Samples
 from seadlif_jax.losses import Sums
-from seadlif_jax.nn.bounds import BOXES, project_to_boxes
-from seadlif_jax.nn.network import Network
 from seadlif_jax.parallel import BatchShard
 from seadlif_jax.training import divergence, optimizer
 from seadlif_jax.training.state import Best, EpochSums, Hyperparameters, Running, TrainState
@@ -54,7 +51,8 @@ class Trainer:
         """Return the state before the first epoch; of the samples, only the number of channels matters."""
         key = jax.random.key(seed)
         inputs = samples.inputs[:1, :1]
-        variables = self._network(inputs, hyper).init(key_for(key, Purpose.PARAMETERS), inputs)
+        network = build_network(self.config, inputs.shape[-1])
+        variables = network.init(key_for(key, Purpose.PARAMETERS), inputs, hyper=hyper.network)
         params = variables["params"]
         return TrainState(
             key=key,
@@ -104,7 +102,7 @@ class Trainer:
           first: number of the first step, from 0.
           stop: number of the step after the last.
         """
-        adam = self._adam(hyper)
+        adam, network = self._adam(hyper), build_network(self.config, train.inputs.shape[-1])
         order = jax.random.permutation(key_for(state.key, Purpose.ORDER, state.epoch), train.size)
         positions = self._shard.positions(self.config.batch_size)
 
@@ -120,7 +118,7 @@ class Trainer:
             gradients, targets = self._shard.sum(in_bucket(gradient, batch, self._lengths))
             gradients = jax.tree.map(lambda total: total / jnp.maximum(targets.loss_terms, 1), gradients)
             updates, new_opt_state = adam.update(gradients, opt_state, params)
-            new_params = self._project(optax.apply_updates(params, updates), hyper)
+            new_params = network.project(optax.apply_updates(params, updates), hyper.network)
             norm = optax.tree.norm(gradients)
             finite = jnp.isfinite(targets.loss) & jnp.isfinite(norm)
             first_non_finite = sums.first_non_finite.update(finite, number, gradients)
@@ -192,9 +190,10 @@ class Trainer:
     ) -> Metrics:
         """Return loss, metric and spike rates of all samples of a split, every target weighing the same."""
         variables = {"params": params, "constants": constants}
+        network = build_network(self.config, split.inputs.shape[-1])
 
         def sums_of(batch: Samples, _):
-            return self.task.evaluate(self._network(batch.inputs, hyper), variables, batch)
+            return self.task.evaluate(network, variables, batch, hyper=hyper.network)
 
         sums, spikes = sum_over_batches(sums_of, split, self.config.batch_size, self._shard)
         rates = {f"spike_rate_{layer}": rate for layer, rate in enumerate(spikes.mean_rate(), 1)}
@@ -209,18 +208,11 @@ class Trainer:
         batch: Samples,
     ) -> tuple[Float[Array, ""], Sums]:
         """Return the loss of a batch, summed over its targets, and all of its sums."""
-        variables, network = {"params": params, "constants": constants}, self._network(batch.inputs, hyper)
-        outputs = self.task.run(network, variables, batch.inputs, dropout_key=dropout_keys)
+        variables = {"params": params, "constants": constants}
+        network = build_network(self.config, batch.inputs.shape[-1])
+        outputs = self.task.run(network, variables, batch.inputs, dropout_key=dropout_keys, hyper=hyper.network)
         sums = self.task.sums(outputs, batch.block_index, batch.targets)
         return sums.loss, sums
-
-    def _network(self, inputs: Array, hyper: Hyperparameters) -> Network:
-        return build_network(self.config, inputs.shape[-1], hyper.network)
-
-    def _project(self, params: PyTree[Array], hyper: Hyperparameters) -> PyTree[Array]:
-        """Return parameters back in the bounds that their layers declare."""
-        boxes: dict[str, Any] = {**BOXES, "a": hyper.network.a, "b": hyper.network.b}
-        return project_to_boxes(params, boxes)
 
     def _learning_rate(self, state: TrainState, hyper: Hyperparameters) -> Float[Array, ""]:
         scale = divergence.learning_rate_scale(state.retries, self.config.divergence.factor)

@@ -1,0 +1,203 @@
+"""The contract of a neuron: parameters, coefficients, state, step, and the gradient that is computed from the step.
+
+A neuron is a value: a frozen, hashable set of hyperparameters, such as `SEAdLIF(tau_u=(5.0, 25.0), q=120.0)`. It is
+also a pytree of its numbers, so that a sweep can pass traced ones. A layer of `[neuron]` of them is advanced by
+
+    state = neuron.step(coefficients, state, current)      # one time step, dt = 1
+
+This step is what runs in training, evaluation, streaming and export. The gradient stands beside it: every neuron
+inherits one that differentiates the step, and can replace it by one written by hand, in the same class.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from flax.linen import initializers
+from jaxtyping import Array, Float
+
+from seadlif_jax.neurons.surrogate import Scalar
+
+Range = tuple[Scalar, Scalar]
+PerNeuron = Float[Array, " neuron"]
+PerSample = Float[Array, "*batch neuron"]
+Initializer = Callable[..., Array]
+
+
+class Neuron(struct.PyTreeNode):
+    """Base class of all neurons. A subclass declares hyperparameters as fields, and defines the methods below.
+
+    The step must be elementwise: neurons influence each other only through the weights of their layer.
+
+    Class attributes:
+      State: a NamedTuple of arrays `[batch, neuron]`, with a property `output`: the values that the neurons send on.
+      spiking: whether the outputs are binary spikes.
+      gates: number of input currents of each neuron.
+
+    Example:
+      A leaky integrate-and-fire neuron:
+
+      >>> from typing import NamedTuple
+      >>> from seadlif_jax.neurons import Surrogate, decay, interpolate
+      >>> class State(NamedTuple):
+      ...     u: Array
+      ...     z: Array
+      ...     output = property(lambda self: self.z)
+      >>> class MyLIF(Neuron):
+      ...     tau: Range = (5.0, 25.0)
+      ...     surrogate: Surrogate = Surrogate()
+      ...     State = State
+      ...     def parameters(self):
+      ...         return {"k": (0.0, 1.0)}
+      ...     def coefficients(self, params):
+      ...         return decay(interpolate(params["k"], self.tau))
+      ...     def step(self, alpha, state, current):
+      ...         u = alpha * state.u + (1 - alpha) * current
+      ...         z = self.surrogate(u - 1.0)
+      ...         return State(u * (1 - jax.lax.stop_gradient(z)), z)
+      >>> from seadlif_jax import RecurrentLayer
+      >>> spikes, _ = RecurrentLayer(8, MyLIF()).init_with_output(jax.random.key(0), jnp.ones((3, 10, 4)))
+      >>> spikes.shape
+      (3, 10, 8)
+    """
+
+    State: ClassVar[Any]
+    spiking: ClassVar[bool] = True
+    gates: ClassVar[int] = 1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # A gradient written by hand belongs to its step: a subclass with another step gets that of this class.
+        if "step" in vars(cls) and "backward" not in vars(cls):
+            cls.residual, cls.outputs, cls.backward = Neuron.residual, Neuron.outputs, Neuron.backward  # type: ignore[method-assign]
+
+    def parameters(self) -> Mapping[str, Range]:
+        """Return the trained parameters by name, each with its range; one value a neuron.
+
+        Initial values are uniform in the range; after every update of the optimizer they are projected back into it.
+        """
+        return {}
+
+    def coefficients(self, params: Mapping[str, PerNeuron]) -> Any:
+        """Return a pytree of what `step` needs of the trained parameters, such as decays from time constants."""
+        return dict(params)
+
+    def step(self, coefficients: Any, state: Any, current: Float[Array, "*batch current"]) -> Any:
+        """Return the state after one time step.
+
+        Args:
+          coefficients: of `coefficients`; arrays `[neuron]`.
+          state: before the step; arrays `[batch, neuron]`.
+          current: all input of this step, feed-forward and recurrent, `[batch, gates * neuron]`.
+        """
+        raise NotImplementedError
+
+    def initial_state(self, shape: tuple[int, ...]) -> Any:
+        """Return the state before the first step: zeros of `shape` (`[batch, neuron]`) in every field."""
+        return self.State(*(jnp.zeros(shape) for _ in self.State._fields))
+
+    def initial_weights(self, channels: int, features: int) -> Mapping[str, Initializer]:
+        """Return the initializers of a layer's weights.
+
+        `kernel` is uniform in +-1/sqrt(channels), `bias` zero, `recurrent_kernel` orthogonal.
+        """
+        del features
+        return {
+            "kernel": symmetric_uniform(channels),
+            "bias": initializers.zeros,
+            "recurrent_kernel": initializers.orthogonal(),
+        }
+
+    # The gradient through time, over a chunk of steps. Time-major: arrays are `[time, batch, ...]`.
+
+    def residual(self, coefficients: Any, state: Any, current: Array) -> Array:
+        """Return the array that the backward pass keeps of a step, from the state before the step and the current.
+
+        By default the current: from it and the first state, all states are computed again without any product.
+        """
+        del coefficients, state
+        return current
+
+    def outputs(self, coefficients: Any, first: Any, residuals: Array) -> Array:
+        """Return the outputs of all steps from their residuals and the state before the first step."""
+        return self._states(coefficients, first, residuals)[0].output
+
+    def backward(
+        self,
+        coefficients: Any,
+        first: Any,
+        residuals: Array,
+        last_bar: Any,
+        output_bars: Array,
+        recur: Callable[[Array], Array],
+    ) -> tuple[Array, Any, Any]:
+        """Return the gradients of a chunk of steps; by default through the vector-Jacobian product of `step`.
+
+        In the names, `x_bar` is the gradient of the loss with respect to `x`.
+
+        Args:
+          coefficients: as in the forward pass.
+          first: state before the first step.
+          residuals: of all steps.
+          last_bar: for the state after the last step.
+          output_bars: for the outputs of all steps, from outside of the layer.
+          recur: from the gradient for the current of a step to that for the output of the step before, through the
+            recurrent weights.
+
+        Returns:
+          the gradients for the currents of all steps, for the coefficients, and for `first`.
+        """
+        _, before = self._states(coefficients, first, residuals)
+
+        def sample_step(coefficients, state, current):
+            new = self.step(coefficients, state, current)
+            return new, new.output
+
+        def step_back(carry, step):
+            state_bar, recurrent_bar, sums = carry
+            state, current, output_bar = step
+            _, vjp = jax.vjp(jax.vmap(sample_step), per_sample, state, current)
+            coefficients_bar, state_bar, current_bar = vjp((state_bar, output_bar + recurrent_bar))
+            return (state_bar, recur(current_bar), jax.tree.map(jnp.add, sums, coefficients_bar)), current_bar
+
+        # Every sample has coefficients of its own: they are summed over the batch once, not in every step.
+        batch = residuals.shape[1]
+        per_sample = jax.tree.map(lambda array: jnp.broadcast_to(array, (batch, *jnp.shape(array))), coefficients)
+        carry = (last_bar, jnp.zeros_like(output_bars[0]), jax.tree.map(jnp.zeros_like, per_sample))
+        (first_bar, recurrent_bar, sums), current_bars = jax.lax.scan(
+            step_back, carry, (before, residuals, output_bars), reverse=True
+        )
+        (through_output,) = jax.vjp(lambda state: state.output, first)[1](recurrent_bar)
+        first_bar = jax.tree.map(jnp.add, first_bar, through_output)
+        return current_bars, jax.tree.map(lambda sums: sums.sum(0), sums), first_bar
+
+    def _states(self, coefficients: Any, first: Any, currents: Array) -> tuple[Any, Any]:
+        """Return the states after, and before, every step."""
+
+        def step(state, current):
+            new = self.step(coefficients, state, current)
+            return new, (new, state)
+
+        return jax.lax.scan(step, first, currents)[1]
+
+
+def decay(tau: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return `exp(-1 / tau)`: the factor by which a potential with time constant `tau` (steps) shrinks in a step."""
+    return jnp.exp(-1 / tau)
+
+
+def interpolate(k: Float[Array, " neuron"], bounds: Range) -> Float[Array, " neuron"]:
+    """Return `low + k (high - low)`: the value in a range at the position `k` in [0, 1]."""
+    low, high = bounds
+    return low + k * (high - low)
+
+
+def symmetric_uniform(fan_in: int) -> Initializer:
+    """Return an initializer that draws uniformly from +-1/sqrt(fan_in)."""
+
+    def init(key: Array, shape: tuple[int, ...], dtype: Any = float) -> Array:
+        return jax.random.uniform(key, shape, dtype, -(fan_in**-0.5), fan_in**-0.5)
+
+    return init

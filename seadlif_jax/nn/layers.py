@@ -1,0 +1,206 @@
+"""Flax modules of one layer: they own the parameters, and know their bounds.
+
+Arrays are batch-major at this surface. Trained parameters are in the collection "params"; "constants" holds what is
+drawn once and not trained (the fixed time constants of a readout), so that no optimizer ever sees it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax.projections
+from jaxtyping import Array, Float, Key, Num
+
+from seadlif_jax.neurons import LeakyIntegrator, Neuron, Range, SEAdLIF, decay, interpolate, symmetric_uniform
+from seadlif_jax.nn.execution import Execution
+from seadlif_jax.nn.layer import Layer, Weights
+from seadlif_jax.nn.scan import scan_layers
+
+Params = Mapping[str, Array]
+
+
+def time_major(x: Num[Array, "batch time ..."]) -> Num[Array, "time batch ..."]:
+    """Swap the axes of batch and time."""
+    return jnp.swapaxes(x, 0, 1)
+
+
+def batch_major(x: Num[Array, "time batch ..."]) -> Num[Array, "batch time ..."]:
+    """Swap the axes of time and batch."""
+    return jnp.swapaxes(x, 0, 1)
+
+
+def project(params: Params, bounds: Mapping[str, Range]) -> dict[str, Array]:
+    """Move the parameters that have bounds to the nearest point within them."""
+    return {
+        name: optax.projections.projection_box(value, *bounds[name]) if name in bounds else value
+        for name, value in params.items()
+    }
+
+
+class _Neurons(nn.Module):
+    """Recurrently connected neurons: what `RecurrentLayer` and `RecurrentCell` share."""
+
+    features: int
+    neuron: Neuron = SEAdLIF()
+    recurrent: bool = True
+    execution: Execution = Execution()
+
+    @nn.compact
+    def bind(self, channels: int, neuron: Neuron | None = None) -> Layer:
+        """Return the layer with its parameters, for functions of `seadlif_jax.nn.scan`.
+
+        Args:
+          channels: number of inputs.
+          neuron: replaces the layer's own; of the same class, with other, possibly traced, numbers.
+        """
+        neuron = self.neuron if neuron is None else neuron
+        dtype = jnp.result_type(float)
+        width = neuron.gates * self.features
+        initial = neuron.initial_weights(channels, self.features)
+
+        kernel = self.param("kernel", initial["kernel"], (channels, width), dtype)
+        bias = self.param("bias", initial["bias"], (width,), dtype)
+        recurrent_kernel = None
+        if self.recurrent:
+            shape = (self.features, width)
+            recurrent_kernel = self.param("recurrent_kernel", initial["recurrent_kernel"], shape, dtype)
+        if "recurrent_bias" in initial:
+            bias = bias + self.param("recurrent_bias", initial["recurrent_bias"], (width,), dtype)
+
+        def uniform(key: Array, low: Any, high: Any) -> Float[Array, " neuron"]:
+            return interpolate(jax.random.uniform(key, (self.features,), dtype), (low, high))
+
+        params = {name: self.param(name, uniform, *bounds) for name, bounds in neuron.parameters().items()}
+        return Layer(neuron, neuron.coefficients(params), Weights(kernel, bias, recurrent_kernel), self.execution)
+
+    def initial_state(self, batch: int) -> Any:
+        """Return the state before the first step, `[batch, neuron]`."""
+        return self.neuron.initial_state((batch, self.features))
+
+    def bounds(self, neuron: Neuron | None = None) -> Mapping[str, Range]:
+        """Return the parameters that are kept within bounds, by name, with their lowest and highest value."""
+        return (self.neuron if neuron is None else neuron).parameters()
+
+    def project(self, params: Params, neuron: Neuron | None = None) -> dict[str, Array]:
+        """Return the layer's parameters, moved back within their bounds; to be called after each update.
+
+        Example:
+          >>> params = {"a": jnp.array([1.5]), "k_u": jnp.array([-0.5]), "bias": jnp.array([7.0])}
+          >>> {name: value.tolist() for name, value in RecurrentLayer(1).project(params).items()}
+          {'a': [1.0], 'k_u': [0.0], 'bias': [7.0]}
+        """
+        return project(params, self.bounds(neuron))
+
+
+class RecurrentLayer(_Neurons):
+    """A layer of recurrently connected neurons, over whole sequences.
+
+    `I_t = x_t kernel + bias + output_{t-1} recurrent_kernel`, then `neuron.step`.
+
+    Attributes:
+      features: number of neurons.
+      neuron: the neuron (see `seadlif_jax.neurons`).
+      recurrent: whether the outputs reach the inputs of the same layer one step later.
+      execution: how to compute.
+
+    Parameters: `kernel [channel, neuron]`, `bias [neuron]`, `recurrent_kernel [neuron, neuron]`, with the initial values
+    of `neuron.initial_weights`; and those of `neuron.parameters`, each `[neuron]`.
+
+    Example:
+      >>> from seadlif_jax.neurons import LIF
+      >>> layer = RecurrentLayer(8, LIF())
+      >>> spikes, variables = layer.init_with_output(jax.random.key(0), jnp.ones((3, 10, 4)))
+      >>> spikes.shape
+      (3, 10, 8)
+    """
+
+    def __call__(
+        self, inputs: Num[Array, "batch time channel"], neuron: Neuron | None = None
+    ) -> Float[Array, "batch time neuron"]:
+        """Return the outputs for a batch of sequences, from the initial state."""
+        return batch_major(scan_layers((self.bind(inputs.shape[-1], neuron),), time_major(inputs)))
+
+
+class RecurrentCell(_Neurons, nn.RNNCellBase):
+    """One time step of a `RecurrentLayer`, with the same parameters: for `flax.linen.RNN`, and for streaming.
+
+    Example:
+      >>> rnn = nn.RNN(RecurrentCell(8))
+      >>> spikes, variables = rnn.init_with_output(jax.random.key(0), jnp.ones((3, 10, 4)))
+      >>> spikes.shape
+      (3, 10, 8)
+      >>> cell, carry = RecurrentCell(8), RecurrentCell(8).initial_state(batch=3)
+      >>> params = {"params": variables["params"]["cell"]}
+      >>> carry, spikes = cell.apply(params, carry, jnp.ones((3, 4)))
+    """
+
+    def __call__(self, carry: Any, inputs: Num[Array, "batch channel"]) -> tuple[Any, Float[Array, "batch neuron"]]:
+        """Return the state after a step, and its outputs."""
+        layer = self.bind(inputs.shape[-1])
+        carry = layer.step(carry, layer.project(inputs))
+        return carry, carry.output
+
+    @nn.nowrap
+    def initialize_carry(self, rng: Key[Array, ""], input_shape: tuple[int, ...]) -> Any:
+        """Return the state before the first step, for inputs of `input_shape`; nothing in it is random."""
+        del rng
+        return self.neuron.initial_state((*input_shape[:-1], self.features))
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1
+
+
+class LeakyReadout(nn.Module):
+    """Leaky integrators, one an output: `y_t = alpha y_{t-1} + (1 - alpha) (x_t kernel + bias)`.
+
+    Attributes:
+      features: number of outputs: classes, or channels of a forecast.
+      tau: range of the time constants in steps.
+      train_tau: whether the time constants are trained within their range (parameter `k_u`); otherwise they are drawn
+        uniformly from it once, and kept in the collection "constants" as `tau`.
+      execution: how to compute.
+
+    Example:
+      >>> readout = LeakyReadout(2, tau=(3.0, 3.0))
+      >>> potentials, variables = readout.init_with_output(jax.random.key(0), jnp.ones((3, 10, 8)))
+      >>> potentials.shape, variables["constants"]["tau"].tolist()
+      ((3, 10, 2), [3.0, 3.0])
+    """
+
+    features: int
+    tau: Range = (15.0, 15.0)
+    train_tau: bool = False
+    execution: Execution = Execution()
+
+    @nn.compact
+    def bind(self, channels: int) -> Layer:
+        """Return the layer with its parameters, for functions of `seadlif_jax.nn.scan`."""
+        dtype = jnp.result_type(float)
+        kernel = self.param("kernel", symmetric_uniform(channels), (channels, self.features), dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), dtype)
+        return Layer(LeakyIntegrator(), decay(self._tau(dtype)), Weights(kernel, bias), self.execution)
+
+    def initial_state(self, batch: int) -> Any:
+        """Return the state before the first step, `[batch, output]`."""
+        return LeakyIntegrator().initial_state((batch, self.features))
+
+    def project(self, params: Params) -> dict[str, Array]:
+        """Return the layer's parameters, moved back within their bounds; to be called after each update."""
+        return project(params, {"k_u": (0.0, 1.0)})
+
+    def __call__(self, inputs: Num[Array, "batch time neuron"]) -> Float[Array, "batch time output"]:
+        """Return the membrane potentials for a batch of sequences, from zero."""
+        return batch_major(scan_layers((self.bind(inputs.shape[-1]),), time_major(inputs)))
+
+    def _tau(self, dtype: Any) -> Float[Array, " output"]:
+        shape = (self.features,)
+        if self.train_tau:
+            return interpolate(self.param("k_u", nn.initializers.uniform(1.0), shape, dtype), self.tau)
+
+        def draw():
+            return interpolate(jax.random.uniform(self.make_rng("params"), shape, dtype), self.tau)
+
+        return self.variable("constants", "tau", draw).value
