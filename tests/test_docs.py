@@ -77,6 +77,11 @@ def test_the_examples_of_a_page_run(page):
         assert result.returncode == 0, f"{block}\n{result.stderr}"
 
 
+def test_the_example_of_a_neuron_is_short():
+    lines = (ROOT / "examples" / "own_neuron.py").read_text().splitlines()
+    assert len(list(filter(None, lines))) <= 25
+
+
 def without_code(text):
     return re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
 
