@@ -25,7 +25,7 @@ from benchmarks.peers import ours
 from benchmarks.report import align, save
 from benchmarks.shapes import SHAPES, Shape, refuse_unknown
 from seadlif_jax import parallel
-from seadlif_jax.nn.execution import Compute
+from seadlif_jax.nn.execution import Execution
 from seadlif_jax.runs.files import versions
 
 NAMES = flags.DEFINE_list("shapes", list(SHAPES), f"Sizes to measure: {', '.join(SHAPES)}.")
@@ -35,30 +35,30 @@ ROUNDS = 7
 
 def products(shape: Shape) -> dict[str, Callable[[], object]]:
     """Return functions that compute the products of a training step, by kind."""
-    mesh, compute = parallel.choose_mesh(shape.batch_size), Compute()
+    mesh, execution = parallel.choose_mesh(shape.batch_size), Execution()
     batch = shape.batch_size // mesh.size
-    chunk = compute.chunk_steps(shape.steps, batch * max(shape.hidden) * 4)
+    chunk = execution.chunk_steps(shape.steps, batch * max(shape.hidden) * 4)
     layers = list(itertools.pairwise((shape.channels, *shape.hidden)))
 
     def recurrence(weights):
         states = [jnp.ones((batch, len(w))) for w in weights]
-        return jax.lax.fori_loop(0, shape.steps, lambda _, zs: list(map(compute.matmul, zs, weights)), states)
+        return jax.lax.fori_loop(0, shape.steps, lambda _, zs: list(map(execution.matmul, zs, weights)), states)
 
     def transposed(weights):
         states = [jnp.ones((batch, len(w))) for w in weights]
         return jax.lax.fori_loop(
-            0, shape.steps, lambda _, ds: [compute.matmul(d, w.T) for d, w in zip(ds, weights, strict=True)], states
+            0, shape.steps, lambda _, ds: [execution.matmul(d, w.T) for d, w in zip(ds, weights, strict=True)], states
         )
 
     def inputs(operands):
         def product(_, chunks):
-            return None, [compute.matmul(x, w).min() for x, w in zip(chunks, operands[1], strict=True)]
+            return None, [execution.matmul(x, w).min() for x, w in zip(chunks, operands[1], strict=True)]
 
         return jax.lax.scan(product, None, operands[0])
 
     def gradients(operands):
         def add(total, chunks):
-            return [t + compute.sum_of_outer_products(d, x) for t, (d, x) in zip(total, chunks, strict=True)], None
+            return [t + execution.sum_of_outer_products(d, x) for t, (d, x) in zip(total, chunks, strict=True)], None
 
         zeros = [jnp.zeros((d.shape[-1], x.shape[-1])) for d, x in operands]
         return jax.lax.scan(add, zeros, operands)
