@@ -67,7 +67,7 @@ def test_processes_on_different_data_are_refused(tmp_path, tiny_config, monkeypa
     def with_another_validation_split(values):
         return np.stack([values, values + (np.arange(len(values)) == 2)])
 
-    monkeypatch.setattr(devices, "of_all_processes", with_another_validation_split)
+    monkeypatch.setattr(fitting, "allgather", with_another_validation_split)
     with pytest.raises(RunError, match="process 1 has another validation split than process 0"):
         fit(tiny_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,10 +1,14 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.neurons import NEURONS
-from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.analysis.synops import measure_costs
+from seadlif_jax.inference.streaming import serialize_network
+from seadlif_jax.neurons import LIF, LSTM, NEURONS, SEAdLIF, Surrogate
+from seadlif_jax.nn import Hyperparameters, LeakyReadout, Network, RecurrentCell, RecurrentLayer
+from seadlif_jax.nn.dropout import dropout as drop
 
 NUM_STEPS = 30
 BATCH = 4
@@ -15,9 +19,9 @@ def inputs():
     return 3.0 * jax.random.bernoulli(jax.random.key(1), 0.5, (BATCH, NUM_STEPS, 5))
 
 
-def build(neuron, dropout=None, outputs=5, **settings):
+def build(neuron, dropout=0.0, outputs=5, **settings):
     network = Network(
-        layers=(RecurrentLayer(12, neuron=neuron, **settings), RecurrentLayer(9, neuron=neuron, **settings)),
+        layers=(RecurrentLayer(12, neuron, **settings), RecurrentLayer(9, neuron, **settings)),
         readout=LeakyReadout(outputs, tau=(3.0, 15.0)),
         dropout=dropout,
     )
@@ -29,7 +33,7 @@ def build(neuron, dropout=None, outputs=5, **settings):
     return network, jax.tree_util.tree_map_with_path(louder, variables)
 
 
-@pytest.mark.parametrize("neuron", NEURONS)
+@pytest.mark.parametrize("neuron", [neuron() for neuron in NEURONS.values()])
 @pytest.mark.parametrize("recurrent", [True, False])
 def test_streaming_gives_the_outputs_of_the_whole_sequence(neuron, recurrent, x64, inputs):
     network, variables = build(neuron, recurrent=recurrent)
@@ -43,18 +47,26 @@ def test_streaming_gives_the_outputs_of_the_whole_sequence(neuron, recurrent, x6
     np.testing.assert_allclose(jnp.stack(outputs, axis=1), whole, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("neuron", NEURONS)
-def test_a_layer_streams_like_it_runs(neuron, x64, inputs):
-    layer = RecurrentLayer(12, neuron=neuron)
+@pytest.mark.parametrize("neuron", [neuron() for neuron in NEURONS.values()])
+def test_a_cell_streams_like_its_layer_runs(neuron, x64, inputs):
+    layer, cell = RecurrentLayer(12, neuron), RecurrentCell(12, neuron)
     whole, variables = layer.init_with_output(jax.random.key(0), inputs)
-    step = jax.jit(lambda state, x: layer.apply(variables, state, x, method="step"))
-    state = layer.initial_state(len(inputs))
+    carry = cell.initialize_carry(jax.random.key(0), inputs[:, 0].shape)
     for t, x in enumerate(inputs.swapaxes(0, 1)):
-        state, spikes = step(state, x)
-        np.testing.assert_allclose(spikes, whole[:, t], rtol=1e-12, atol=1e-14)
+        carry, outputs = cell.apply(variables, carry, x)
+        np.testing.assert_allclose(outputs, whole[:, t], rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("neuron", NEURONS)
+@pytest.mark.parametrize("neuron", [neuron() for neuron in NEURONS.values()])
+def test_cells_work_in_the_rnn_of_flax(neuron, x64, inputs):
+    rnn = nn.RNN(RecurrentCell(12, neuron), return_carry=True)
+    (carry, outputs), variables = rnn.init_with_output(jax.random.key(0), inputs)
+    np.testing.assert_array_equal(carry.output, outputs[:, -1])
+    layer = {"params": variables["params"]["cell"]}
+    np.testing.assert_allclose(outputs, RecurrentLayer(12, neuron).apply(layer, inputs), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("neuron", [neuron() for neuron in NEURONS.values()])
 def test_both_ways_through_time_drop_the_same_spikes(neuron, x64, inputs):
     network, variables = build(neuron, dropout=0.5)
     key = jax.random.key(7)
@@ -66,7 +78,7 @@ def test_both_ways_through_time_drop_the_same_spikes(neuron, x64, inputs):
 
 
 def test_forecast_feeds_the_output_back_without_gradient(x64, inputs):
-    network, variables = build("lif")
+    network, variables = build(LIF())
     start = 10
 
     def fed_back(variables):
@@ -84,20 +96,20 @@ def test_forecast_feeds_the_output_back_without_gradient(x64, inputs):
 
 
 def test_dropout_keeps_the_mean_and_changes_every_step(x64, inputs):
-    network, variables = build("se_adlif", dropout=0.3)
+    network, variables = build(SEAdLIF(), dropout=0.3)
     run = jax.jit(jax.vmap(lambda key: network.apply(variables, inputs, key)))
     outputs = run(jax.random.split(jax.random.key(0), 9))
     assert len(np.unique(np.asarray(outputs)[:, 0, -1, 0])) == 9
 
     ones, keys = jnp.ones((2000, 12)), jax.random.split(jax.random.key(3), 2000)
-    first, second = (network._drop(ones, keys, 0, step) for step in (0, 1))
+    first, second = (drop(ones, keys, 0.3, 0, step) for step in (0, 1))
     assert not jnp.array_equal(first, second)
     assert set(np.unique(first).round(6)) == {0.0, round(1 / 0.7, 6)}
     assert float(first.mean()) == pytest.approx(1.0, abs=0.02)
 
 
 def test_dropout_of_a_sample_follows_from_its_own_key(inputs):
-    network, variables = build("se_adlif", dropout=0.5)
+    network, variables = build(SEAdLIF(), dropout=0.5)
     keys = jax.random.split(jax.random.key(0), BATCH)
     run = jax.jit(network.apply)
     whole = run(variables, inputs, keys)
@@ -107,13 +119,13 @@ def test_dropout_of_a_sample_follows_from_its_own_key(inputs):
 
 
 def test_dropout_takes_the_key_of_flax_too(inputs):
-    network, variables = build("se_adlif", dropout=0.5)
+    network, variables = build(SEAdLIF(), dropout=0.5)
     run = jax.jit(lambda key: network.apply(variables, inputs, rngs={"dropout": key}))
     assert not jnp.allclose(run(jax.random.key(0)), run(jax.random.key(1)))
 
 
 def test_dropout_spares_recurrent_connections(x64, inputs):
-    network, variables = build("se_adlif", dropout=0.9)
+    network, variables = build(SEAdLIF(), dropout=0.9)
     _, with_dropout = network.apply(variables, inputs, jax.random.key(0), method="trace")
     _, without = network.apply(variables, inputs, method="trace")
     assert jnp.array_equal(with_dropout[0].z, without[0].z)
@@ -151,7 +163,7 @@ def test_trained_readout_time_constants_are_parameters(inputs):
 
 
 def test_forget_bias_is_the_sum_of_both_biases(inputs):
-    layer = RecurrentLayer(6, neuron="lstm", forget_bias=1.5)
+    layer = RecurrentLayer(6, LSTM(forget_bias=1.5))
     params = layer.init(jax.random.key(0), inputs)["params"]
     total = params["bias"] + params["recurrent_bias"]
     np.testing.assert_allclose(total[6:12], 1.5, rtol=1e-6)
@@ -159,27 +171,28 @@ def test_forget_bias_is_the_sum_of_both_biases(inputs):
 
 
 def test_time_constants_stay_in_their_range(inputs):
-    layer = RecurrentLayer(3, neuron="lif", tau_u=(5.0, 25.0))
+    layer = RecurrentLayer(3, LIF(tau_u=(5.0, 25.0)))
     variables = layer.init(jax.random.key(0), inputs)
     variables["params"]["k_u"] = jnp.array([0.0, 0.5, 1.0])
-    alpha = layer.apply(variables, 5, method="bind_parameters").params.alpha
+    alpha = layer.apply(variables, 5, method="as_layer").coefficients.alpha
     np.testing.assert_allclose(-1 / jnp.log(alpha), [5, 15, 25], rtol=1e-5)
 
 
 def test_event_counts_need_no_conversion(inputs):
-    network, variables = build("se_adlif")
+    network, variables = build(SEAdLIF())
     counts = inputs.astype(jnp.uint8)
     run = jax.jit(network.apply)
     np.testing.assert_allclose(run(variables, counts), run(variables, inputs), rtol=1e-6)
 
 
-def test_q_slope_c_and_dropout_may_be_mapped_over(inputs):
-    _, variables = build("se_adlif")
+def test_hyperparameters_may_be_mapped_over(inputs):
+    network, variables = build(SEAdLIF(), dropout=0.3)
 
     @jax.jit
     def gradient(q, slope, c, dropout):
-        network, _ = build("se_adlif", dropout, q=q, slope=slope, c=c)
-        return jax.grad(lambda v: jnp.sum(network.apply(v, inputs, jax.random.key(0)) ** 2))(variables)["params"]
+        neuron = SEAdLIF(q=q, surrogate=Surrogate(slope=slope, c=c))
+        hyper = Hyperparameters((neuron, neuron), dropout)
+        return jax.grad(lambda v: jnp.sum(network.apply(v, inputs, jax.random.key(0), hyper) ** 2))(variables)["params"]
 
     settings = jnp.array([[120.0, 5.0, 0.4, 0.15], [60.0, 10.0, 0.2, 0.5]])
     mapped = jax.vmap(gradient)(*settings.T)
@@ -188,9 +201,70 @@ def test_q_slope_c_and_dropout_may_be_mapped_over(inputs):
         jax.tree.map(lambda a, b, i=index: np.testing.assert_allclose(a[i], b, rtol=1e-3, atol=1e-4), mapped, single)
 
 
-def test_an_unknown_neuron_is_refused_by_name(inputs):
-    with pytest.raises(ValueError, match="unknown neuron 'alif'; choose one of lif, ef_adlif"):
-        RecurrentLayer(3, neuron="alif").init(jax.random.key(0), inputs)
+def test_hyperparameters_override_those_of_the_network(x64, inputs):
+    network, variables = build(SEAdLIF(q=10.0), dropout=0.3)
+    other, _ = build(SEAdLIF(q=60.0), dropout=0.5)
+    neuron = SEAdLIF(q=60.0)
+    for method, key in (("__call__", None), ("__call__", jax.random.key(0)), ("trace", jax.random.key(0))):
+        overridden = network.apply(variables, inputs, key, Hyperparameters((neuron, neuron), 0.5), method=method)
+        jax.tree.map(np.testing.assert_array_equal, overridden, other.apply(variables, inputs, key, method=method))
+
+
+def test_initial_values_follow_the_hyperparameters(inputs):
+    network, _ = build(SEAdLIF())
+    neuron = SEAdLIF(a=(3.0, 5.0))
+    params = network.init(jax.random.key(0), inputs, hyper=Hyperparameters((neuron, neuron)))["params"]
+    assert 3 <= params["layers_0"]["a"].min() <= params["layers_0"]["a"].max() <= 5
+
+
+@pytest.mark.parametrize("neuron", [neuron() for neuron in NEURONS.values()])
+def test_networks_are_hashable_and_equal_by_value(neuron):
+    first, second = (build(neuron, dropout=0.1)[0] for _ in range(2))
+    assert first == second
+    assert hash(first) == hash(second)
+
+
+def test_projection_keeps_to_the_bounds_of_each_layer():
+    layers = RecurrentLayer(2, SEAdLIF(a=(0.0, 5.0))), RecurrentLayer(2, LIF())
+    network = Network(layers, LeakyReadout(2, train_tau=True))
+    values = jnp.array([-9.0, 3.0])
+    params = {
+        "layers_0": {"a": values, "b": values, "k_u": values, "k_w": values, "bias": values},
+        "layers_1": {"k_u": values, "bias": values},
+        "readout": {"k_u": values, "bias": values},
+    }
+    projected = jax.tree.map(lambda array: array.tolist(), network.project(params))
+    assert projected == {
+        "layers_0": {"a": [0, 3], "b": [0, 2], "k_u": [0, 1], "k_w": [0, 1], "bias": [-9, 3]},
+        "layers_1": {"k_u": [0, 1], "bias": [-9, 3]},
+        "readout": {"k_u": [0, 1], "bias": [-9, 3]},
+    }
+    neuron = SEAdLIF(a=(1.0, 2.0))
+    narrower = network.project(params, Hyperparameters((neuron, LIF())))
+    assert narrower["layers_0"]["a"].tolist() == [1, 2]
+
+
+def test_the_step_of_the_neuron_is_what_runs_everywhere(monkeypatch, inputs):
+    """One truth: with another step, or none, nothing goes on as before."""
+    network, variables = build(SEAdLIF())
+
+    def raises(self, coefficients, state, current):
+        raise NotImplementedError("the step of this test")
+
+    monkeypatch.setattr(SEAdLIF, "step", raises)
+    calls = {
+        "gradient": lambda: jax.grad(lambda v: jnp.sum(network.apply(v, inputs)))(variables),
+        "evaluation": lambda: network.apply(variables, inputs),
+        "activity": lambda: network.apply(variables, inputs, method="with_activity"),
+        "states": lambda: network.apply(variables, inputs, method="trace"),
+        "streaming": lambda: network.apply(variables, network.initial_state(BATCH), inputs[:, 0], method="step"),
+        "forecast": lambda: network.apply(variables, inputs, 10, method="forecast"),
+        "export": lambda: serialize_network(network, variables, inputs.shape[-1]),
+        "costs": lambda: measure_costs(network, variables, [inputs]),
+    }
+    for call in calls.values():
+        with pytest.raises(NotImplementedError, match="the step of this test"):
+            call()
 
 
 def test_a_dropout_key_of_the_older_kind_is_as_good():

@@ -1,59 +1,89 @@
 """The step functions against the equations, written out once more in plain numpy."""
 
+import re
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax import neurons
-from seadlif_jax.neurons.surrogate import spike_function
+from seadlif_jax.neurons import (
+    LIF,
+    LSTM,
+    NEURONS,
+    AdLIFCoefficients,
+    EFAdLIF,
+    LeakyIntegrator,
+    LIFCoefficients,
+    LSTMState,
+    Neuron,
+    SEAdLIF,
+    Surrogate,
+    decay,
+    find_neuron,
+)
 
-SPIKE = spike_function()
 RNG = np.random.default_rng(0)
 ALPHA, BETA = RNG.uniform(0.8, 0.96, 5), RNG.uniform(0.98, 0.996, 5)
 A, B, Q = RNG.uniform(0, 1, 5), RNG.uniform(0, 2, 5), 120.0
 CURRENTS = RNG.normal(1.0, 3.0, (60, 2, 5))
 
 
-def run(neuron, params):
-    state = neurons.zero_state(neurons.NEURONS[neuron].state, (2, 5))
+def run(neuron, coefficients):
+    state = neuron.initial_state((2, 5))
     states = []
     for current in CURRENTS:
-        state = neurons.NEURONS[neuron].step(params, state, jnp.asarray(current), SPIKE)
+        state = neuron.step(coefficients, state, jnp.asarray(current))
         states.append(state)
     return [np.stack(field) for field in zip(*states, strict=True)]
 
 
 def adlif(neuron):
-    """The loop of DESIGN's equations: `new` picks the values that the adaptation follows."""
+    """The equations as a loop; the adaptation follows the new values for SE, those of the step before for EF."""
     u, w, z = np.zeros((3, 2, 5))
     history = []
     for current in CURRENTS:
         u_hat = ALPHA * u + (1 - ALPHA) * (current - w)
         z_new = (u_hat > 1).astype(float)
         u_new = u_hat * (1 - z_new)
-        follows = (u_new, z_new) if neuron == "se_adlif" else (u, z)
+        follows = (u_new, z_new) if neuron is SEAdLIF else (u, z)
         w = BETA * w + (1 - BETA) * Q * (A * follows[0] + B * follows[1])
         u, z = u_new, z_new
         history.append((u, w, z))
     return [np.stack(field) for field in zip(*history, strict=True)]
 
 
-@pytest.mark.parametrize("neuron", ["ef_adlif", "se_adlif"])
+def coefficients(a=A, b=B):
+    return AdLIFCoefficients(*map(jnp.asarray, (ALPHA, BETA, (1 - BETA) * Q * a, (1 - BETA) * Q * b)))
+
+
+@pytest.mark.parametrize("neuron", [EFAdLIF, SEAdLIF])
 def test_adlif_follows_its_equations(neuron, x64):
-    found = run(neuron, neurons.AdLIFParams(*map(jnp.asarray, (ALPHA, BETA, A, B)), q=Q))
+    states = run(neuron(), coefficients())
     expected = adlif(neuron)
     assert expected[2].sum() > 10  # it does spike
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(states, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("neuron", [EFAdLIF, SEAdLIF])
+def test_the_coefficients_of_adlif_are_those_of_its_equations(neuron, x64):
+    neuron = neuron(tau_u=(5.0, 25.0), tau_w=(60.0, 300.0), q=Q)
+    params = {"k_u": jnp.array([0.0, 0.5, 1.0]), "k_w": jnp.array([0.0, 0.5, 1.0])}
+    params |= {"a": jnp.array([0.2, 0.3, 0.4]), "b": jnp.array([1.0, 2.0, 0.0])}
+    alpha, beta, a, b = neuron.coefficients(params)
+    np.testing.assert_allclose(-1 / np.log(alpha), [5, 15, 25], rtol=1e-10)
+    np.testing.assert_allclose(-1 / np.log(beta), [60, 180, 300], rtol=1e-10)
+    np.testing.assert_allclose(a, (1 - beta) * Q * params["a"], rtol=1e-12)
+    np.testing.assert_allclose(b, (1 - beta) * Q * params["b"], rtol=1e-12)
+
+
 def test_ef_and_se_differ():
-    params = neurons.AdLIFParams(*map(jnp.asarray, (ALPHA, BETA, A, B)), q=Q)
-    assert not np.allclose(run("ef_adlif", params)[1], run("se_adlif", params)[1])
+    assert not np.allclose(run(EFAdLIF(), coefficients())[1], run(SEAdLIF(), coefficients())[1])
 
 
 def test_lif_integrates_fires_and_resets(x64):
-    u, z = run("lif", neurons.LIFParams(jnp.asarray(ALPHA)))
+    u, z = run(LIF(), LIFCoefficients(jnp.asarray(ALPHA)))
     expected = np.zeros((2, 5))
     for step, current in enumerate(CURRENTS):
         expected = ALPHA * expected + (1 - ALPHA) * current
@@ -65,35 +95,81 @@ def test_lif_integrates_fires_and_resets(x64):
 
 
 def test_adlif_without_adaptation_is_lif(x64):
-    zero = jnp.zeros(5)
-    adaptive = run("se_adlif", neurons.AdLIFParams(jnp.asarray(ALPHA), jnp.asarray(BETA), zero, zero, q=Q))
-    plain = run("lif", neurons.LIFParams(jnp.asarray(ALPHA)))
+    adaptive = run(SEAdLIF(), coefficients(a=0 * A, b=0 * B))
+    plain = run(LIF(), LIFCoefficients(jnp.asarray(ALPHA)))
     np.testing.assert_array_equal(adaptive[0], plain[0])
     np.testing.assert_array_equal(adaptive[2], plain[1])
 
 
 def test_a_constant_input_drives_the_leaky_integrator_to_its_value(x64):
-    params = neurons.LIParams(neurons.decay(jnp.array([3.0, 15.0])))
-    state = neurons.zero_state(neurons.LIState, (1, 2))
+    neuron, alpha = LeakyIntegrator(), decay(jnp.array([3.0, 15.0]))
+    state = neuron.initial_state((1, 2))
     for _ in range(15):
-        state = neurons.leaky_integrator(params, state, jnp.ones((1, 2)))
+        state = neuron.step(alpha, state, jnp.ones((1, 2)))
     # After 15 steps: five time constants of the first, one of the second.
     np.testing.assert_allclose(state.y[0], [1 - np.exp(-5), 1 - np.exp(-1)], rtol=1e-12)
 
 
 def test_lstm_follows_its_equations(x64):
     gates = RNG.normal(size=(4, 2, 5))
-    state = neurons.LSTMState(*jnp.asarray(RNG.normal(size=(2, 2, 5))))
+    state = LSTMState(*jnp.asarray(RNG.normal(size=(2, 2, 5))))
     i, f, g, o = gates
-    found = neurons.lstm(None, state, jnp.concatenate(list(jnp.asarray(gates)), axis=-1))
+    new = LSTM().step({}, state, jnp.concatenate(list(jnp.asarray(gates)), axis=-1))
 
     def sigmoid(x):
         return 1 / (1 + np.exp(-x))
 
     c = sigmoid(f) * np.asarray(state.c) + sigmoid(i) * np.tanh(g)
-    np.testing.assert_allclose(found.c, c, rtol=1e-12)
-    np.testing.assert_allclose(found.output, sigmoid(o) * np.tanh(c), rtol=1e-12)
+    np.testing.assert_allclose(new.c, c, rtol=1e-12)
+    np.testing.assert_allclose(new.output, sigmoid(o) * np.tanh(c), rtol=1e-12)
 
 
 def test_decay_is_exact():
-    np.testing.assert_allclose(neurons.decay(jnp.array([1.0, 25.0])), [0.36787944, 0.96078944], rtol=1e-6)
+    np.testing.assert_allclose(decay(jnp.array([1.0, 25.0])), [0.36787944, 0.96078944], rtol=1e-6)
+
+
+@pytest.mark.parametrize("neuron", NEURONS.values())
+def test_a_neuron_is_a_hashable_value(neuron):
+    assert neuron() == neuron()
+    assert hash(neuron()) == hash(neuron())
+    with pytest.raises(AttributeError):
+        neuron().threshold = 2.0
+
+
+def test_the_numbers_of_a_neuron_are_data():
+    neuron = SEAdLIF(q=60.0, surrogate=Surrogate("boxcar", slope=3.0))
+    doubled = jax.tree.map(lambda number: 2 * number, neuron)
+    assert doubled.q == 120.0
+    assert doubled.tau_u == (10.0, 50.0)
+    assert doubled.surrogate == Surrogate("boxcar", slope=6.0, c=0.8)
+
+
+def test_neurons_are_found_by_name():
+    assert find_neuron("se_adlif") is SEAdLIF
+    assert find_neuron("seadlif_jax.neurons:LeakyIntegrator") is LeakyIntegrator
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("alif", "unknown neuron 'alif'; choose one of lif, ef_adlif, se_adlif, lstm, or module:Class of your own"),
+        ("no_such_module:ALIF", "neuron 'no_such_module:ALIF': No module named 'no_such_module'"),
+        ("seadlif_jax.neurons:ALIF", "has no attribute 'ALIF'"),
+        ("seadlif_jax.neurons:decay", "decay is not a subclass of seadlif_jax.neurons.Neuron"),
+    ],
+)
+def test_a_name_of_no_neuron_is_refused(name, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        find_neuron(name)
+
+
+def test_a_subclass_with_another_step_has_the_gradient_of_that_step():
+    class Slow(SEAdLIF):
+        def step(self, coefficients, state, current):
+            return super().step(coefficients, state, current / 2)
+
+    class Fast(SEAdLIF):
+        threshold: float = 0.5
+
+    assert Slow.backward is Neuron.backward
+    assert Fast.backward is SEAdLIF.backward

@@ -3,23 +3,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.neurons.surrogate import SURROGATES, spike_function
+from seadlif_jax.neurons import SURROGATES, Surrogate
 
 
 def test_a_neuron_spikes_only_above_threshold():
-    assert spike_function()(jnp.array([-1.0, -1e-7, 0.0, 1e-7, 1.0])).tolist() == [0, 0, 0, 1, 1]
+    assert Surrogate()(jnp.array([-1.0, -1e-7, 0.0, 1e-7, 1.0])).tolist() == [0, 0, 0, 1, 1]
 
 
 def test_exponential_gradient_is_the_published_formula(x64):
     v, slope, c = np.linspace(-2, 2, 41), 5.0, 0.4
-    gradient = jax.vmap(jax.grad(spike_function("exponential", slope, c)))(v)
+    gradient = jax.vmap(jax.grad(Surrogate("exponential", slope, c)))(v)
     np.testing.assert_allclose(gradient, c * slope / 2 * np.exp(-slope * np.abs(v)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", SURROGATES)
 def test_every_surrogate_has_peak_c_slope_over_2_and_area_c(name, x64):
     slope, c = 4.0, 0.3
-    gradient = jax.vmap(jax.grad(spike_function(name, slope, c)))
+    gradient = jax.vmap(jax.grad(Surrogate(name, slope, c)))
     assert gradient(jnp.zeros(1))[0] == pytest.approx(c * slope / 2)
     # A substitution that covers the line, since some tails are heavy.
     t = np.linspace(-np.pi / 2, np.pi / 2, 200_001)[1:-1]
@@ -29,7 +29,7 @@ def test_every_surrogate_has_peak_c_slope_over_2_and_area_c(name, x64):
 
 @pytest.mark.parametrize("name", SURROGATES)
 def test_every_surrogate_is_even_and_falls_off(name):
-    gradient = jax.vmap(jax.grad(spike_function(name)))
+    gradient = jax.vmap(jax.grad(Surrogate(name)))
     v = jnp.linspace(0, 3, 50)
     assert jnp.array_equal(gradient(v), gradient(-v))
     assert (jnp.diff(gradient(v)) <= 0).all()
@@ -37,20 +37,26 @@ def test_every_surrogate_is_even_and_falls_off(name):
 
 def test_slope_and_c_may_be_traced_and_get_no_gradient():
     def spikes(slope, c):
-        return spike_function("exponential", slope, c)(jnp.array(0.1))
+        return Surrogate("exponential", slope, c)(jnp.array(0.1))
 
     gradients = jax.jit(jax.grad(spikes, argnums=(0, 1)))(5.0, 0.4)
     assert gradients == (0.0, 0.0)
-    sensitivities = jax.vmap(lambda c: jax.grad(lambda v: spike_function(c=c)(v))(0.0))(jnp.array([0.2, 0.4]))
+    sensitivities = jax.vmap(lambda c: jax.grad(Surrogate(c=c))(0.0))(jnp.array([0.2, 0.4]))
     np.testing.assert_allclose(sensitivities, [0.5, 1.0])
 
 
 def test_spikes_and_gradients_have_the_dtype_of_the_membrane():
     v = jnp.ones(2, jnp.bfloat16)
-    spike = spike_function(slope=jnp.float32(5), c=jnp.float32(0.4))
+    spike = Surrogate(slope=jnp.float32(5), c=jnp.float32(0.4))
     assert spike(v).dtype == jax.grad(lambda v: spike(v).sum())(v).dtype == jnp.bfloat16
 
 
 def test_an_unknown_surrogate_is_refused_by_name():
-    with pytest.raises(ValueError, match="unknown surrogate 'relu'; choose one of exponential"):
-        spike_function("relu")
+    with pytest.raises(ValueError, match="unknown surrogate gradient 'relu'; choose one of exponential"):
+        Surrogate("relu")
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_the_derivative_is_the_gradient(name, x64):
+    v, surrogate = jnp.linspace(-2, 2, 41), Surrogate(name, 3.0, 0.5)
+    np.testing.assert_array_equal(surrogate.derivative(v), jax.vmap(jax.grad(surrogate))(v))

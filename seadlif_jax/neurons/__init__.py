@@ -6,7 +6,7 @@ from seadlif_jax.neurons.lif import LIF, LIFCoefficients, LIFState
 from seadlif_jax.neurons.lstm import LSTM, LSTMState
 from seadlif_jax.neurons.neuron import Neuron, Range, decay, interpolate, symmetric_uniform
 from seadlif_jax.neurons.registry import NEURONS, find_neuron
-from seadlif_jax.neurons.surrogate import SURROGATES, Scalar, Surrogate
+from seadlif_jax.neurons.surrogate import SURROGATES, Number, Scalar, Surrogate
 
 __all__ = [
     "LIF",
@@ -22,6 +22,7 @@ __all__ = [
     "LeakyIntegrator",
     "LeakyIntegratorState",
     "Neuron",
+    "Number",
     "Range",
     "SEAdLIF",
     "Scalar",

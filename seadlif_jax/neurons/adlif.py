@@ -35,7 +35,7 @@ from jaxtyping import Array
 
 from seadlif_jax.neurons.lif import after_reset, alpha_bar
 from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate
-from seadlif_jax.neurons.surrogate import Scalar, Surrogate
+from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
 class AdLIFCoefficients(NamedTuple):
@@ -76,8 +76,8 @@ class _AdLIF(Neuron):
     tau_w: Range = (60.0, 300.0)
     a: Range = (0.0, 1.0)
     b: Range = (0.0, 2.0)
-    q: Scalar = 120.0
-    threshold: Scalar = 1.0
+    q: Number = 120.0
+    threshold: Number = 1.0
     surrogate: Surrogate = Surrogate()
 
     State = AdLIFState
@@ -97,7 +97,7 @@ class _AdLIF(Neuron):
 
     def _spike(self, u_hat: PerSample) -> tuple[PerSample, PerSample]:
         """Return `u_t` and `z_t`. No gradient goes through the reset: it would oppose the one through the spike."""
-        z = self.surrogate(u_hat - self.threshold)
+        z = self.surrogate(u_hat - jax.lax.stop_gradient(self.threshold))
         return u_hat * (1 - jax.lax.stop_gradient(z)), z
 
     def residual(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> PerSample:

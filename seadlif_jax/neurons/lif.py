@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate
-from seadlif_jax.neurons.surrogate import Scalar, Surrogate
+from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
 class LIFCoefficients(NamedTuple):
@@ -45,7 +45,7 @@ class LIF(Neuron):
     """
 
     tau_u: Range = (5.0, 25.0)
-    threshold: Scalar = 1.0
+    threshold: Number = 1.0
     surrogate: Surrogate = Surrogate()
 
     State = LIFState
@@ -59,7 +59,7 @@ class LIF(Neuron):
     def step(self, coefficients: LIFCoefficients, state: LIFState, current: PerSample) -> LIFState:
         """Return `u_t` and `z_t`."""
         u_hat = self._membrane(coefficients, state, current)
-        z = self.surrogate(u_hat - self.threshold)
+        z = self.surrogate(u_hat - jax.lax.stop_gradient(self.threshold))
         return LIFState(u_hat * (1 - jax.lax.stop_gradient(z)), z)
 
     def _membrane(self, coefficients: LIFCoefficients, state: LIFState, current: PerSample) -> PerSample:
@@ -99,12 +99,14 @@ class LIF(Neuron):
 def alpha_bar(alpha: PerNeuron, u_before: Array, u_hats: Array, current_bars: Array) -> PerNeuron:
     """Return the gradient for `alpha` of all steps `u^_t = alpha u_{t-1} + (1 - alpha) drive_t`.
 
-    It is `sum_t u^_bar_t (u_{t-1} - drive_t)`. The drive is not kept, but `u_{t-1} - drive_t` is `(u_{t-1} - u^_t) / (1 -
-    alpha)`, and likewise `u^_bar_t` is `current_bar_t / (1 - alpha)`. All arrays are `[time, batch, neuron]`.
+    It is `sum_t u^_bar_t (u_{t-1} - drive_t)`. The drive is not kept, but it follows from the rest:
+    `u_{t-1} - drive_t = (u_{t-1} - u^_t) / (1 - alpha)`, and likewise `u^_bar_t = current_bar_t / (1 - alpha)`. All
+    arrays are `[time, batch, neuron]`.
     """
     scale = (1 - alpha) ** 2
     # A time constant so long that alpha is rounded to 1 cannot be trained.
-    return jnp.where(scale > 0, jnp.sum(current_bars * (u_before - u_hats), (0, 1)) / jnp.where(scale > 0, scale, 1), 0)
+    total = jnp.sum(current_bars * (u_before - u_hats), (0, 1))
+    return jnp.where(scale > 0, total / jnp.where(scale > 0, scale, 1), 0)
 
 
 def after_reset(first_u: PerSample, u_hats: Array, z: Array) -> Array:

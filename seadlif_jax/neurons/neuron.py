@@ -18,9 +18,9 @@ from flax import struct
 from flax.linen import initializers
 from jaxtyping import Array, Float
 
-from seadlif_jax.neurons.surrogate import Scalar
+from seadlif_jax.neurons.surrogate import Number
 
-Range = tuple[Scalar, Scalar]
+Range = tuple[Number, Number]
 PerNeuron = Float[Array, " neuron"]
 PerSample = Float[Array, "*batch neuron"]
 Initializer = Callable[..., Array]

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-Scalar = Any  # float or Float[Array, ""]; in the pytrees of JAX's transformations also other things
+Scalar = float | Float[Array, ""]
+Number = Any  # field of a pytree: a float, an array in its place, or any leaf that JAX puts there
 
 
 def exponential(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -71,8 +72,8 @@ class Surrogate(struct.PyTreeNode):
     """
 
     shape: str = struct.field(pytree_node=False, default="exponential")
-    slope: Scalar = 5.0
-    c: Scalar = 0.4
+    slope: Number = 5.0
+    c: Number = 0.4
 
     def __post_init__(self):
         if self.shape not in SURROGATES:

@@ -53,7 +53,7 @@ class Execution(NamedTuple):
     plain_scan: bool = False
 
     def chunk_steps(self, num_steps: int, step_bytes: int) -> int:
-        """Return the number of steps in a chunk: near `chunk_mib`, with as little padding of the last one as possible."""
+        """Return the number of steps in a chunk: near `chunk_mib`, with little padding of the last one."""
         mib = CHUNK_MIB.get(jax.default_backend(), CHUNK_MIB["gpu"]) if self.chunk_mib is None else self.chunk_mib
         target = max(1, round(mib * 2**20 / max(1, step_bytes)))
         if num_steps <= target:

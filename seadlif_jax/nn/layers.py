@@ -48,7 +48,7 @@ class _Neurons(nn.Module):
     execution: Execution = Execution()
 
     @nn.compact
-    def bind(self, channels: int, neuron: Neuron | None = None) -> Layer:
+    def as_layer(self, channels: int, neuron: Neuron | None = None) -> Layer:
         """Return the layer with its parameters, for functions of `seadlif_jax.nn.scan`.
 
         Args:
@@ -105,8 +105,8 @@ class RecurrentLayer(_Neurons):
       recurrent: whether the outputs reach the inputs of the same layer one step later.
       execution: how to compute.
 
-    Parameters: `kernel [channel, neuron]`, `bias [neuron]`, `recurrent_kernel [neuron, neuron]`, with the initial values
-    of `neuron.initial_weights`; and those of `neuron.parameters`, each `[neuron]`.
+    Parameters: `kernel [channel, neuron]`, `bias [neuron]`, `recurrent_kernel [neuron, neuron]`, with the initial
+    values of `neuron.initial_weights`; and those of `neuron.parameters`, each `[neuron]`.
 
     Example:
       >>> from seadlif_jax.neurons import LIF
@@ -120,7 +120,7 @@ class RecurrentLayer(_Neurons):
         self, inputs: Num[Array, "batch time channel"], neuron: Neuron | None = None
     ) -> Float[Array, "batch time neuron"]:
         """Return the outputs for a batch of sequences, from the initial state."""
-        return batch_major(scan_layers((self.bind(inputs.shape[-1], neuron),), time_major(inputs)))
+        return batch_major(scan_layers((self.as_layer(inputs.shape[-1], neuron),), time_major(inputs)))
 
 
 class RecurrentCell(_Neurons, nn.RNNCellBase):
@@ -138,7 +138,7 @@ class RecurrentCell(_Neurons, nn.RNNCellBase):
 
     def __call__(self, carry: Any, inputs: Num[Array, "batch channel"]) -> tuple[Any, Float[Array, "batch neuron"]]:
         """Return the state after a step, and its outputs."""
-        layer = self.bind(inputs.shape[-1])
+        layer = self.as_layer(inputs.shape[-1])
         carry = layer.step(carry, layer.project(inputs))
         return carry, carry.output
 
@@ -176,7 +176,7 @@ class LeakyReadout(nn.Module):
     execution: Execution = Execution()
 
     @nn.compact
-    def bind(self, channels: int) -> Layer:
+    def as_layer(self, channels: int) -> Layer:
         """Return the layer with its parameters, for functions of `seadlif_jax.nn.scan`."""
         dtype = jnp.result_type(float)
         kernel = self.param("kernel", symmetric_uniform(channels), (channels, self.features), dtype)
@@ -193,7 +193,7 @@ class LeakyReadout(nn.Module):
 
     def __call__(self, inputs: Num[Array, "batch time neuron"]) -> Float[Array, "batch time output"]:
         """Return the membrane potentials for a batch of sequences, from zero."""
-        return batch_major(scan_layers((self.bind(inputs.shape[-1]),), time_major(inputs)))
+        return batch_major(scan_layers((self.as_layer(inputs.shape[-1]),), time_major(inputs)))
 
     def _tau(self, dtype: Any) -> Float[Array, " output"]:
         shape = (self.features,)

@@ -75,7 +75,7 @@ class Network(nn.Module):
     ) -> Float[Array, "batch time output"]:
         """Return the readout of every step, from the initial state. A dropout key makes it a training pass."""
         drop = self._dropout(dropout_key, len(inputs), hyper)
-        layers = self.bind(inputs.shape[-1], hyper)
+        layers = self.as_layers(inputs.shape[-1], hyper)
         return batch_major(scan_layers(layers, time_major(inputs), between=jax.vmap(drop, in_axes=(None, 0, 0))))
 
     def trace(
@@ -89,7 +89,7 @@ class Network(nn.Module):
         For inspection: slower than a call, and far slower to differentiate.
         """
         drop = jax.vmap(self._dropout(dropout_key, len(inputs), hyper), in_axes=(None, 0, 0))
-        *hidden, readout = self.bind(inputs.shape[-1], hyper)
+        *hidden, readout = self.as_layers(inputs.shape[-1], hyper)
         x = time_major(inputs)
         traces = []
         for index, layer in enumerate(hidden):
@@ -106,11 +106,11 @@ class Network(nn.Module):
     ) -> tuple[Float[Array, "batch time output"], tuple[Float[Array, "batch time"], ...]]:
         """Return the readout, and the fraction of each hidden layer's neurons that spike, of every step.
 
-        From the initial state and without dropout; with `feedback_from`, as in `forecast`. Layers of neurons that do not
-        spike are left out.
+        From the initial state and without dropout; with `feedback_from`, as in `forecast`. Layers of neurons that do
+        not spike are left out.
         """
         if feedback_from is None:
-            layers = self.bind(inputs.shape[-1], hyper)
+            layers = self.as_layers(inputs.shape[-1], hyper)
             outputs, rates = scan_layers_with_activity(layers, time_major(inputs))
         else:
             outputs, rates = self._forecast(inputs, feedback_from, None, hyper)
@@ -134,16 +134,17 @@ class Network(nn.Module):
         self, state: tuple[Any, ...], x: Num[Array, "batch channel"], hyper: Hyperparameters | None = None
     ) -> tuple[tuple[Any, ...], Float[Array, "batch output"]]:
         """Return the state after one step of streaming, and its readout: `(state, x_t) -> (state, y_t)`."""
-        return _step(self.bind(x.shape[-1], hyper), state, x, self._dropout(None, len(x), hyper), 0)
+        return _step(self.as_layers(x.shape[-1], hyper), state, x, self._dropout(None, x.shape[0], hyper), 0)
 
-    def bind(self, channels: int, hyper: Hyperparameters | None = None) -> tuple[Layer, ...]:
+    def as_layers(self, channels: int, hyper: Hyperparameters | None = None) -> tuple[Layer, ...]:
         """Return all layers with their parameters, the readout last, for functions of `seadlif_jax.nn.scan`."""
         neurons = [layer.neuron for layer in self.layers] if hyper is None else hyper.neurons
         widths = (channels, *(layer.features for layer in self.layers))
         hidden = [
-            layer.bind(width, neuron) for layer, width, neuron in zip(self.layers, widths[:-1], neurons, strict=True)
+            layer.as_layer(width, neuron)
+            for layer, width, neuron in zip(self.layers, widths[:-1], neurons, strict=True)
         ]
-        return (*hidden, self.readout.bind(widths[-1]))
+        return (*hidden, self.readout.as_layer(widths[-1]))
 
     def project(self, params: Mapping[str, Any], hyper: Hyperparameters | None = None) -> dict[str, Any]:
         """Return the parameters, moved back within the bounds that the layers declare; to be called after each update.
@@ -164,14 +165,14 @@ class Network(nn.Module):
         """Return the dropout of a step, `(index of layer, outputs, step) -> inputs of the next layer`."""
         if key is None and self.has_rng("dropout"):
             key = self.make_rng("dropout")
-        keys = sample_keys(key, batch)
+        keys = None if key is None else sample_keys(key, batch)  # a batch without a fixed size has no key
         rate = (self.dropout or None) if hyper is None else hyper.dropout
         return lambda index, x, step: dropout(x, keys, rate, index, step)
 
     def _forecast(self, inputs, feedback_from, dropout_key, hyper):
         """Return the predictions, and the activity of the hidden layers; both time-major."""
         drop = self._dropout(dropout_key, len(inputs), hyper)
-        layers = self.bind(inputs.shape[-1], hyper)
+        layers = self.as_layers(inputs.shape[-1], hyper)
         return scan_with_feedback(
             lambda state, x, t: _step(layers, state, x, drop, t),
             self.initial_state(len(inputs)),

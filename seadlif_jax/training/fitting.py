@@ -164,14 +164,14 @@ def train_members(
                     position = Position(state, metrics=folder.metrics.checksum)
                     continue
                 rows = _rows(outcome, epoch + 1, seconds)
-                position = Position(state, metrics=folder.metrics.checksum)
-                if not rows:
-                    break  # all members have diverged
+                if not rows:  # all members have diverged
+                    position = Position(state)
+                    break
                 epoch += 1
                 # The rows first: one without its checkpoint is dropped on resuming, the reverse could not be mended.
                 folder.metrics.append(rows)
                 write_events(rows)
-                position = position._replace(metrics=folder.metrics.checksum)
+                position = Position(state, metrics=folder.metrics.checksum)
                 due = saver.due()
                 if due.save or epoch % config.checkpoint.every_epochs == 0 or epoch == num_epochs:
                     saver.save(position)
