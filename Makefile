@@ -7,7 +7,7 @@ QUICK := architecture bsd cache compute config dataset download dynamics ecg eve
 # Another interpreter makes the environment anew.
 STAMP := $(VENV)/installed-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo test test-quick lint types check check-tpu clean
+.PHONY: demo test test-quick lint types docs check check-tpu clean
 
 demo: $(STAMP)
 	$(RUN) train.py --config=configs/bsd.py:quick
@@ -26,7 +26,12 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(RUN) -m mypy
 
-check: lint types test
+# Pages of docs/ and the API reference, into docs/_build; a warning is an error.
+docs: $(STAMP)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	$(RUN) -m sphinx -W --keep-going -b html docs docs/_build
+
+check: lint types test docs
 
 # The compiler of TPUs, which needs no TPU, but Linux on x86.
 check-tpu: $(STAMP)

@@ -1,1 +1,1 @@
-"""Comparisons in time and memory, with their results."""
+"""Measurements of time and memory, with their results."""

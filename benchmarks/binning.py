@@ -1,10 +1,10 @@
-"""How long binning takes: one file against a loop over tonic's transforms, and a large file for its memory.
+"""Time and memory of binning event recordings, compared with a loop over tonic's transforms.
 
     python -m benchmarks.binning --file=DIR/SHD/shd_train.h5 --copies=6
 
-The file is binned in turn by tonic (recording by recording, as a data loader does) and by `data`, in memory and with
-the cache written, three times each; the frames are compared. Then a file of `copies` times its recordings is generated
-and binned, with the largest memory of the process before and after.
+The file is binned three times each by tonic (recording by recording, as a data loader does) and by this library, in
+memory and with the cache written; the frames are compared. Then a file with `copies` times the recordings is generated
+and binned; the peak memory of the process is measured before and after.
 """
 
 import json
@@ -27,8 +27,8 @@ from benchmarks.machine import peak_mib
 from seadlif_jax.data.events import Binning, bin_events, count_bins
 from seadlif_jax.data.recordings import CHUNK, frames
 
-FILE = flags.DEFINE_string("file", None, "An .h5 file of SHD's format.", required=True)
-COPIES = flags.DEFINE_integer("copies", 6, "How many times larger the generated file is.")
+FILE = flags.DEFINE_string("file", None, "An .h5 file in SHD's format.", required=True)
+COPIES = flags.DEFINE_integer("copies", 6, "Size of the generated file, in copies of the file.")
 BINNING = Binning(num_units=700, num_channels=140, bin_ms=4)
 PAD_TO = 250
 ROUNDS = 3
@@ -50,14 +50,14 @@ def with_tonic(path: Path) -> list[np.ndarray]:
     return [dataset[index][0][:, 0] for index in range(len(dataset))]
 
 
-def ours(path: Path) -> np.ndarray:
-    """What a first run does: reading, binning, writing the cache and its checksums."""
+def with_cache(path: Path) -> np.ndarray:
+    """Return the frames as in a first run: read, bin, write the cache and its checksums."""
     with tempfile.TemporaryDirectory() as cache:
         return np.array(frames(path, BINNING, PAD_TO, Path(cache)).counts)
 
 
 def in_memory(path: Path) -> list[np.ndarray]:
-    """Reading and binning only, as the loop over tonic does."""
+    """Return the frames without a cache, like the loop over tonic."""
     with h5py.File(path) as file:
         times, units = file["spikes/times"][:], file["spikes/units"][:]
     num_steps = int(count_bins(times, BINNING).max())
@@ -66,7 +66,7 @@ def in_memory(path: Path) -> list[np.ndarray]:
 
 
 def bin_large(path: Path, cache: Path) -> dict[str, float]:
-    """In a process of its own, for its memory."""
+    """Return figures of binning a large file; run in a separate process to measure its memory."""
     before = peak_mib()
     seconds, (counts, _) = timed(lambda path: frames(path, BINNING, PAD_TO, cache), path)
     return {
@@ -88,7 +88,7 @@ def timed(function, path):
 
 
 def enlarge(path: Path, copies: int, folder: Path) -> Path:
-    """The recordings of a file several times over, each copy a little later."""
+    """Write a file with several copies of the recordings, each shifted in time; return its path."""
     target = folder / "enlarged.h5"
     with h5py.File(path) as source, h5py.File(target, "w") as file:
         number = len(source["labels"])
@@ -109,9 +109,9 @@ def main(_: Sequence[str]) -> None:
     frames_of: dict[str, Any] = {}
     seconds: dict[str, list[float]] = {"tonic": [], "in_memory": [], "with_cache": []}
     for _round in range(ROUNDS):
-        for name, function in (("tonic", with_tonic), ("in_memory", in_memory), ("with_cache", ours)):
-            took, frames_of[name] = timed(function, path)
-            seconds[name].append(took)
+        for name, function in (("tonic", with_tonic), ("in_memory", in_memory), ("with_cache", with_cache)):
+            duration, frames_of[name] = timed(function, path)
+            seconds[name].append(duration)
     for recording, expected in zip(frames_of["with_cache"], frames_of["tonic"], strict=True):
         assert np.array_equal(recording[: len(expected)], expected), "not the frames of tonic"
         assert not recording[len(expected) :].any()

@@ -1,11 +1,11 @@
-"""How near a training step comes to its matrix products alone.
+"""A training step compared with its matrix products alone.
 
     python -m benchmarks.bound [--shapes=shd_small,bsd] [--output=benchmarks/results/bound-cpu.json]
 
-Of the hidden layers of each shape, the products of a step are timed one kind after the other, on the devices and in
-chunks of steps as in training: those of the recurrence, which wait for each other, forward and backward; those of the
-inputs, of all steps of a chunk at once; and those of the weights' gradients. Their sum is a bound for what the same
-products of the compiler allow. Next to it, the training step without and with dropout. Everything is measured in turn,
+Times the matrix products of the hidden layers by kind, on the same devices and in the same chunks as in training: the
+products of the recurrence, which are sequential, forward and backward; the products of the inputs, for all steps of a
+chunk at once; and the products for the gradients of the weights. Their sum is a lower bound for a step with the
+compiler's matrix products. The training step is timed without and with dropout. Everything is measured in turn,
 round by round; the table has the medians in ms.
 """
 
@@ -28,37 +28,37 @@ from seadlif_jax import parallel
 from seadlif_jax.nn.execution import Execution
 from seadlif_jax.runs.files import versions
 
-NAMES = flags.DEFINE_list("shapes", list(SHAPES), f"Which: {', '.join(SHAPES)}.")
+NAMES = flags.DEFINE_list("shapes", list(SHAPES), f"Sizes to measure: {', '.join(SHAPES)}.")
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/bound-cpu.json", "File for the result.")
 ROUNDS = 7
 
 
 def products(shape: Shape) -> dict[str, Callable[[], object]]:
-    """Functions that do the products of one kind, of a training step."""
-    mesh, compute = parallel.choose_mesh(shape.batch_size), Execution()
+    """Return functions that compute the products of a training step, by kind."""
+    mesh, execution = parallel.choose_mesh(shape.batch_size), Execution()
     batch = shape.batch_size // mesh.size
-    chunk = compute.chunk_steps(shape.steps, batch * max(shape.hidden) * 4)
+    chunk = execution.chunk_steps(shape.steps, batch * max(shape.hidden) * 4)
     layers = list(itertools.pairwise((shape.channels, *shape.hidden)))
 
     def recurrence(weights):
         states = [jnp.ones((batch, len(w))) for w in weights]
-        return jax.lax.fori_loop(0, shape.steps, lambda _, zs: list(map(compute.matmul, zs, weights)), states)
+        return jax.lax.fori_loop(0, shape.steps, lambda _, zs: list(map(execution.matmul, zs, weights)), states)
 
     def transposed(weights):
         states = [jnp.ones((batch, len(w))) for w in weights]
         return jax.lax.fori_loop(
-            0, shape.steps, lambda _, ds: [compute.matmul(d, w.T) for d, w in zip(ds, weights, strict=True)], states
+            0, shape.steps, lambda _, ds: [execution.matmul(d, w.T) for d, w in zip(ds, weights, strict=True)], states
         )
 
     def inputs(operands):
         def product(_, chunks):
-            return None, [compute.matmul(x, w).min() for x, w in zip(chunks, operands[1], strict=True)]
+            return None, [execution.matmul(x, w).min() for x, w in zip(chunks, operands[1], strict=True)]
 
         return jax.lax.scan(product, None, operands[0])
 
     def gradients(operands):
         def add(total, chunks):
-            return [t + compute.sum_of_outer_products(d, x) for t, (d, x) in zip(total, chunks, strict=True)], None
+            return [t + execution.sum_of_outer_products(d, x) for t, (d, x) in zip(total, chunks, strict=True)], None
 
         zeros = [jnp.zeros((d.shape[-1], x.shape[-1])) for d, x in operands]
         return jax.lax.scan(add, zeros, operands)
@@ -66,7 +66,7 @@ def products(shape: Shape) -> dict[str, Callable[[], object]]:
     def sequence(features):
         return jnp.ones((math.ceil(shape.steps / chunk), chunk, batch, features))
 
-    projections = [*layers, *((width, channels) for channels, width in layers[1:])]  # and back to the layer before
+    projections = [*layers, *((width, channels) for channels, width in layers[1:])]  # backward: to the layer below
     arguments = {
         recurrence: [jnp.eye(width) for _, width in layers],
         transposed: [jnp.eye(width) for _, width in layers],
@@ -90,7 +90,7 @@ def products(shape: Shape) -> dict[str, Callable[[], object]]:
 
 
 def steps(shape: Shape) -> dict[str, Callable[[], object]]:
-    """The training step, without dropout and as it is."""
+    """Return the training step, without dropout and with the dropout of the config."""
     config = shape.config.copy_and_resolve_references()
     config.model.dropout = 0.0
     without, whole = ours.build(shape._replace(config=config)), ours.build(shape)
@@ -98,7 +98,7 @@ def steps(shape: Shape) -> dict[str, Callable[[], object]]:
 
 
 def medians(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Milliseconds of each, measured in turn after two runs that do not count."""
+    """Return the median milliseconds of each function, measured in turn after two warm-up rounds."""
     samples: dict[str, list[float]] = {name: [] for name in functions}
     for number in range(ROUNDS + 2):
         for name, function in functions.items():
@@ -117,12 +117,12 @@ def main(_: Sequence[str]) -> None:
     for name in NAMES.value:
         before = machine.load()
         parts = products(SHAPES[name])
-        found = medians({**parts, **steps(SHAPES[name])})
-        found["products"] = sum(found[part] for part in parts)
-        found["share"] = found["products"] / found["step"]
-        result["shapes"][name] = {"load_before": before, **found}
-        lines = lines or [("shape", "devices", *found)]
-        values = [f"{value:.2f}" if key == "share" else f"{value:.0f}" for key, value in found.items()]
+        milliseconds = medians({**parts, **steps(SHAPES[name])})
+        milliseconds["products"] = sum(milliseconds[part] for part in parts)
+        milliseconds["share"] = milliseconds["products"] / milliseconds["step"]
+        result["shapes"][name] = {"load_before": before, **milliseconds}
+        lines = lines or [("shape", "devices", *milliseconds)]
+        values = [f"{value:.2f}" if key == "share" else f"{value:.0f}" for key, value in milliseconds.items()]
         lines.append((name, str(parallel.choose_mesh(SHAPES[name].batch_size).size), *values))
     print(align(lines))
     save(result, OUTPUT.value)

@@ -1,4 +1,4 @@
-"""The machine that numbers were taken on, and the memory of this process. The memory is Linux's to tell."""
+"""Description of the machine, and the memory of processes (on Linux)."""
 
 import contextlib
 import os
@@ -9,38 +9,38 @@ from typing import Any
 
 
 def describe() -> dict[str, Any]:
-    """CPU, cores and system."""
+    """Return CPU, number of cores and operating system."""
     return {"cpu": cpu_model(), "cores": os.cpu_count(), "system": platform.system(), "machine": platform.machine()}
 
 
 def cpu_model() -> str:
     with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        if found:
-            return found[1]
+        match = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if match:
+            return match[1]
     return platform.processor() or "unknown"
 
 
 def load() -> float:
-    """The mean number of running processes in the last minute."""
+    """Return the mean number of running processes in the last minute."""
     return os.getloadavg()[0]
 
 
 def resident_mib(process: int | str = "self") -> float:
-    """The memory that a process holds now: this one, or that of a number."""
+    """Return the resident memory of this process, or of the process with an id."""
     return _status("VmRSS", process)
 
 
 def peak_mib() -> float:
-    """The largest memory this process held so far, or since `forget_peak`.
+    """Return the peak memory of this process, or its peak since `forget_peak`.
 
-    Not `ru_maxrss`, which a process starts with at the size of the one that started it.
+    `ru_maxrss` would be wrong: a process inherits the value of its parent.
     """
     return _status("VmHWM")
 
 
 def forget_peak() -> None:
-    """Starts `peak_mib` anew. Where the system refuses, it stays an upper bound."""
+    """Reset the peak. If the system refuses, `peak_mib` remains an upper bound."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

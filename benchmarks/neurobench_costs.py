@@ -1,10 +1,10 @@
-"""Our cost figures next to NeuroBench's, of the same networks on the same inputs.
+"""Our cost figures compared with NeuroBench's, for the same networks and inputs.
 
     python -m benchmarks.neurobench_costs [--output=benchmarks/results/neurobench.json]
 
-The networks are built again in PyTorch, from `torch.nn.Linear` (the recurrence too) and SE-adLIF neurons, with our
-weights. In float64 their spikes must be ours, or nothing is written. NeuroBench takes batches of one sample, where its
-figures and ours are to be equal, and all samples as one batch, where it tells ACs from MACs in another way (see
+The networks are rebuilt in PyTorch with our weights, from `torch.nn.Linear` (also for the recurrence) and SE-adLIF
+neurons. In float64 their spikes must equal ours, or nothing is written. NeuroBench is given batches of one sample, for
+which its figures should equal ours, and all samples as one batch, for which it separates ACs and MACs differently (see
 `seadlif_jax.analysis.synops`). Needs `pip install neurobench`.
 """
 
@@ -40,7 +40,7 @@ Figures = dict[str, float]
 
 
 class Case(NamedTuple):
-    """Inputs, and the part of the weights that is set to zero."""
+    """Inputs, and the fraction of the weights that is set to zero."""
 
     inputs: np.ndarray
     pruned: float
@@ -57,7 +57,7 @@ def cases() -> dict[str, Case]:
 
 
 def build(pruned: float) -> tuple[Network, Any]:
-    """A network that spikes often, with its variables."""
+    """Return a network that spikes often, with its variables."""
     network = Network(layers=tuple(RecurrentLayer(width) for width in HIDDEN), readout=LeakyReadout(CLASSES))
     variables = network.init(jax.random.key(0), jnp.zeros((1, 1, CHANNELS)))
     rng = np.random.default_rng(0)
@@ -72,12 +72,12 @@ def build(pruned: float) -> tuple[Network, Any]:
 
 
 def spikes_of(network: Network, variables: Any, inputs: Any) -> list[np.ndarray]:
-    found: Any = network.apply(variables, inputs, method="trace")
-    return [np.asarray(state.z) for state in found[1]]
+    traced: Any = network.apply(variables, inputs, method="trace")
+    return [np.asarray(state.z) for state in traced[1]]
 
 
 def rebuild(network: Network, variables: Any) -> tuple[Any, type]:
-    """The same network as a `torch.nn.Module`, and the class of its neurons."""
+    """Return the same network as a `torch.nn.Module`, and the class of its neurons."""
     import torch
     from torch import nn
 
@@ -95,7 +95,7 @@ def rebuild(network: Network, variables: Any) -> tuple[Any, type]:
         return torch.exp(-1 / (bounds[0] + k * (bounds[1] - bounds[0])))
 
     class SEAdLIF(nn.Module):
-        """The neurons of a layer: their output is the spikes."""
+        """Neurons of a layer; their output is the spikes."""
 
         u: Any
         w: Any
@@ -141,7 +141,7 @@ def rebuild(network: Network, variables: Any) -> tuple[Any, type]:
 
 
 def of_neurobench(network: Network, variables: Any, inputs: np.ndarray, batch: int) -> tuple[Figures, list[np.ndarray]]:
-    """NeuroBench's figures with batches of this size; and the spikes that it saw."""
+    """Return NeuroBench's figures for a batch size, and the spikes that it counted."""
     import torch
     from neurobench.benchmarks import Benchmark
     from neurobench.metrics.static import ConnectionSparsity, Footprint, ParameterCount
@@ -158,13 +158,13 @@ def of_neurobench(network: Network, variables: Any, inputs: np.ndarray, batch: i
     for layer, of_layer in zip(module.neurons, seen, strict=True):
         layer.register_forward_hook(lambda _, __, z, of_layer=of_layer: of_layer.append(z.numpy()))
     with torch.no_grad():
-        found = Benchmark(model, DataLoader(data, batch_size=batch), [], [], metrics).run(quiet=True)
-    operations = found["SynapticOperations"]
+        results = Benchmark(model, DataLoader(data, batch_size=batch), [], [], metrics).run(quiet=True)
+    operations = results["SynapticOperations"]
     figures = {
-        "parameters": found["ParameterCount"],
-        "footprint_bytes": found["Footprint"],
-        "connection_sparsity": found["ConnectionSparsity"],
-        "activation_sparsity": found["ActivationSparsity"],
+        "parameters": results["ParameterCount"],
+        "footprint_bytes": results["Footprint"],
+        "connection_sparsity": results["ConnectionSparsity"],
+        "activation_sparsity": results["ActivationSparsity"],
         "effective_macs": operations["Effective_MACs"],
         "effective_acs": operations["Effective_ACs"],
         "dense": operations["Dense"],
@@ -175,22 +175,22 @@ def of_neurobench(network: Network, variables: Any, inputs: np.ndarray, batch: i
 
 
 def compare(case: Case) -> dict[str, Figures]:
-    """The figures of a case: ours, and NeuroBench's for the two sizes of batches."""
+    """Return the figures of a case: ours, and NeuroBench's for two batch sizes."""
     inputs = case.inputs.astype(np.float64)
     network, variables = build(case.pruned)
     total = measure_costs(network, variables, inputs)[-1]._asdict()
     expected = spikes_of(network, variables, jnp.asarray(inputs))
-    found = {"ours": {name: total[name] for name in FIGURES}}
+    figures_by_source = {"ours": {name: total[name] for name in FIGURES}}
     for batch in (1, SAMPLES):
         figures, seen = of_neurobench(network, variables, inputs, batch)
         if not all(map(np.array_equal, seen, expected)):
-            sys.exit("error: the copy in PyTorch does not spike like ours, so there is nothing to compare")
-        found[f"neurobench, batches of {batch}"] = figures
-    return found
+            sys.exit("error: the PyTorch copy of the network spikes differently; the figures cannot be compared")
+        figures_by_source[f"neurobench, batches of {batch}"] = figures
+    return figures_by_source
 
 
 def equal(ours: Figures, theirs: Figures) -> bool:
-    """But for the rounding of NeuroBench's connection sparsity, and of a mean over batches."""
+    """Return whether figures are equal, up to the rounding of NeuroBench's connection sparsity and batch means."""
     tolerances = {name: 6e-5 if name == "connection_sparsity" else 1e-12 for name in FIGURES}
     return all(math.isclose(ours[name], theirs[name], rel_tol=1e-12, abs_tol=tolerances[name]) for name in FIGURES)
 
@@ -210,9 +210,9 @@ def main(_: Sequence[str]) -> None:
     lines = [("case", "figures of", *(name.replace("_", " ") for name in FIGURES), "to ours")]
     for name, case in cases().items():
         progress(name)
-        result["cases"][name] = found = compare(case)
-        for source, figures in found.items():
-            same = "equal" if equal(found["ours"], figures) else "other"
+        result["cases"][name] = figures_by_source = compare(case)
+        for source, figures in figures_by_source.items():
+            same = "equal" if equal(figures_by_source["ours"], figures) else "other"
             values = (f"{value:,.4f}" if isinstance(value, float) else f"{value:,}" for value in figures.values())
             lines.append((name, source, *values, "" if source == "ours" else same))
     progress("")

@@ -1,4 +1,4 @@
-"""One line of a terminal that shows what is under way; nothing elsewhere."""
+"""A status line on a terminal; no output elsewhere."""
 
 import sys
 

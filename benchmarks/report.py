@@ -1,4 +1,4 @@
-"""What was found out about the implementations at one shape, as rows and as a table for people."""
+"""The measurements of all implementations at one size, as rows for a file and as a printed table."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from benchmarks.rounds import Measurement, summary
 from benchmarks.shapes import Shape
 from benchmarks.workers import Built, Implementation, Memory
 
-# What others of the same network are compared with.
+# The implementation of ours that the others are compared with, by network.
 REFERENCES = {each.network: each.name for each in (OURS, OURS_LIF)}
 HEADER = (
     "implementation",
@@ -27,7 +27,7 @@ HEADER = (
 
 
 class Report:
-    """A row for each implementation, and notes."""
+    """One row per implementation, and notes."""
 
     def __init__(self, shape: Shape):
         self._shape = shape
@@ -46,18 +46,18 @@ class Report:
     def add_memory(self, name: str, memory: Memory) -> None:
         self._rows[name] |= memory._asdict()
 
-    def add_measured(self, quantity: str, found: Measurement) -> None:
-        for name, samples in found.samples.items():
-            ours = found.samples.get(REFERENCES[self._rows[name]["network"]])
-            self._rows[name][quantity] = {"first": found.first[name], **summary(samples, ours)}
-        for name, note in found.notes.items():
+    def add_measured(self, quantity: str, measurement: Measurement) -> None:
+        for name, samples in measurement.samples.items():
+            ours = measurement.samples.get(REFERENCES[self._rows[name]["network"]])
+            self._rows[name][quantity] = {"first": measurement.first[name], **summary(samples, ours)}
+        for name, note in measurement.notes.items():
             self.add_note(name, note)
 
     def add_note(self, name: str, note: str) -> None:
         self._notes.append(f"{name}: {note}")
 
     def derive_epochs(self) -> None:
-        """Those that were not run: training steps and validation, without the loading of data."""
+        """Estimate epochs that were not run: training steps and validation, without data loading."""
         for row in self._rows.values():
             if "epoch" in row:
                 row["epoch"]["measured"] = True
@@ -67,16 +67,16 @@ class Report:
                 row["epoch"] = {"median": training + validation, "measured": False}
 
     def as_dict(self) -> dict[str, Any]:
-        """The sizes of the shape, the rows and the notes."""
+        """Return the sizes, the rows and the notes."""
         return {**self._shape.as_dict(), "rows": list(self._rows.values()), "notes": self._notes}
 
     def __str__(self) -> str:
-        """The table, with the extremes of the rounds in brackets and `~` before what is derived, and the notes."""
+        """Return table and notes; extremes of the rounds are in parentheses, derived values have a `~`."""
         return "\n".join([align([HEADER, *map(_cells, self._rows.values())]), "", *self._notes])
 
 
 def align(lines: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they need; the first two to the left, the others to the right."""
+    """Return lines as aligned columns: the first two to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
 
     def pad(line: Sequence[str]) -> str:
@@ -104,12 +104,12 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _times(found: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Milliseconds, and how many times ours that is."""
-    if found is None:
+def _times(times: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Return milliseconds, and the ratio to ours, as text."""
+    if times is None:
         return "-", "-"
-    median, least, most = (_number(1e3 * found[name], ".4g") for name in ("median", "min", "max"))
-    return f"{median} ({least}-{most})", _number(found["to_ours"], ".2f")
+    median, low, high = (_number(1e3 * times[name], ".4g") for name in ("median", "min", "max"))
+    return f"{median} ({low}-{high})", _number(times["to_ours"], ".2f")
 
 
 def _number(value: float | None, form: str) -> str:
@@ -117,7 +117,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def save(result: Mapping[str, Any], path: str) -> None:
-    """Writes a result as JSON, in a folder that is made if need be."""
+    """Write a result as JSON; create the folder if it is missing."""
     output = Path(path)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(result, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Measuring in turn: every implementation once, round by round, so that what else the machine does meets all alike."""
+"""Measurement in rounds: every implementation once per round, so that other load on the machine affects all equally."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -6,29 +6,29 @@ from typing import Any, NamedTuple, Protocol
 
 from benchmarks.workers import Say, WorkerError
 
-SAMPLE_SECONDS = 1.0  # what is shorter is repeated within a sample
-MOST_REPEATS = 1000
-ONCE_SECONDS = 20.0  # what is longer is sampled once only
+SAMPLE_SECONDS = 1.0  # shorter work is repeated within a sample
+MAX_REPEATS = 1000
+ONCE_SECONDS = 20.0  # longer work is sampled only once
 
 
-class Asked(Protocol):
-    """A worker, or what answers like one."""
+class Samplable(Protocol):
+    """A worker, or an object that answers like one."""
 
     def ask(self, method: str, *arguments: Any) -> Any: ...
 
 
 class Measurement(NamedTuple):
-    """Seconds of each one's first run, samples in seconds, and what there is to note; each by the worker's name."""
+    """Seconds of the first run, samples in seconds, and notes; each by the name of the worker."""
 
     first: dict[str, float]
     samples: dict[str, list[float]]
     notes: dict[str, str]
 
 
-def measure(workers: Mapping[str, Asked], quantity: str, rounds: int, say: Say) -> Measurement:
-    """Takes `rounds` samples of a quantity of every worker, in turn, after a first run each that is not counted.
+def measure(workers: Mapping[str, Samplable], quantity: str, rounds: int, say: Say) -> Measurement:
+    """Return `rounds` samples of a quantity for every worker, taken in turn, after one uncounted first run each.
 
-    A worker that fails has a note in place of samples.
+    A worker that fails has a note instead of samples.
     """
     result = Measurement({}, {}, {})
     repeats: dict[str, int] = {}
@@ -42,10 +42,10 @@ def measure(workers: Mapping[str, Asked], quantity: str, rounds: int, say: Say) 
             continue
         if seconds > ONCE_SECONDS:
             result.samples[name] = [seconds]
-            result.notes[name] = f"{quantity}: takes more than {ONCE_SECONDS:g} s, sampled once only"
+            result.notes[name] = f"{quantity}: takes more than {ONCE_SECONDS:g} s, sampled only once"
         else:
             result.samples[name] = []
-            repeats[name] = min(max(1, round(SAMPLE_SECONDS / seconds)), MOST_REPEATS)
+            repeats[name] = min(max(1, round(SAMPLE_SECONDS / seconds)), MAX_REPEATS)
 
     for number in range(1, rounds + 1):
         for name in tuple(repeats):
@@ -59,9 +59,9 @@ def measure(workers: Mapping[str, Asked], quantity: str, rounds: int, say: Say) 
 
 
 def summary(samples: Sequence[float], ours: Sequence[float] | None) -> dict[str, Any]:
-    """Median, extremes, and how many times ours that is: the median of the ratios of the rounds.
+    """Return median, extremes, and the ratio to ours: the median over the rounds of the ratios.
 
-    What was not sampled in every round is compared by the medians.
+    If the numbers of samples differ, the ratio is that of the medians.
     """
     to_ours = None
     if ours and len(samples) == len(ours):

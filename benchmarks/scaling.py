@@ -1,9 +1,9 @@
-"""How the time of a training step grows with neurons, steps and batch: ours, and a plain `jax.lax.scan`.
+"""Time of a training step against neurons, steps and batch size, for ours and for a plain `jax.lax.scan`.
 
     python -m benchmarks.scaling [--output_dir=benchmarks/results]
 
-Each of the three is doubled over a range around one layer of 128 neurons, 250 steps and a batch of 64, on random events
-of 140 channels; the other two stay. Leaves the picture scaling.png and all samples in scaling.json.
+Each of the three is varied by factors of two around one layer of 128 neurons, 250 steps and a batch of 64, with the
+other two fixed, on random events of 140 channels. Writes scaling.png, and all samples to scaling.json.
 """
 
 import json
@@ -39,7 +39,7 @@ ROUNDS = 5
 
 
 def shape_of(neurons: int, steps: int, batch: int) -> Shape:
-    """The small network for spoken digits, of other sizes."""
+    """Return the small SHD network with other sizes."""
     base = SHAPES["shd_small"]
     config = base.config.copy_and_resolve_references().unlock()
     config.model.hidden = (neurons,)
@@ -48,25 +48,25 @@ def shape_of(neurons: int, steps: int, batch: int) -> Shape:
 
 
 def measure_point(size: Mapping[str, int]) -> dict[str, Any]:
-    """Seconds of a training step at one size, by implementation."""
+    """Return the seconds of a training step at one size, by implementation."""
 
     def say(text: str) -> None:
         progress(", ".join(FIXED[name].format(value) for name, value in size.items()) + f": {text}")
 
     with started((OURS, PLAIN), shape_of(**size), say) as (workers, built, failed):
-        found = measure(workers, "train_step", ROUNDS, say)
-    for name, reason in {**failed, **found.notes}.items():
+        measurement = measure(workers, "train_step", ROUNDS, say)
+    for name, reason in {**failed, **measurement.notes}.items():
         print(f"{size}: {name}: {reason}")
-    ours = found.samples.get(OURS.name)
+    ours = measurement.samples.get(OURS.name)
     return {
         **size,
-        "device": {name: told.device for name, told in built.items()},
-        "train_step": {name: summary(samples, ours) for name, samples in found.samples.items()},
+        "device": {name: one.device for name, one in built.items()},
+        "train_step": {name: summary(samples, ours) for name, samples in measurement.samples.items()},
     }
 
 
 def save_picture(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
-    """A panel for each of neurons, steps and batch, all with the same scale of time."""
+    """Draw one panel each for neurons, steps and batch size, with a common time axis."""
     with rc_context(STYLE):
         figure = Figure(figsize=(11, 3.8))
         for ax, (name, points) in zip(figure.subplots(1, len(curves), sharey=True), curves.items(), strict=True):

@@ -1,4 +1,4 @@
-"""What is trained on: the networks and sizes of the tasks, with random events in place of their data."""
+"""The networks and sizes of the tasks, with random events instead of their data."""
 
 import itertools
 import sys
@@ -48,14 +48,14 @@ class Shape(NamedTuple):
 
     @property
     def gflop(self) -> float:
-        """Those of the products of a batch's forward pass; training takes three times as many."""
+        """Gflop of the matrix products in the forward pass of a batch; training takes three times as many."""
         pairs = itertools.pairwise((self.channels, *self.hidden, self.num_classes))
         weights = sum(m * n for m, n in pairs) + sum(width**2 for width in self.hidden)
         return 2e-9 * weights * self.batch_size * self.steps
 
     @property
     def steps_per_epoch(self) -> int:
-        """Training steps; the last partial batch is dropped."""
+        """Number of training steps; the last partial batch is dropped."""
         return self.train // self.batch_size
 
     @property
@@ -83,7 +83,7 @@ class Shape(NamedTuple):
 
 
 def _heidelberg(config: ConfigDict, train: int, validation: int, whole_epochs: bool) -> Shape:
-    """Spoken digits or words; the numbers of recordings are those of the files, after the split."""
+    """Return the shape of SHD or SSC; the numbers of recordings are those of the files, after the split."""
     data = config.data
     return Shape(config, data.pad_to, data.num_channels, train, validation, data.ignore_first_steps, 0.2, whole_epochs)
 
@@ -103,14 +103,14 @@ SHAPES = {
 
 
 def refuse_unknown(names: Sequence[str]) -> None:
-    """Ends the program, with one line, unless all are names of shapes."""
+    """Exit with an error unless all are names of shapes."""
     for name in names:
         if name not in SHAPES:
-            sys.exit(f"error: --shapes: {name!r} is none of {', '.join(SHAPES)}")
+            sys.exit(f"error: --shapes: {name!r} is not one of {', '.join(SHAPES)}")
 
 
 def random_samples(shape: Shape, count: int) -> Split:
-    """Event counts and labels, drawn at random, in the layout of the task."""
+    """Return random event counts and labels in the layout of the task."""
     rng = np.random.default_rng(0)
     size = (shape.steps, shape.channels)
     inputs = np.stack([rng.poisson(shape.rate, size).astype(np.uint8) for _ in range(count)])

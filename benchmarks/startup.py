@@ -1,9 +1,9 @@
-"""How long the programs of every config take to compile: what a first start costs beyond the data and the training.
+"""Compile time of every config: the cost of a first start, without data and training.
 
     python -m benchmarks.startup [--output=benchmarks/results/startup-cpu.json]
 
-Traces, lowers and compiles what `train.py` does: initialisation, training steps, the end of an epoch and the test, for
-each config in each of its variants, on random samples of the task's shapes. Nothing is taken from a cache.
+Traces, lowers and compiles the programs of `train.py`: initialisation, training steps, end of an epoch, and test, for
+each config and variant, on random samples with the shapes of the task. The compilation cache is off.
 """
 
 import itertools
@@ -33,14 +33,14 @@ CONFIGS = {"bsd": bsd, "ecg": ecg, "oscillation": oscillation, "shd": shd, "ssc"
 
 
 def every_config() -> Iterator[tuple[str, ConfigDict]]:
-    """Configs by what names them after `--config=configs/`, in all their variants."""
+    """Yield all configs and variants, with their names after `--config=configs/`."""
     for task, module in CONFIGS.items():
         for words in itertools.product(*module.CHOICES.values()):
             yield f"{task}.py:{','.join(words)}", module.get_config(",".join(words))
 
 
 def dataset_for(task: str, config: ConfigDict) -> Dataset:
-    """Samples of the task's shapes, two batches of each split."""
+    """Return random samples with the shapes of the task, two batches per split."""
     count = 2 * config.batch_size
     if task == "oscillation":
         steps, channels = config.data.num_steps, config.data.num_masses
@@ -55,11 +55,11 @@ def dataset_for(task: str, config: ConfigDict) -> Dataset:
 
 
 def compile_seconds(task: str, config: ConfigDict) -> dict[str, float]:
-    """Seconds of each of the programs, and of all."""
+    """Return the compile time of each program in seconds, and their sum."""
     jax.clear_caches()
     start = time.perf_counter()
     prepared = prepare(config, expand_sweep(config), dataset_for(task, config))
-    found = {"initial state": time.perf_counter() - start}
+    seconds = {"initial state": time.perf_counter() - start}
     state, hyper = prepared.initial, prepared.hyper
     running = prepared.start_epoch(state)
     for name, function, arguments in (
@@ -69,14 +69,14 @@ def compile_seconds(task: str, config: ConfigDict) -> dict[str, float]:
     ):
         start = time.perf_counter()
         function.lower(*arguments).compile()
-        found[name] = time.perf_counter() - start
-    return {**found, "all": sum(found.values())}
+        seconds[name] = time.perf_counter() - start
+    return {**seconds, "all": sum(seconds.values())}
 
 
 def main(_: Sequence[str]) -> None:
     parallel.use_all_cpu_cores()
     jax.config.update("jax_enable_compilation_cache", False)
-    jnp.zeros(1).block_until_ready()  # the start of JAX itself does not count
+    jnp.zeros(1).block_until_ready()  # excludes the start of JAX
     result: dict[str, Any] = {
         "machine": machine.describe(),
         "versions": versions(),
@@ -88,7 +88,7 @@ def main(_: Sequence[str]) -> None:
         result["seconds"][name] = compile_seconds(name.partition(".")[0], config)
     progress("")
     lines = [("config", *next(iter(result["seconds"].values())))]
-    lines += [(name, *(f"{value:.1f}" for value in found.values())) for name, found in result["seconds"].items()]
+    lines += [(name, *(f"{value:.1f}" for value in seconds.values())) for name, seconds in result["seconds"].items()]
     print(align(lines))
     save(result, OUTPUT.value)
 

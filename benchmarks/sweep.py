@@ -1,10 +1,10 @@
-"""What members of a sweep cost together, and one after the other.
+"""Time of the members of a sweep together, and one after the other.
 
     python -m benchmarks.sweep [--config=configs/bsd.py:quick] [--members=8] [--widths=1,2,4] [--rounds=5]
                                [--output=benchmarks/results/sweep-cpu.json]
 
-An epoch (training, validation) of a sweep over seeds, with so many members computed at a time by each device; and the
-same epoch of a single run, times the number of members. On the devices and in the way of `train.py`, measured in turn.
+An epoch (training, validation) of a sweep over seeds, with `widths` members computed at a time by each device; and the
+same epoch of a single run, times the number of members. Uses the devices as `train.py` does; measured in turn.
 """
 
 import time
@@ -25,10 +25,10 @@ from seadlif_jax.members import expand_sweep
 from seadlif_jax.runs.files import versions
 from seadlif_jax.training.setup import prepare
 
-CONFIG = config_flags.DEFINE_config_file("config", "configs/bsd.py:quick", "What is trained.")
-MEMBERS = flags.DEFINE_integer("members", 8, "How many members.", lower_bound=1)
+CONFIG = config_flags.DEFINE_config_file("config", "configs/bsd.py:quick", "Config to train.")
+MEMBERS = flags.DEFINE_integer("members", 8, "Number of members.", lower_bound=1)
 WIDTHS = flags.DEFINE_list("widths", ["1", "2", "4"], "Members that a device computes at a time.")
-ROUNDS = flags.DEFINE_integer("rounds", 5, "How many samples are taken of each number.", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 5, "Number of samples of each time.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/sweep-cpu.json", "File for the result.")
 
 
@@ -41,7 +41,7 @@ class Epochs:
         self._epoch = parallel.parallelize(setup.trainer.train_epoch, setup.mesh, per_member=2, width=setup.width)
 
     def ask(self, method: str, quantity: str, repeats: int) -> float:
-        """Seconds of an epoch, the mean of so many; asked as `rounds.measure` does."""
+        """Return the mean seconds of an epoch over `repeats`; called by `rounds.measure`."""
         del method, quantity
         start = time.perf_counter()
         for _ in range(repeats):
@@ -61,10 +61,10 @@ def main(_: Sequence[str]) -> None:
         config.sweep.seed = tuple(range(MEMBERS.value))
         config.devices.width = width
         workers[f"together, {width} at a time"] = Epochs(config)
-    found = measure(workers, "epoch", ROUNDS.value, progress).samples
-    found[one_by_one] = [MEMBERS.value * seconds for seconds in found[one_by_one]]
+    samples_of = measure(workers, "epoch", ROUNDS.value, progress).samples
+    samples_of[one_by_one] = [MEMBERS.value * seconds for seconds in samples_of[one_by_one]]
     progress("")
-    rows = {name: summary(samples, found[one_by_one]) for name, samples in found.items()}
+    rows = {name: summary(samples, samples_of[one_by_one]) for name, samples in samples_of.items()}
     lines = [("members", "epoch, s", "to one after the other")]
     for name, row in rows.items():
         lines.append((name, f"{row['median']:.2f} ({row['min']:.2f}-{row['max']:.2f})", f"{row['to_ours']:.2f}"))

@@ -1,11 +1,11 @@
-"""What the TPU's compiler says about training and evaluation, without a TPU.
+"""Memory and operations of training and evaluation as reported by the TPU compiler, without a TPU.
 
     pip install "jax[tpu]"
     python -m benchmarks.tpu [--topology=v5e:2x2] [--shapes=shd,ssc,ecg] [--members=1]
                              [--output=benchmarks/results/tpu-compiler.json]
 
 Compiles a training step and an evaluation of one batch for the devices of a topology, each with its share of the batch,
-and prints the memory that each device needs, and the work of its share of a batch.
+and prints the memory that each device needs, and the operations of its share of a batch.
 """
 
 import importlib.metadata
@@ -31,20 +31,20 @@ from seadlif_jax.runs.files import versions
 from seadlif_jax.training.state import Hyperparameters
 from seadlif_jax.training.trainer import Trainer
 
-TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "The TPU, as its compiler calls it.")
-NAMES = flags.DEFINE_list("shapes", ["shd", "ssc", "ecg"], f"Which: {', '.join(SHAPES)}.")
-MEMBERS = flags.DEFINE_integer("members", 1, "Members of a sweep, all at a time.", lower_bound=1)
+TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "Topology, by its name in the TPU compiler.")
+NAMES = flags.DEFINE_list("shapes", ["shd", "ssc", "ecg"], f"Sizes to compile: {', '.join(SHAPES)}.")
+MEMBERS = flags.DEFINE_integer("members", 1, "Members of a sweep, computed at a time.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/tpu-compiler.json", "File for the result.")
 
 
 def mesh_of(topology: str) -> Mesh:
-    """All devices of a topology, along the batch."""
-    found = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
-    return Mesh(np.reshape(found, (1, -1)), (parallel.MEMBER, parallel.BATCH))
+    """Return a mesh of all devices of a topology, along the batch."""
+    tpus = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    return Mesh(np.reshape(tpus, (1, -1)), (parallel.MEMBER, parallel.BATCH))
 
 
 def compile_for(shape: Shape, mesh: Mesh, members: int = 1) -> dict[str, jax.stages.Compiled]:
-    """The compiled training step and evaluation, on all the data of the shape, in full on every device."""
+    """Return the compiled training step and evaluation, with all data of the shape on every device."""
     config = shape.config.copy_and_resolve_references()
     config.compute.chunk_mib = CHUNK_MIB["tpu"]  # the default is that of this machine
     program = Trainer(config, shard=parallel.BatchShard.on(mesh))
@@ -81,7 +81,7 @@ def compile_for(shape: Shape, mesh: Mesh, members: int = 1) -> dict[str, jax.sta
 
 
 def memory(compiled: jax.stages.Compiled) -> dict[str, float]:
-    """What one device needs, in MiB."""
+    """Return the memory that one device needs, in MiB."""
     analysis = compiled.memory_analysis()
     assert analysis is not None
     return {
@@ -108,10 +108,10 @@ def main(_: Sequence[str]) -> None:
         seconds = time.perf_counter() - start
         forward = SHAPES[name].gflop * MEMBERS.value / mesh.size
         work = {"train": 3 * forward, "evaluate": forward}
-        # Not the compiler's own count, which takes the body of a loop once.
-        found = {kind: {**memory(program), "products, Gflop": work[kind]} for kind, program in compiled.items()}
-        result["shapes"][name] = {"compile_seconds": seconds, **found}
-        for kind, values in found.items():
+        # The count of the compiler is not used: it counts the body of a loop once.
+        programs = {kind: {**memory(program), "products, Gflop": work[kind]} for kind, program in compiled.items()}
+        result["shapes"][name] = {"compile_seconds": seconds, **programs}
+        for kind, values in programs.items():
             lines = lines or [("shape", "program", *values)]
             lines.append((name, kind, *(f"{value:.4g}" for value in values.values())))
     print(align(lines))

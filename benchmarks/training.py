@@ -1,23 +1,23 @@
-"""What training costs, next to the authors' program and to recurrent LIF layers of other libraries.
+"""Time and memory of training, compared with the authors' program and with recurrent LIF layers of other libraries.
 
     python -m benchmarks.training [--shapes=shd_small,bsd] [--authors=DIR] [--parts] [--leave_out=Norse] [--rounds=7]
                                   [--output=FILE]
 
-Every implementation has a process of its own (`workers`); they are measured in turn (`rounds`), shape by shape
-(`shapes`). A training step is forward, backward, clipping, Adam and boxes on one batch of random events that is on the
-device; inference is from that batch to predictions. The implementations are in `peers`, each used as its documentation
-does. The libraries' neurons are LIF, since none has SE-adLIF, and have no dropout; "ours, LIF" is the same of ours. A
-library that is not installed is left out (`pip install snntorch norse spyx`). `--authors` is a checkout of
-https://github.com/IGITUGraz/SE-adlif (with `pip install torch pytorch-lightning torchmetrics omegaconf`). `--parts`
-adds what our gradient gives without a device for each core of a CPU, and the other way round. `--leave_out` names those
-that are not to be measured: all are in memory at the same time.
+Every implementation has a separate process (`workers`). They are measured in turn (`rounds`), shape by shape
+(`shapes`). A training step is forward, backward, clipping, Adam and projection, on one batch of random events on the
+device; inference is from the same batch to predictions. The implementations are in `peers`, each used as in its
+documentation. The neurons of the libraries are LIF without dropout, since none has SE-adLIF; "ours, LIF" is our network
+of the same kind. A library that is not installed is left out (`pip install snntorch norse spyx`). `--authors` is a
+checkout of https://github.com/IGITUGraz/SE-adlif (with `pip install torch pytorch-lightning torchmetrics omegaconf`).
+`--parts` also measures our gradient and one device per core, each without the other. `--leave_out` names
+implementations to leave out, because all are in memory at the same time.
 
-A table is printed for each shape, and all samples are left in the file. Times are medians over the rounds, with the
-extremes in brackets; "to ours" is how many times ours of the same network that is, the median of the rounds' ratios.
-"epoch" is that of the task, without the loading of data; `~` is derived from training steps and inference. "ready" is
-the time until the first training step is done, compilation included and imports not. "memory" is what the process held
-at most in training beyond what it held before (on a GPU, what was held there at most); "compiler" is what the compiler
-says its training step needs beyond arguments and results, on one of the devices.
+Prints a table for each shape, and writes all samples to the file. Times are medians over the rounds, with the extremes
+in parentheses. "to ours" is the median over the rounds of the ratio to ours of the same network. "epoch" is an epoch of
+the task without data loading; `~` is derived from training steps and inference. "ready" is the time until the end of
+the first training step, with compilation and without imports. "memory" is the peak of the process in training beyond
+its memory before (on a GPU, the peak there). "compiler" is the memory that the training step needs beyond arguments and
+results on one of the devices, reported by the compiler.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,29 +29,29 @@ from absl import app, flags
 from benchmarks import machine, peers
 from benchmarks.progress import progress
 from benchmarks.report import Report, save
-from benchmarks.rounds import Asked, measure
+from benchmarks.rounds import Samplable, measure
 from benchmarks.shapes import SHAPES, refuse_unknown
 from benchmarks.workers import Built, Say, started
 from seadlif_jax.runs.files import versions
 
-NAMES = flags.DEFINE_list("shapes", list(SHAPES), f"What is trained: {', '.join(SHAPES)}.")
-AUTHORS = flags.DEFINE_string("authors", None, "A checkout of the authors' program.")
-PARTS = flags.DEFINE_bool("parts", False, "Also our gradient and a device for each core, each without the other.")
-LEAVE_OUT = flags.DEFINE_list("leave_out", [], "Implementations that are not measured, by the names in the table.")
-ROUNDS = flags.DEFINE_integer("rounds", 7, "How many samples are taken of each number.", lower_bound=1)
+NAMES = flags.DEFINE_list("shapes", list(SHAPES), f"Sizes to train: {', '.join(SHAPES)}.")
+AUTHORS = flags.DEFINE_string("authors", None, "Checkout of the authors' program.")
+PARTS = flags.DEFINE_bool("parts", False, "Also measure our gradient and one device per core, each without the other.")
+LEAVE_OUT = flags.DEFINE_list("leave_out", [], "Implementations to leave out, by their names in the table.")
+ROUNDS = flags.DEFINE_integer("rounds", 7, "Number of samples of each time.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/training-cpu.json", "File for the result.")
 
 
 def measure_all(
-    workers: Mapping[str, Asked], built: Mapping[str, Built], rounds: int, report: Report, say: Say
+    workers: Mapping[str, Samplable], built: Mapping[str, Built], rounds: int, report: Report, say: Say
 ) -> None:
-    """Training steps and their memory, then inference, then the epochs that are short enough to be run."""
+    """Measure training steps and their memory, then inference, then the epochs that are short enough."""
     for quantity in ("train_step", "inference", "epoch"):
         if quantity == "epoch":
             workers = {name: worker for name, worker in workers.items() if built[name].has_epoch}
-        found = measure(workers, quantity, rounds, say)
-        report.add_measured(quantity, found)
-        workers = {name: workers[name] for name in found.samples}  # the others failed
+        measurement = measure(workers, quantity, rounds, say)
+        report.add_measured(quantity, measurement)
+        workers = {name: workers[name] for name in measurement.samples}  # the others failed
         if quantity == "train_step":
             for name, worker in workers.items():
                 report.add_memory(name, worker.ask("memory"))

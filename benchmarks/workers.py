@@ -1,7 +1,7 @@
-"""Implementations to be measured, each in a process of its own that works only when it is asked.
+"""The measured implementations, each in a separate process that works only on request.
 
-So none shares memory, threads or settings with another, an idle one takes no time from the one that is measured, and
-one that fails or is killed takes no other with it.
+They therefore share no memory, threads or settings; idle ones take no time from the measured one; and one that fails
+does not affect the others.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 
 from benchmarks import machine
 
-Say = Callable[[str], None]  # tells what is under way
+Say = Callable[[str], None]  # reports progress
 
 
 class Implementation(NamedTuple):
-    """A name for tables, the network, and what builds it: a module of `benchmarks.peers` with further arguments.
+    """Name in tables, network, and the module of `benchmarks.peers` that builds it, with its arguments.
 
-    The module has `REQUIRES`, the packages to be imported, and `build(shape, **arguments) -> Subject`.
+    The module has `REQUIRES`, the packages to import, and `build(shape, **arguments) -> Subject`.
     """
 
     name: str
@@ -34,15 +34,15 @@ class Implementation(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is measured of an implementation. The first three do their work `count` times and return when it is done.
+    """The measured functions of an implementation. The first three run `count` times and return when finished.
 
     Attributes:
-      train_step: forward, backward, clipping, Adam and boxes, on one batch.
+      train_step: forward, backward, clipping, Adam and projection, on one batch.
       inference: from the inputs of the batch to predictions.
-      epoch: training on all samples and validation; None where that is not measured.
-      device: its name.
-      device_peak_mib: the most memory held on an accelerator so far; None on a CPU.
-      compiler_mib: temporary memory of the compiled training step, by the compiler's account; None without compiler.
+      epoch: training on all samples, and validation; None if not measured.
+      device: name of the device.
+      device_peak_mib: peak memory of an accelerator; None on a CPU.
+      compiler_mib: temporary memory of the compiled training step, reported by the compiler; None without compiler.
     """
 
     train_step: Callable[[int], object]
@@ -54,7 +54,7 @@ class Subject(NamedTuple):
 
 
 class Built(NamedTuple):
-    """What a worker tells once it is ready for its first training step."""
+    """Report of a worker that is ready for its first training step."""
 
     seconds: float
     device: str
@@ -64,14 +64,14 @@ class Built(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Memory of the process beyond what it held before its first training step, and that of the accelerator."""
+    """Growth of the process since before its first training step, and peak memory of the accelerator."""
 
     growth_mib: float
     device_peak_mib: float | None
 
 
 class Session:
-    """What a worker can be asked for, in its own process."""
+    """The requests that a worker answers, in its process."""
 
     def __init__(self, implementation: Implementation, shape: Any):
         self._implementation = implementation
@@ -87,13 +87,13 @@ class Session:
         self._subject = subject = module.build(self._shape, **self._implementation.arguments)
         seconds = time.perf_counter() - start
         versions = {package: importlib.metadata.version(package) for package in module.REQUIRES}
-        # What building and compiling took, and gave back, is not to hide what training takes.
+        # Memory that was used and released while building must not hide the growth in training.
         machine.forget_peak()
         self._resident_mib = machine.resident_mib()
         return Built(seconds, subject.device, subject.compiler_mib, subject.epoch is not None, versions)
 
     def sample(self, quantity: str, count: int) -> float:
-        """The seconds that one training step (or inference, or epoch) takes, as the mean of `count`."""
+        """Return the mean seconds of a training step (or inference, or epoch) over `count`."""
         run = getattr(self._subject, quantity)
         start = time.perf_counter()
         run(count)
@@ -105,21 +105,21 @@ class Session:
 
 
 class WorkerError(RuntimeError):
-    """An implementation that cannot be measured (further): the first line of what went wrong."""
+    """An implementation cannot be measured (any further); the message is the first line of its error."""
 
 
 class Worker:
-    """A `Session` in a process of its own."""
+    """A `Session` in a separate process."""
 
     def __init__(self, implementation: Implementation, shape: Any):
         context = multiprocessing.get_context("spawn")
         self._pipe, other_end = context.Pipe()
         self._process = context.Process(target=_serve, args=(other_end, implementation, shape), daemon=True)
         self._process.start()
-        other_end.close()  # so that the end of the process is the end of the pipe
+        other_end.close()  # the pipe then ends with the process
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """Calls a method of the session and waits for its answer.
+        """Call a method of the session and return its answer.
 
         Raises:
           WorkerError: it raised an exception, or its process is gone.
@@ -141,7 +141,7 @@ class Worker:
 
 
 class Started(NamedTuple):
-    """Workers that are ready, what they told, and why others are not; each by the implementation's name."""
+    """Workers that are ready, their reports, and the errors of the others; each by the implementation's name."""
 
     workers: dict[str, Worker]
     built: dict[str, Built]
@@ -150,7 +150,7 @@ class Started(NamedTuple):
 
 @contextlib.contextmanager
 def started(implementations: Sequence[Implementation], shape: Any, say: Say) -> Iterator[Started]:
-    """Starts and builds the implementations one after the other; all are stopped in the end."""
+    """Start and build the implementations one after the other; stop all at the end."""
     result = Started({}, {}, {})
     with contextlib.ExitStack() as stack:
         for implementation in implementations:
@@ -166,9 +166,9 @@ def started(implementations: Sequence[Implementation], shape: Any, say: Say) -> 
 
 
 def _serve(pipe: Connection, implementation: Implementation, shape: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which then stops its workers
-    warnings.simplefilter("ignore")  # of other people's libraries
-    # Several processes share an accelerator; none is to take most of its memory in advance.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command handles Ctrl-C, and stops its workers
+    warnings.simplefilter("ignore")  # of other libraries
+    # Several processes share an accelerator: do not preallocate its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     session = Session(implementation, shape)
     while True:
@@ -178,6 +178,6 @@ def _serve(pipe: Connection, implementation: Implementation, shape: Any) -> None
             return
         try:
             pipe.send((True, getattr(session, method)(*arguments)))
-        except Exception as error:  # whatever another library raises
+        except Exception as error:  # another library may raise anything
             first_line, *_ = [*str(error).strip().splitlines(), ""]
             pipe.send((False, f"{type(error).__name__}: {first_line}"))

@@ -1,1 +1,1 @@
-"""Long and rough treatment of `train.py`, from the command line, with the figures it leaves."""
+"""Stress tests of `train.py` from the command line, with their results."""

@@ -1,13 +1,12 @@
-"""Kills runs at random moments, again and again: what is resumed must end with the same bits.
+"""Kill runs at random moments, repeatedly: resumed runs must end with the same bits.
 
     python -m endurance.crash [--kills=30] [--terminations=10] [--seed=0] [--output=endurance/results/crash.json]
 
-A run on event recordings, whose cache is made anew every time, and a sweep with a member that diverges are trained once
-without an interruption. Then they are started, killed with SIGKILL or stopped with SIGTERM, and started again until
-they end; and all over again, until there were so many of both signals, half of them to each. The moment of a signal is
-drawn from the time the whole takes; or, every third time each, it is that at which a save, or the writing of the cache,
-is under way. Every end is compared with the uninterrupted one: metrics but for the time they took, results, and the
-checksums of all parameters and of the optimizer. About 15 minutes on two cores.
+A run on event recordings and a sweep with members that diverge are first trained without interruption. Then they are
+started, killed by SIGKILL or stopped by SIGTERM, and started again until they finish; this is repeated until the
+requested numbers of signals have been sent, half of them to each. Signals are sent in turn at a random time, during a
+save, and (for the run) while the cache is written. Every result is compared with the uninterrupted one: metrics except
+durations, results, and the checksums of all parameters and of the optimizer state. About 15 minutes on two cores.
 """
 
 import dataclasses
@@ -34,14 +33,14 @@ from seadlif_jax.cli.common import SAVED
 from tests import recordings_file
 from tests.recordings_file import random_events
 
-KILLS = flags.DEFINE_integer("kills", 30, "How often to kill.", lower_bound=1)
-TERMINATIONS = flags.DEFINE_integer("terminations", 10, "How often to stop by SIGTERM.", lower_bound=0)
-SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
+KILLS = flags.DEFINE_integer("kills", 30, "Number of SIGKILL signals.", lower_bound=1)
+TERMINATIONS = flags.DEFINE_integer("terminations", 10, "Number of SIGTERM signals.", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the random moments.")
 OUTPUT = flags.DEFINE_string("output", "endurance/results/crash.json", "File for the figures.")
 
 ROOT = Path(__file__).parent.parent
 ENDED = 0  # exit status
-# The moment of a signal: when there is such a file or folder; None: at random.
+# Moments of a signal: a time when such a file or folder exists; None: a random time.
 MOMENTS = {
     "at random": None,
     "during a save": "run/checkpoints/*orbax-checkpoint-tmp*",
@@ -51,7 +50,7 @@ MOMENTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is trained, from the command line, and the moments of its signals, in turn."""
+    """Command-line arguments of a run, and the moments of its signals, used in turn."""
 
     name: str
     arguments: Sequence[str]
@@ -59,17 +58,17 @@ class Case:
     has_cache: bool = False
 
     def start(self, folder: Path) -> subprocess.Popen:
-        """Starts, or goes on, in a folder."""
-        own = [
+        """Start or resume the run in a folder."""
+        folders = [
             f"--workdir={folder / 'run'}",
             *([f"--config.data.cache_dir={folder / 'cache'}"] if self.has_cache else []),
         ]
-        command = [sys.executable, "train.py", *self.arguments, *own]
+        command = [sys.executable, "train.py", *self.arguments, *folders]
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def cases(data: Path) -> list[Case]:
-    """A run on recordings in `data`, and a sweep with a member that diverges."""
+    """Return a run on recordings in `data`, and a sweep with members that diverge."""
     training = ("--config.model.hidden=(16,)", "--config.model.dropout=0.1", "--config.optimizer.plateau_factor=0.5")
     return [
         Case(
@@ -94,14 +93,14 @@ def cases(data: Path) -> list[Case]:
 
 
 def write_recordings(folder: Path) -> None:
-    """Files in SHD's format, of random events: enough for a cache that takes a moment to write."""
+    """Write files of random events in SHD's format, large enough that writing the cache takes some time."""
     for seed, (split, count) in enumerate((("train", 400), ("test", 100))):
         times, units = random_events(np.random.default_rng(seed), count, num_events=2000)
         recordings_file.write(folder / f"shd_{split}.h5", count, **{"spikes/times": times, "spikes/units": units})
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """All numbers of a finished run that must not depend on interruptions."""
+    """Return the numbers of a finished run that must not depend on interruptions."""
     result = json.loads((folder / "run" / "result.json").read_text())
     timeless = [line.rpartition(",")[0] for line in (folder / "run" / "metrics.csv").read_text().splitlines()]
     checksums = {}
@@ -109,36 +108,38 @@ def outcome(folder: Path) -> dict[str, Any]:
         metadata = json.loads(path.read_text())
         if max(metadata["epochs"]) == result["config"]["num_epochs"]:
             checksums[str(path.relative_to(folder).parents[3])] = metadata["checksums"]
-    found = {name: result[name] for name in ("test", "validation", "best_epoch", "summary") if name in result}
-    return {"result": found, "metrics": timeless, "checksums": checksums}
+    result_values = {name: result[name] for name in ("test", "validation", "best_epoch", "summary") if name in result}
+    return {"result": result_values, "metrics": timeless, "checksums": checksums}
 
 
 class Trial:
-    """A case that is interrupted again and again."""
+    """A case that is interrupted repeatedly."""
 
     def __init__(self, case: Case, folder: Path, signals: Sequence[signal.Signals], rng: random.Random):
         self.case, self.folder, self.signals, self.rng = case, folder, list(signals), rng
         self.counts: Counter[str] = Counter()
 
     def run(self) -> dict[str, int]:
-        """Raises an `AssertionError` if a start fails, or an end is not that of the uninterrupted run."""
-        whole, again = self.folder / "whole", self.folder / "again"
+        """Send all signals; raise an `AssertionError` if a start fails or a result differs."""
+        uninterrupted, interrupted = self.folder / "whole", self.folder / "again"
         started = time.monotonic()
-        self._ended(self.case.start(whole))
-        seconds, expected = time.monotonic() - started, outcome(whole)
+        self._ended(self.case.start(uninterrupted))
+        seconds, expected = time.monotonic() - started, outcome(uninterrupted)
         progress = tqdm(total=len(self.signals), unit="signal", desc=self.case.name, disable=None)
         while self.signals:
-            while self.signals and self._interrupted(again, seconds):
+            while self.signals and self._interrupted(interrupted, seconds):
                 progress.update()
             if not self.signals:
-                self._ended(self.case.start(again))
-            assert outcome(again) == expected, f"{self.case.name}: the end is another one; see {again} and {whole}"
+                self._ended(self.case.start(interrupted))
+            assert outcome(interrupted) == expected, (
+                f"{self.case.name}: the result differs; compare {interrupted} with {uninterrupted}"
+            )
             self.counts["compared ends"] += 1
-            shutil.rmtree(again)
+            shutil.rmtree(interrupted)
         return dict(self.counts)
 
     def _interrupted(self, folder: Path, seconds: float) -> bool:
-        """Starts once, and sends a signal if the run does not end before its moment."""
+        """Start once and send a signal; return False if the run finished first."""
         number = self.signals[-1]
         moment = self.case.moments[len(self.signals) % len(self.case.moments)]
         wait = self.rng.uniform(0, seconds)
@@ -147,14 +148,14 @@ class Trial:
             wait = 0
         process = self.case.start(folder)
         due = time.monotonic() + wait
-        # After a random time, the next moment of that kind.
+        # The next moment of this kind after the random time.
         while process.poll() is None and not (time.monotonic() >= due and self._is_now(folder, moment)):
             time.sleep(0.0005)
         process.send_signal(number)
         _, error = process.communicate()
         if process.returncode == ENDED:
             return False
-        expected = (-number,) if number == signal.SIGKILL else (-number, SAVED)  # the first: before the training
+        expected = (-number,) if number == signal.SIGKILL else (-number, SAVED)  # -SIGTERM: before training began
         assert process.returncode in expected, f"status {process.returncode}: {error}"
         self.signals.pop()
         self.counts[number.name] += 1
@@ -181,7 +182,7 @@ def main(_: Sequence[str]) -> None:
         folder = Path(name)
         write_recordings(folder)
         for number, case in enumerate(cases(folder)):
-            # The first case gets the odd ones.
+            # The first case gets the larger half.
             kills, terminations = ((total + 1 - number) // 2 for total in (KILLS.value, TERMINATIONS.value))
             signals = [signal.SIGKILL] * kills + [signal.SIGTERM] * terminations
             rng.shuffle(signals)
@@ -189,7 +190,7 @@ def main(_: Sequence[str]) -> None:
             print(f"{case.name}: {figures[case.name]}", flush=True)
     content = {"machine": machine.describe(), "seconds": round(time.monotonic() - started), "cases": figures}
     save(content, OUTPUT.value)
-    print(f"every end is that of the uninterrupted run; figures: {OUTPUT.value}")
+    print(f"every result equals the uninterrupted one; figures: {OUTPUT.value}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Training on event recordings of one's own: a loader and a config in one file.
+"""Training on your own event recordings: a loader and a config in one file.
 
 python train.py --config=examples/own_data.py
 """
@@ -13,12 +13,13 @@ BINNING = Binning(num_units=20, num_channels=20, bin_ms=4)
 
 
 def load(config):
-    """Recordings of 20 units; class 0 fires from unit 0 to unit 19, class 1 the other way. Read your files here."""
+    """Return recordings of 20 units: in class 0, spikes move from unit 0 to unit 19, in class 1 the other way."""
+    # Replace these lines by lines that read your files.
     rng = np.random.default_rng(config.data.seed)
     labels = rng.integers(config.data.num_classes, size=600)
     times = [np.sort(rng.uniform(0, 0.4, 200)) for _ in labels]  # seconds
-    sweep = [np.where(label == 0, time, 0.4 - time) * 50 for time, label in zip(times, labels, strict=True)]
-    units = [np.clip(unit + rng.normal(0, 6, 200), 0, 19).astype(int) for unit in sweep]
+    positions = [np.where(label == 0, time, 0.4 - time) * 50 for time, label in zip(times, labels, strict=True)]
+    units = [np.clip(position + rng.normal(0, 6, 200), 0, 19).astype(int) for position in positions]
 
     frames = bin_events(times, units, BINNING, num_steps=max(count_bins(times, BINNING)))
     targets = np.stack([np.full(600, -1), labels], axis=1)  # block 0 has no target, block 1 the label

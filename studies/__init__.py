@@ -1,1 +1,1 @@
-"""The paper's comparisons, each a few sweeps over seeds, with a table and a figure."""
+"""The paper's comparisons (sweeps over seeds) and analyses of neurons. Each writes tables and a figure."""

@@ -1,4 +1,4 @@
-"""The command line of a study: what all of them share."""
+"""The command line that all studies share."""
 
 import functools
 import sys
@@ -10,7 +10,7 @@ from seadlif_jax import parallel
 from seadlif_jax.cli.common import parse_flags, prepare_jax
 from seadlif_jax.utils.paths import local_path
 
-FOLDER = flags.DEFINE_string("output_dir", None, "Folder for all that the study leaves.", required=True)
+FOLDER = flags.DEFINE_string("output_dir", None, "Folder for tables, figures and runs.", required=True)
 
 
 def check_flags() -> None:
@@ -18,11 +18,11 @@ def check_flags() -> None:
 
 
 def run(study: Callable[[], None]) -> None:
-    """The command line of a study."""
+    """Run a study as a command: parse the flags, prepare JAX, call `study`."""
     parallel.use_all_cpu_cores()
     for module, defined in flags.FLAGS.flags_by_module_dict().items():
         for flag in defined if module.startswith("studies.") else ():
-            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # for --help, which shows those of the program
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # --help lists the key flags of the main module
 
     def main(_: Sequence[str]) -> None:
         prepare_jax()

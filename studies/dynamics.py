@@ -1,17 +1,16 @@
-"""Why Symplectic Euler: adLIF neurons below threshold, discretised, against continuous time (the paper's Fig. 1, 3).
+"""Discretised adLIF neurons below threshold, against continuous time (the paper's Fig. 1, 3).
 
     python -m studies.dynamics --output_dir=runs/dynamics [--tau_u=25] [--tau_w=60] [--a=120]
 
-A few seconds. Leaves figure.png and the curves of its panels:
+Takes a few seconds. Writes figure.png and the curves of its panels:
 
-    response.csv   (a) the membrane potential after a current of 1 in the first step
-    coupling.csv   (b, c, d) decay and frequency as `a` grows
-    bounds.csv     (e) the largest stable `a` for time constants
-    step_size.csv  (f) decay in 1 ms of the same neuron in steps of other sizes
-    neurons.csv    (g, h, i) decay and frequency of 1,000 neurons, drawn from what networks start from
+    response.csv   (a) membrane potential after a current of 1 in the first step
+    coupling.csv   (b, c, d) decay and frequency against `a`
+    bounds.csv     (e) largest stable `a` against the time constants
+    step_size.csv  (f) decay per ms of the same neuron, against the step size
+    neurons.csv    (g, h, i) decay and frequency of 1,000 neurons with random initial parameters
 
-Time constants are in steps, each of 1 ms where the size of a step matters; `a` is the product of the coupling and its
-scale, `q a`.
+Time constants are in steps of 1 ms; `a` is the product of the coupling and its scale, `q a`.
 """
 
 import sys
@@ -47,17 +46,17 @@ NAMES = {"lif": "LIF", "continuous": "continuous", **neurons.NEURONS}  # in the 
 COLOURS = {"continuous": "0.75", **neurons.COLOURS}
 NUM_STEPS = 150
 TAU_WS = (60.0, 300.0)
-DRAWN = 1000
-STARTED_FROM = {"tau_u": (5, 25), "tau_w": (60, 300), "a": (0, 120)}  # of the paper's networks
+NUM_NEURONS = 1000
+INITIAL_RANGES = {"tau_u": (5, 25), "tau_w": (60, 300), "a": (0, 120)}  # of the paper's networks
 
 Curves = Mapping[str, np.ndarray]
 
 
 def check_neuron() -> None:
-    """Ends the program if SE-adLIF is unstable: there is nothing to compare then."""
+    """Exit with an error if SE-adLIF is unstable with these flags."""
     bound = max_stable_a("se_adlif", TAU_U.value, TAU_W.value)
     if not A.value < bound:
-        sys.exit(f"error: --a={A.value:g}: with these time constants, SE-adLIF is only stable below {bound:.4g}")
+        sys.exit(f"error: --a={A.value:g}: with these time constants, SE-adLIF is stable only below {bound:.4g}")
 
 
 def build_case(name: str, b: float = 0.0, threshold: float = np.inf) -> tuple[Neuron, Any]:
@@ -70,15 +69,15 @@ def build_case(name: str, b: float = 0.0, threshold: float = np.inf) -> tuple[Ne
 
 
 def pulse(num_steps: int) -> np.ndarray:
-    """A current of 1 in the first step."""
+    """Return a current of 1 in the first step, and 0 afterwards."""
     return np.eye(1, num_steps)[0]
 
 
 def continuous_response(current: np.ndarray) -> np.ndarray:
-    """The membrane potential of the differential equations at the end of every step, exact.
+    """Return the exact membrane potential of the differential equations at the end of every step.
 
-    The current is constant within a step. So it is a third variable of the linear system, and what happens in a step
-    is the matrix exponential.
+    The current is constant within a step. With the current as third variable, the system is linear and autonomous, and
+    the matrix exponential advances it by one step.
     """
     tau_u, tau_w, a = TAU_U.value, TAU_W.value, A.value
     rates = jnp.array([[-1 / tau_u, -1 / tau_u, 1 / tau_u], [a / tau_w, -1 / tau_w, 0], [0, 0, 0]])
@@ -98,8 +97,8 @@ def responses() -> Curves:
     return {neuron: np.asarray(response(neuron)) for neuron in NEURONS} | {"continuous": continuous_response(current)}
 
 
-def bounds_of(tau_us: np.ndarray) -> dict[tuple[str, float], np.ndarray]:
-    """The largest stable `a`, by neuron and `tau_w`."""
+def stability_bounds(tau_us: np.ndarray) -> dict[tuple[str, float], np.ndarray]:
+    """Return the largest stable `a`, by neuron and `tau_w`."""
     return {
         (neuron, tau_w): np.asarray(max_stable_a(neuron, tau_us, tau_w))
         for neuron in ("ef_adlif", "se_adlif")
@@ -107,8 +106,8 @@ def bounds_of(tau_us: np.ndarray) -> dict[tuple[str, float], np.ndarray]:
     }
 
 
-def decay_in_1_ms(sizes: np.ndarray) -> Curves:
-    """Of the neuron with time constants in ms, in steps of these sizes."""
+def decay_per_ms(sizes: np.ndarray) -> Curves:
+    """Return the decay per ms, by system, for steps of these sizes in ms."""
     return {
         system: np.asarray(spectrum(TAU_U.value / sizes, TAU_W.value / sizes, A.value).decay ** (1 / sizes))
         for system, spectrum in SPECTRA.items()
@@ -124,14 +123,14 @@ def columns(spectra: Mapping[str, Spectrum]) -> dict[str, np.ndarray]:
 
 
 def draw(ax: Axes, x: np.ndarray, curves: Curves) -> None:
-    """A line for each system: a broad one for continuous time, since SE-adLIF covers it where it follows it."""
+    """Draw one line per system; a broad one for continuous time, because SE-adLIF covers it."""
     for system in (name for name in NAMES if name in curves):
         width = 5 if system == "continuous" else 1.6
         ax.plot(x, curves[system], color=COLOURS[system], linewidth=width, label=NAMES[system])
 
 
 def clip(ax: Axes, curves: Curves) -> None:
-    """What explodes may leave the picture: its height is that of LIF and SE-adLIF."""
+    """Scale the axis to LIF and SE-adLIF; unstable curves may leave it."""
     largest = 1.6 * max(np.abs(curves[neuron]).max() for neuron in ("lif", "se_adlif"))
     ax.set_ylim(-largest, largest)
 
@@ -146,19 +145,21 @@ def draw_responses(ax: Axes, curves: Curves) -> None:
 
 
 def draw_eigenvalues(ax: Axes, spectra: Mapping[str, Spectrum]) -> None:
-    """Of the two complex ones, that with the positive imaginary part; a dot at the `a` of the flags."""
+    """Draw the eigenvalue with positive imaginary part; a dot marks the `a` of the flags."""
     circle = np.exp(1j * np.linspace(0, np.pi, 200))
     stable = ax.fill_between(circle.real, circle.imag, color=YELLOW, alpha=0.25, linewidth=0)
     ax.plot(circle.real, circle.imag, color=BLACK, linewidth=0.8, linestyle=":")
-    found = {system: spectrum.decay * np.exp(2j * np.pi * spectrum.frequency) for system, spectrum in spectra.items()}
-    for system, values in found.items():
-        broad = system == "continuous"
-        ax.plot(values.real, values.imag, color=COLOURS[system], linewidth=5 if broad else 1.6)
+    eigenvalues = {
+        system: spectrum.decay * np.exp(2j * np.pi * spectrum.frequency) for system, spectrum in spectra.items()
+    }
+    for system, values in eigenvalues.items():
+        is_continuous = system == "continuous"
+        ax.plot(values.real, values.imag, color=COLOURS[system], linewidth=5 if is_continuous else 1.6)
         here = SPECTRA[system](TAU_U.value, TAU_W.value, A.value)
         dot = here.decay * np.exp(2j * np.pi * here.frequency)
-        ax.plot(dot.real, dot.imag, "o", color=COLOURS[system], markersize=9 if broad else 5.6)
-    ax.set_ylim(0, 0.15 + max(float(np.max(values.imag)) for values in found.values()))
-    ax.set_xlim(min(float(np.min(values.real)) for values in found.values()) - 0.35, 1.15)
+        ax.plot(dot.real, dot.imag, "o", color=COLOURS[system], markersize=9 if is_continuous else 5.6)
+    ax.set_ylim(0, 0.15 + max(float(np.max(values.imag)) for values in eigenvalues.values()))
+    ax.set_xlim(min(float(np.min(values.real)) for values in eigenvalues.values()) - 0.35, 1.15)
     ax.set_aspect("equal", adjustable="datalim")
     ax.set_xlabel("real part")
     ax.set_ylabel("imaginary part")
@@ -178,8 +179,8 @@ def draw_decay(ax: Axes, couplings: np.ndarray, spectra: Mapping[str, Spectrum])
     ax.plot(A.value, here, "o", color=BLACK, markersize=5)
     ax.annotate(f"{here:.3f}", (A.value, here), xytext=(8, 8), textcoords="offset points", fontsize=9)
     ax.axhline(1, color=BLACK, linewidth=0.8, linestyle=":")
-    ax.set_ylabel("decay (factor of a step)")
-    ax.set_title("(c) decay; above 1, it explodes")
+    ax.set_ylabel("decay (factor per step)")
+    ax.set_title("(c) decay; unstable above 1")
 
 
 def draw_frequency(ax: Axes, couplings: np.ndarray, spectra: Mapping[str, Spectrum]) -> None:
@@ -193,7 +194,7 @@ def draw_bounds(ax: Axes, tau_us: np.ndarray, bounds: Mapping[tuple[str, float],
     for (neuron, tau_w), bound in bounds.items():
         ax.plot(tau_us, bound, color=COLOURS[neuron], linewidth=1.6)
         ax.annotate(rf"$\tau_w$ = {tau_w:g}", (tau_us[-1] + 1, bound[-1]), fontsize=9, va="center")
-    (left, right), (_, top) = STARTED_FROM["tau_u"], STARTED_FROM["a"]
+    (left, right), (_, top) = INITIAL_RANGES["tau_u"], INITIAL_RANGES["a"]
     box = ax.add_patch(Rectangle((left, 1), right - left, top - 1, color=YELLOW, alpha=0.4, linewidth=0))
     ax.set_yscale("log")
     ax.set_ylim(20, 2e5)
@@ -201,7 +202,7 @@ def draw_bounds(ax: Axes, tau_us: np.ndarray, bounds: Mapping[tuple[str, float],
     ax.set_xlabel(r"$\tau_u$ (steps)")
     ax.set_ylabel("largest stable a")
     ax.set_title("(e) stable below the line")
-    ax.legend([box], ["what the paper's networks start from"], fontsize=9, loc="upper left")
+    ax.legend([box], ["initial values in the paper's networks"], fontsize=9, loc="upper left")
 
 
 def draw_step_size(ax: Axes, sizes: np.ndarray, decays: Curves) -> None:
@@ -209,7 +210,7 @@ def draw_step_size(ax: Axes, sizes: np.ndarray, decays: Curves) -> None:
     ax.axhline(1, color=BLACK, linewidth=0.8, linestyle=":")
     ax.axvline(1, color=BLACK, linewidth=0.8, linestyle=":")
     ax.set_xlabel("step size (ms)")
-    ax.set_ylabel("decay (factor in 1 ms)")
+    ax.set_ylabel("decay (factor per ms)")
     ax.set_title("(f) the same neuron in larger steps")
 
 
@@ -218,13 +219,13 @@ def draw_neurons(ax: Axes, letter: str, system: str, spectrum: Spectrum) -> None
     ax.plot(spectrum.frequency, spectrum.decay, ".", color=colour, markersize=3)
     ax.axhline(1, color=BLACK, linewidth=0.8, linestyle=":")
     ax.set_xlabel("frequency (cycles per step)")
-    ax.set_ylabel("decay (factor of a step)")
+    ax.set_ylabel("decay (factor per step)")
     unstable = 100 * np.mean(spectrum.decay >= 1)
-    ax.set_title(f"({letter}) {NAMES[system]}: {unstable:.3g} % of {DRAWN:,} unstable")
+    ax.set_title(f"({letter}) {NAMES[system]}: {unstable:.3g} % of {NUM_NEURONS:,} unstable")
 
 
 def study() -> None:
-    with errors_in_one_line("the same command starts again"):
+    with errors_in_one_line("run the same command again to start over"):
         check_neuron()
         neuron, folder = (TAU_U.value, TAU_W.value), local_path(FOLDER.value, "--output_dir")
         folder.mkdir(parents=True, exist_ok=True)
@@ -233,20 +234,20 @@ def study() -> None:
         couplings = A.value * np.linspace(0, 5, 501)
         spectra = {system: spectrum(*neuron, couplings) for system, spectrum in SPECTRA.items()}
         tau_us = np.linspace(2, 50, 97)
-        bounds = bounds_of(tau_us)
-        largest = 2 * np.sqrt(TAU_U.value * TAU_W.value / A.value)  # about the largest step in which SE is stable
+        bounds = stability_bounds(tau_us)
+        largest = 2 * np.sqrt(TAU_U.value * TAU_W.value / A.value)  # approximate bound of the step size for SE
         sizes = largest * np.linspace(0.002, 1.15, 575)
-        in_1_ms = decay_in_1_ms(sizes)
+        decays = decay_per_ms(sizes)
         rng = np.random.default_rng(0)
-        drawn = {name: rng.uniform(low, high, DRAWN) for name, (low, high) in STARTED_FROM.items()}
-        of_drawn = {system: spectrum(*drawn.values()) for system, spectrum in SPECTRA.items()}
+        samples = {name: rng.uniform(low, high, NUM_NEURONS) for name, (low, high) in INITIAL_RANGES.items()}
+        sample_spectra = {system: spectrum(*samples.values()) for system, spectrum in SPECTRA.items()}
 
         write_table(folder / "response.csv", {"step": range(NUM_STEPS), **response})
         write_table(folder / "coupling.csv", {"a": couplings, **columns(spectra)})
         by_name = {f"{neuron}_tau_w_{tau_w:g}": bound for (neuron, tau_w), bound in bounds.items()}
         write_table(folder / "bounds.csv", {"tau_u": tau_us, **by_name})
-        write_table(folder / "step_size.csv", {"step_ms": sizes, **in_1_ms})
-        write_table(folder / "neurons.csv", {**drawn, **columns(of_drawn)})
+        write_table(folder / "step_size.csv", {"step_ms": sizes, **decays})
+        write_table(folder / "neurons.csv", {**samples, **columns(sample_spectra)})
         with rc_context(STYLE):
             figure = Figure(figsize=(14, 11.3))
             axes = figure.subplots(3, 3)
@@ -258,23 +259,23 @@ def study() -> None:
             draw_decay(axes[0, 2], couplings, spectra)
             draw_frequency(axes[1, 0], couplings, spectra)
             draw_bounds(axes[1, 1], tau_us, bounds)
-            draw_step_size(axes[1, 2], sizes, in_1_ms)
+            draw_step_size(axes[1, 2], sizes, decays)
             for ax, letter, system in zip(axes[2], "ghi", ("ef_adlif", "continuous", "se_adlif"), strict=True):
-                draw_neurons(ax, letter, system, of_drawn[system])
+                draw_neurons(ax, letter, system, sample_spectra[system])
             figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(NAMES))
             figure.savefig(folder / "figure.png", dpi=150)
-        print_here()
+        print_summary()
         print(f"tables and figure: {folder}")
 
 
-def print_here() -> None:
-    """The dynamics at the neuron of the flags."""
-    print(f"{'':12}{'decay a step':16}{'steps a cycle':16}stable below a =")
+def print_summary() -> None:
+    """Print decay, cycle and stability bound of the neuron of the flags."""
+    print(f"{'':12}{'decay per step':16}{'steps per cycle':17}stable below a =")
     for system, spectrum in SPECTRA.items():
         here = spectrum(TAU_U.value, TAU_W.value, A.value)
         cycle = f"{1 / here.frequency:.4g}" if here.frequency else "-"
         bound = f"{max_stable_a(system, TAU_U.value, TAU_W.value):.4g}" if system in NEURONS else "any"
-        print(f"{NAMES[system]:12}{here.decay:<16.4f}{cycle:16}{bound}")
+        print(f"{NAMES[system]:12}{here.decay:<16.4f}{cycle:17}{bound}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The neurons that studies compare: their names, and their colours in all figures."""
+"""Names of the compared neurons, and their colours in all figures."""
 
 from seadlif_jax.plots import BLUE, GREEN, ORANGE
 

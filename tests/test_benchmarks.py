@@ -18,7 +18,7 @@ def silent(text):
 
 
 class FakeWorker:
-    """Answers as told, with the last answer again and again; notes who was asked when in a common diary."""
+    """Give prepared answers, the last one repeatedly; record every request in a shared diary."""
 
     def __init__(self, name, diary, *answers):
         self.name, self.diary, self.answers = name, diary, list(answers)
@@ -43,35 +43,35 @@ def tiny_shape():
 def test_workers_are_asked_in_turn_and_the_first_run_does_not_count():
     diary = []
     workers = {name: FakeWorker(name, diary, 9.0, 0.6, 0.5) for name in "ab"}
-    found = measure(workers, "train_step", 3, silent)
+    result = measure(workers, "train_step", 3, silent)
     # 0.6 s a run: two runs fill a sample.
     assert diary == [("a", 1), ("a", 1), ("b", 1), ("b", 1), *[("a", 2), ("b", 2)] * 3]
-    assert found == Measurement({"a": 9.0, "b": 9.0}, {"a": [0.5] * 3, "b": [0.5] * 3}, {})
+    assert result == Measurement({"a": 9.0, "b": 9.0}, {"a": [0.5] * 3, "b": [0.5] * 3}, {})
 
 
-def test_what_takes_long_is_sampled_once_and_what_is_short_is_repeated():
+def test_long_work_is_sampled_once_and_short_work_is_repeated():
     diary = []
     workers = {"slow": FakeWorker("slow", diary, 31.0, 30.0), "fast": FakeWorker("fast", diary, 1e-9)}
-    found = measure(workers, "train_step", 2, silent)
-    assert found.samples == {"slow": [30.0], "fast": [1e-9, 1e-9]}
-    assert found.notes == {"slow": "train_step: takes more than 20 s, sampled once only"}
+    result = measure(workers, "train_step", 2, silent)
+    assert result.samples == {"slow": [30.0], "fast": [1e-9, 1e-9]}
+    assert result.notes == {"slow": "train_step: takes more than 20 s, sampled only once"}
     assert diary.count(("slow", 1)) == 2
-    assert diary[-1] == ("fast", rounds.MOST_REPEATS)
+    assert diary[-1] == ("fast", rounds.MAX_REPEATS)
 
 
 @pytest.mark.parametrize("answers", [(WorkerError("no memory"),), (1.0, 1.0, 1.0, WorkerError("no memory"))])
-def test_a_worker_that_fails_has_a_note_and_the_others_go_on(answers):
+def test_a_worker_that_fails_has_a_note_and_the_others_continue(answers):
     diary = []
     workers = {"a": FakeWorker("a", diary, *answers), "b": FakeWorker("b", diary, 1.0)}
-    found = measure(workers, "inference", 3, silent)
-    assert found.samples == {"b": [1.0] * 3}
-    assert found.notes == {"a": "inference: no memory"}
+    result = measure(workers, "inference", 3, silent)
+    assert result.samples == {"b": [1.0] * 3}
+    assert result.notes == {"a": "inference: no memory"}
 
 
-def test_the_ratio_is_that_within_the_rounds():
+def test_the_ratio_is_taken_within_the_rounds():
     # The machine was busy in the second round: the ratio of the medians would be 4.
-    found = summary([2.0, 40.0, 4.0], [1.0, 10.0, 1.0])
-    assert (found["median"], found["min"], found["max"], found["to_ours"]) == (4.0, 2.0, 40.0, 4.0)
+    result = summary([2.0, 40.0, 4.0], [1.0, 10.0, 1.0])
+    assert (result["median"], result["min"], result["max"], result["to_ours"]) == (4.0, 2.0, 40.0, 4.0)
     assert summary([2.0, 40.0, 4.0], [1.0, 20.0, 4.0])["to_ours"] == 2.0
     assert summary([30.0], [1.0, 2.0, 3.0])["to_ours"] == 15.0
     assert summary([30.0], None)["to_ours"] is None
@@ -134,10 +134,10 @@ def test_ours_is_measured_from_end_to_end(tiny_shape, monkeypatch):
     for each in (OURS, PLAIN):
         report.add_built(each, built[each.name])
     measure_all(workers, built, 2, report, silent)
-    found = json.loads(json.dumps(report.as_dict()))
-    assert found["notes"] == []
-    assert [row["implementation"] for row in found["rows"]] == ["ours", "plain scan"]
-    for row in found["rows"]:
+    result = json.loads(json.dumps(report.as_dict()))
+    assert result["notes"] == []
+    assert [row["implementation"] for row in result["rows"]] == ["ours", "plain scan"]
+    for row in result["rows"]:
         for quantity in ("train_step", "inference", "epoch"):
             assert len(row[quantity]["samples"]) == 2
             assert 0 < row[quantity]["min"] <= row[quantity]["max"]
@@ -146,7 +146,7 @@ def test_ours_is_measured_from_end_to_end(tiny_shape, monkeypatch):
         assert row["compiler_mib"] > 0
 
 
-def test_what_cannot_be_built_is_told_in_one_line():
+def test_a_failed_build_is_reported_in_one_line():
     absent = Implementation("absent", "LIF", "absent")
     with started([absent], None, silent) as (workers, built, failed):
         assert (workers, built) == ({}, {})

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,8 @@ from seadlif_jax.analysis import stability as dynamics
 from seadlif_jax.analysis.sensitivity import input_sensitivity, respond
 from seadlif_jax.neurons import AdLIFCoefficients, LIFCoefficients, decay, find_neuron
 from tests.picture import is_drawn
-from tests.test_train_script import ROOT
+
+ROOT = Path(__file__).parent.parent
 
 # Neurons side by side: the published example, where EF is unstable; of the shortest and longest time constants; slow.
 TAU_U, TAU_W, A = jnp.array([25.0, 5, 25, 10]), jnp.array([60.0, 60, 300, 200]), jnp.array([120.0, 100, 60, 5])
@@ -55,8 +57,8 @@ def test_responses_of_the_neurons_decay_and_oscillate_as_in_closed_form(x64, neu
 def test_below_threshold_sensitivity_is_the_impulse_response_reversed_in_time(x64, neuron):
     rng = np.random.default_rng(0)
     current = jnp.asarray(rng.uniform(-0.1, 0.1, (150, len(A))))
-    found = input_sensitivity(*build_case(neuron, b=1.0, threshold=1e3), current)
-    np.testing.assert_allclose(found, response(neuron, 150)[::-1], rtol=0, atol=1e-10)
+    curves = input_sensitivity(*build_case(neuron, b=1.0, threshold=1e3), current)
+    np.testing.assert_allclose(curves, response(neuron, 150)[::-1], rtol=0, atol=1e-10)
 
 
 def test_gradients_of_adlif_oscillate_and_those_of_lif_do_not(x64):
@@ -105,29 +107,29 @@ def studies(tmp_path_factory):
 
 
 def test_the_study_finds_the_published_decay(studies):
-    found = table(studies["dynamics"] / "coupling.csv")
-    (here,) = np.flatnonzero(found["a"] == 120)
-    assert found["continuous_decay"][here] == pytest.approx(0.972, abs=5e-4)
-    assert found["se_adlif_decay"][here] == pytest.approx(0.972, abs=5e-4)
-    assert found["ef_adlif_decay"][here] > 1
+    curves = table(studies["dynamics"] / "coupling.csv")
+    (here,) = np.flatnonzero(curves["a"] == 120)
+    assert curves["continuous_decay"][here] == pytest.approx(0.972, abs=5e-4)
+    assert curves["se_adlif_decay"][here] == pytest.approx(0.972, abs=5e-4)
+    assert curves["ef_adlif_decay"][here] > 1
 
 
 def test_se_follows_continuous_time_and_ef_explodes(x64, studies):
-    found = table(studies["dynamics"] / "response.csv")
-    error = {neuron: np.abs(found[neuron] - found["continuous"]).max() for neuron in ("ef_adlif", "se_adlif")}
+    curves = table(studies["dynamics"] / "response.csv")
+    error = {neuron: np.abs(curves[neuron] - curves["continuous"]).max() for neuron in ("ef_adlif", "se_adlif")}
     assert error["se_adlif"] < 0.002 < 0.2 < error["ef_adlif"]
     # Continuous time is what steps that become smaller tend to.
     parts = 200
     fine = respond(*build_case("se_adlif", steps=parts), pulses(150 * parts, parts))
-    np.testing.assert_allclose(found["continuous"], fine.u[parts - 1 :: parts, 0], rtol=0, atol=2e-5)
+    np.testing.assert_allclose(curves["continuous"], fine.u[parts - 1 :: parts, 0], rtol=0, atol=2e-5)
 
 
 def test_steps_of_all_sizes_leave_the_decay_to_se_until_it_is_unstable(studies):
-    found = table(studies["dynamics"] / "step_size.csv")
-    stable = found["step_ms"] < 7
-    np.testing.assert_allclose(found["se_adlif"][stable], found["continuous"][stable], rtol=1e-12)
-    assert (np.diff(found["ef_adlif"][stable]) > 0).all()
-    assert found["se_adlif"][-1] > 1
+    curves = table(studies["dynamics"] / "step_size.csv")
+    stable = curves["step_ms"] < 7
+    np.testing.assert_allclose(curves["se_adlif"][stable], curves["continuous"][stable], rtol=1e-12)
+    assert (np.diff(curves["ef_adlif"][stable]) > 0).all()
+    assert curves["se_adlif"][-1] > 1
 
 
 def test_bounds_and_drawn_neurons_are_told(studies):
@@ -159,7 +161,7 @@ def test_the_study_of_gradients_finds_their_pattern(studies):
 
 
 @pytest.mark.parametrize(
-    ("study", "a", "error"), [("dynamics", 7000, "only stable below 6001"), ("sensitivity", 6000, "no cycle of")]
+    ("study", "a", "error"), [("dynamics", 7000, "stable only below 6001"), ("sensitivity", 6000, "no cycle of")]
 )
 def test_neurons_with_nothing_to_compare_are_refused(tmp_path, study, a, error):
     result = run(study, tmp_path, f"--a={a}")

@@ -2,10 +2,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.test_train_script import ROOT
+ROOT = Path(__file__).parent.parent
+
 
 NOTEBOOK = ROOT / "docs" / "first-steps.ipynb"
 SMALLER = {"EPOCHS = 10": "EPOCHS = 1", "num_samples = 1500": "num_samples = 400", "(64,)": "(16,)"}

@@ -3,13 +3,15 @@
 import csv
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
 
 from tests.picture import is_drawn
-from tests.test_train_script import ROOT
+
+ROOT = Path(__file__).parent.parent
 
 
 def run(study, folder, *arguments):
@@ -35,7 +37,7 @@ def test_ecg_compares_neurons_over_seeds(tmp_path):
     assert [row["neuron"] for row in rows] == ["se_adlif", "lif"]
     assert {row["seeds"] for row in rows} == {"2"}
     assert is_drawn(tmp_path / "study" / "figure.png")
-    # What is finished is not run again.
+    # A finished case is not repeated.
     before = (tmp_path / "study" / "lif" / "result.json").stat().st_mtime_ns
     assert run(*arguments).returncode == 0
     assert (tmp_path / "study" / "lif" / "result.json").stat().st_mtime_ns == before

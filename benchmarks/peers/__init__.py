@@ -1,10 +1,10 @@
-"""Who is measured: SE-adLIF here and in the authors' program, and recurrent LIF layers of other libraries."""
+"""The measured implementations: SE-adLIF here and in the authors' program, recurrent LIF layers of other libraries."""
 
 from benchmarks.workers import Implementation
 
 OURS = Implementation("ours", "SE-adLIF", "ours")
 PLAIN = Implementation("plain scan", "SE-adLIF", "ours", {"plain": True, "cores_apart": False})
-# On a CPU, what our gradient gives and what a device per core gives, each without the other.
+# Our gradient, and one device per core, each without the other.
 PARTS = (
     Implementation("ours, one device", "SE-adLIF", "ours", {"cores_apart": False}),
     Implementation("plain scan, a device per core", "SE-adLIF", "ours", {"plain": True}),
@@ -18,5 +18,5 @@ LIBRARIES = (
 
 
 def authors(checkout: str) -> Implementation:
-    """The authors' program, from a checkout of it."""
+    """Return the authors' program, run from a checkout."""
     return Implementation("authors", "SE-adLIF", "authors", {"checkout": checkout})

@@ -1,7 +1,7 @@
-"""SE-adLIF in the authors' PyTorch program, run from a checkout of it: its network, loss and parameter clamps.
+"""SE-adLIF in the authors' PyTorch program, run from a checkout: its network, loss and parameter clamps.
 
-https://github.com/IGITUGraz/SE-adlif, under CC BY-SA 4.0; none of its code is here. Without the cost of PyTorch
-Lightning around it (loop, logging, data loading).
+https://github.com/IGITUGraz/SE-adlif, under CC BY-SA 4.0; none of its code is here. The cost of PyTorch
+Lightning (loop, logging, data loading) is not measured.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ def build(shape: Shape, checkout: str) -> Subject:
 
 
 def settings(shape: Shape):
-    """Our config in the names of theirs."""
+    """Return our config with the names of the authors' settings."""
     from omegaconf import OmegaConf
 
     config, model = shape.config, shape.config.model

@@ -1,4 +1,4 @@
-"""Samples on the device of JAX, and what it tells of the device and of the memory there."""
+"""Samples on the device of JAX, and the name and peak memory of this device."""
 
 import jax
 
@@ -15,6 +15,6 @@ def name() -> str:
 
 
 def peak_mib() -> float | None:
-    """The most memory held on an accelerator so far."""
+    """Return the peak memory of an accelerator; None on a CPU."""
     statistics = jax.devices()[0].memory_stats()
     return statistics["peak_bytes_in_use"] / 2**20 if statistics else None

@@ -1,4 +1,4 @@
-"""Recurrent LIF neurons in Norse: its layers over time, one after the other.
+"""Recurrent LIF neurons in Norse: its layers run over time, one after the other.
 
 Without dropout, with the library's default parameters, which are fixed. Its neurons have a synaptic current besides the
 membrane potential.

@@ -1,4 +1,4 @@
-"""SE-adLIF as this repository trains it."""
+"""SE-adLIF of this library."""
 
 import functools
 
@@ -17,13 +17,13 @@ REQUIRES = ("jax", "jaxlib", "flax", "optax")
 
 
 def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: str | None = None) -> Subject:
-    """What is measured.
+    """Return the measured functions.
 
     Args:
-      shape: what is trained on.
-      plain: a plain `jax.lax.scan` that is differentiated automatically, in place of our gradient.
-      cores_apart: every core is a device of its own, as `train.py` has it; or all are one device, JAX's default.
-      neuron: another than the shape's, and no dropout: for comparison with libraries that have neither.
+      shape: network and sizes.
+      plain: use a plain `jax.lax.scan` with automatic differentiation instead of our gradient.
+      cores_apart: make every core a device, as `train.py` does; otherwise all cores are one device, the default of JAX.
+      neuron: overrides the neuron of the shape and removes dropout, for comparison with other libraries.
     """
     if cores_apart:
         parallel.use_all_cpu_cores()

@@ -10,7 +10,7 @@ from benchmarks.shapes import Shape
 from benchmarks.workers import Subject
 
 REQUIRES = ("torch", "snntorch")
-BETA = 0.9  # of the documentation's examples
+BETA = 0.9  # value in the examples of its documentation
 
 
 def build(shape: Shape) -> Subject:

@@ -1,6 +1,6 @@
 """Recurrent LIF neurons in Spyx: its train step, compiled, its `run` over time; loss and prediction are ours.
 
-Without dropout. Time constants are trained, one a neuron, as is the library's default.
+Without dropout. Time constants are trained, one per neuron, the default of the library.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""The training step that the PyTorch implementations share: eager, Adam on clipped gradients, on all cores or a GPU."""
+"""The training step of all PyTorch implementations: eager, Adam on clipped gradients, on all cores or a GPU."""
 
 import os
 from collections.abc import Callable
@@ -22,12 +22,12 @@ def subject(
     scores_and_loss: Callable[[Batch], tuple[Any, Any]],
     after_step: Callable[[], object] = lambda: None,
 ) -> Subject:
-    """Training and inference of a module on one batch.
+    """Return training and inference of a module on one batch.
 
     Args:
-      shape: what is trained on.
+      shape: network and sizes.
       model: the `torch.nn.Module` with all the parameters.
-      scores_and_loss: from a batch to the scores of the classes, in the last axis, and the loss.
+      scores_and_loss: returns the scores of the classes (last axis) and the loss of a batch.
       after_step: called after each step of the optimizer.
     """
     import torch
@@ -76,14 +76,14 @@ def subject(
 
 
 def block_scores_and_loss(shape: Shape, outputs: Any, batch: Batch) -> tuple[Any, Any]:
-    """From the readout `[time, batch, class]` to scores and loss: of every step, or of those that count together."""
+    """Return scores and loss from the readout `[time, batch, class]`: of every step, or of all answering steps."""
     import torch
 
     labels = batch.targets[:, 1:]
     if shape.answer_from is None:
         scores = outputs.transpose(0, 1)
     else:
-        counted = outputs[shape.answer_from :]
+        answers = outputs[shape.answer_from :]
         softmax = shape.config.model.aggregation == "softmax"
-        scores = (counted.softmax(dim=-1).sum(dim=0) if softmax else counted.mean(dim=0))[:, None]
+        scores = (answers.softmax(dim=-1).sum(dim=0) if softmax else answers.mean(dim=0))[:, None]
     return scores, torch.nn.functional.cross_entropy(scores.flatten(0, 1), labels.flatten())

@@ -186,7 +186,13 @@ class _Sums(NamedTuple):
 
 
 class EFAdLIF(_AdLIF):
-    """Adaptive LIF neurons, discretised by Euler-forward."""
+    """Adaptive LIF neurons, discretised by Euler-forward.
+
+    Example:
+      >>> neuron = EFAdLIF(tau_u=(5.0, 25.0), q=120.0)
+      >>> sorted(neuron.parameters())
+      ['a', 'b', 'k_u', 'k_w']
+    """
 
     def step(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> AdLIFState:
         """Return `u_t`, `w_t`, `z_t`: the adaptation follows the previous membrane potential and spike."""
@@ -199,7 +205,13 @@ class EFAdLIF(_AdLIF):
 
 
 class SEAdLIF(_AdLIF):
-    """Adaptive LIF neurons, discretised by Symplectic Euler."""
+    """Adaptive LIF neurons, discretised by Symplectic Euler.
+
+    Example:
+      >>> neuron = SEAdLIF(tau_u=(5.0, 25.0), q=120.0)
+      >>> sorted(neuron.parameters())
+      ['a', 'b', 'k_u', 'k_w']
+    """
 
     def step(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> AdLIFState:
         """Return `u_t`, `w_t`, `z_t`: the adaptation follows the new membrane potential and spike."""

@@ -42,6 +42,10 @@ class LIF(Neuron):
       tau_u: range in steps of the membrane time constants; each neuron's is trained, as its position `k_u` in [0, 1].
       threshold: the membrane potential above which a neuron spikes.
       surrogate: the spike function and its surrogate gradient.
+
+    Example:
+      >>> LIF(tau_u=(5.0, 50.0)).parameters()
+      {'k_u': (0.0, 1.0)}
     """
 
     tau_u: Range = (5.0, 25.0)

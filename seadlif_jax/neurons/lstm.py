@@ -32,6 +32,10 @@ class LSTM(Neuron):
 
     Attributes:
       forget_bias: initial bias of the forget gate; None draws it like those of the other gates.
+
+    Example:
+      >>> LSTM().spiking, LSTM().gates
+      (False, 4)
     """
 
     forget_bias: float | None = struct.field(pytree_node=False, default=None)

@@ -45,6 +45,10 @@ class Execution(NamedTuple):
       unroll: number of steps in one iteration of the compiled loop of the forward pass.
       plain_scan: differentiate a plain `jax.lax.scan` instead of using the neurons' own gradients: slow, but also for
         forward-mode and higher derivatives.
+
+    Example:
+      >>> Execution(chunk_mib=1.0).chunk_steps(num_steps=1000, step_bytes=2**14)
+      50
     """
 
     precision: str = "highest"

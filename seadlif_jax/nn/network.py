@@ -39,6 +39,12 @@ class Hyperparameters(NamedTuple):
     Attributes:
       neurons: for each hidden layer, a neuron of the same class as the layer's.
       dropout: rate; None for none.
+
+    Example:
+      >>> from seadlif_jax.neurons import SEAdLIF
+      >>> hyper = Hyperparameters(neurons=(SEAdLIF(q=60.0),), dropout=0.1)
+      >>> hyper.neurons[0].q
+      60.0
     """
 
     neurons: tuple[Neuron, ...]

@@ -1,1 +1,0 @@
-"""Guides, their pictures, and what makes them."""
