@@ -23,6 +23,7 @@ from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.runs.metrics import MetricsLog
 from seadlif_jax.training import fit, fitting
 from seadlif_jax.training.fitting import Due, Saver
+from seadlif_jax.training.state import Position
 from seadlif_jax.utils.signals import Interrupted
 from tests.picture import is_drawn
 from tests.training_helpers import Killed, assert_same_network, interrupt_at, kill_at_save, rows_of
@@ -345,22 +346,24 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_save_is_due_some_minutes_after_the_last(clock):
-    class NoCheckpoints:
-        def save(self, *_):
-            pass
+@pytest.fixture
+def checkpoints(tmp_path, tiny_config):
+    return Checkpoints(tmp_path, tiny_config)
 
-    saver = Saver(NoCheckpoints(), 2, lambda: False)
+
+def test_a_save_is_due_some_minutes_after_the_last(clock, checkpoints, monkeypatch):
+    monkeypatch.setattr(Position, "save", lambda *_: None)
+    saver = Saver(checkpoints, 2, lambda: False)
     clock[0] = 119
     assert saver.due() == Due(save=False, stop=False)
     clock[0] = 120
     assert saver.due() == Due(save=True, stop=False)
-    saver.save(types.SimpleNamespace(save=lambda checkpoints: None))
+    saver.save(Position(None))
     assert saver.due() == Due(save=False, stop=False)
 
 
-def test_an_interrupted_process_saves_and_stops(clock):
-    assert Saver(None, 2, lambda: True).due() == Due(save=True, stop=True)
+def test_an_interrupted_process_saves_and_stops(clock, checkpoints):
+    assert Saver(checkpoints, 2, lambda: True).due() == Due(save=True, stop=True)
 
 
 @pytest.mark.parametrize(
@@ -371,6 +374,6 @@ def test_an_interrupted_process_saves_and_stops(clock):
         ([[False, False], [True, False]], Due(save=False, stop=False)),
     ],
 )
-def test_one_process_stops_all_and_the_first_has_the_clock(clock, monkeypatch, by_process, expected):
+def test_one_process_stops_all_and_the_first_has_the_clock(clock, checkpoints, monkeypatch, by_process, expected):
     monkeypatch.setattr(fitting, "allgather", lambda _: np.array(by_process))
-    assert Saver(None, 2, lambda: False).due() == expected
+    assert Saver(checkpoints, 2, lambda: False).due() == expected
