@@ -71,7 +71,7 @@ def read(path: Path, config: Any = None) -> Split:
     """Reads one file: spikes as int8, one target a step. Nothing of the config matters."""
     if not path.is_file():
         raise DataError(f"there is no file {path}. {REMEDY}")
-    probe(path, "data.ecg:parse")
+    probe(path, parse)
     try:
         ((x, y),) = parse(path)
     except Exception as error:  # scipy raises whatever its parser runs into

@@ -19,9 +19,10 @@ from seadlif_jax.losses import AGGREGATIONS
 from seadlif_jax.neurons import NEURONS
 from seadlif_jax.neurons.surrogate import SURROGATES
 from seadlif_jax.nn.execution import PRECISIONS
+from seadlif_jax.utils.errors import SeadlifError
 
 
-class ConfigError(ValueError):
+class ConfigError(SeadlifError):
     """A config that cannot be run: the message names the field and what it must be."""
 
 
@@ -35,7 +36,8 @@ def base_config() -> ConfigDict:
     config.init_from = ""  # folder of a run whose best parameters are the initial ones (unset: random)
 
     config.data = data = ConfigDict()
-    data.loader = ""  # "module:function", from the config to a Dataset (see data/dataset.py)
+    data.loader = ""  # "module:function", from the config to a Dataset (see seadlif_jax/data/dataset.py)
+    data.loader_dir = ""  # folder of the loader's module (unset: near the config file, or the current one)
     data.dir = ""  # folder of the data files; unused by generated data
     data.seed = 0  # generation and split of the data, apart from the seed of the run
     data.num_classes = 10  # number of outputs
@@ -200,6 +202,7 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "data.loader": Check(
         lambda v: isinstance(v, str) and all(v.partition(":")), "a loader as 'module:function', such as 'data.bsd:load'"
     ),
+    "data.loader_dir": _TEXT,
     "data.dir": _TEXT,
     "data.seed": _integer(0, 2**31 - 1),
     "data.num_classes": _integer(1),
@@ -419,7 +422,7 @@ def to_json(config: ConfigDict) -> str:
 
 
 # What does not change the numbers. Data may move between machines, and be elsewhere for another process.
-MAY_MOVE = ("data.dir", "data.cache_dir")
+MAY_MOVE = ("data.dir", "data.cache_dir", "data.loader_dir")
 MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes", "tensorboard")
 LENGTH = "num_epochs"  # decides where training ends, and nothing before: no schedule depends on it
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from seadlif_jax.cli.common import parse_flags, prepare_jax
+from seadlif_jax.cli.environment import prepare_jax
+from seadlif_jax.cli.flags import parse_flags
 from seadlif_jax.parallel import mesh as devices
 from seadlif_jax.utils.paths import local_path
 

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 
 from seadlif_jax.analysis.sensitivity import respond, sensitivity
 from seadlif_jax.analysis.stability import symplectic_euler
-from seadlif_jax.cli.common import errors_in_one_line
+from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.neurons import AdLIFParams, LIFParams
 from seadlif_jax.neurons.surrogate import spike_function
 from seadlif_jax.plots import BLACK, STYLE

@@ -14,7 +14,7 @@ import pytest
 import scipy.io
 
 from configs.bsd import get_config
-from seadlif_jax.cli.common import SAVED
+from seadlif_jax.cli.errors import EXIT_RESUMABLE
 from seadlif_jax.data.loading import Samples
 from seadlif_jax.runs.checkpoint import Checkpoints, Position
 from seadlif_jax.training.task import repeat
@@ -87,8 +87,8 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path):
 
     interrupted = f"--workdir={tmp_path / 'interrupted'}"
     assert interrupt(signal.SIGKILL, 3, *tiny, interrupted) == -signal.SIGKILL
-    assert interrupt(signal.SIGINT, 6, *tiny, interrupted) == SAVED
-    assert interrupt(signal.SIGTERM, 8, *tiny, interrupted) == SAVED
+    assert interrupt(signal.SIGINT, 6, *tiny, interrupted) == EXIT_RESUMABLE
+    assert interrupt(signal.SIGTERM, 8, *tiny, interrupted) == EXIT_RESUMABLE
     finished = run(*tiny, interrupted)
     assert finished.returncode == 0
     assert "continuing after epoch" in finished.stdout

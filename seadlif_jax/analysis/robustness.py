@@ -19,6 +19,7 @@ from seadlif_jax.data.loading import Samples, Split, to_device
 from seadlif_jax.inference.model import TrainedNetwork
 from seadlif_jax.runs.checkpoint import Variables
 from seadlif_jax.training.trainer import ChangeInputs, Hyperparameters, Inputs, Metrics, Program, Purpose, key_for
+from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.progress import bar
 from seadlif_jax.utils.signals import deferred_signals
 
@@ -28,7 +29,7 @@ Shifted = Float[Array, "sample time channel"]
 HIGHEST_LEVEL = 1_000_000  # far beyond use, and below what 32 bits count
 
 
-class ShiftError(ValueError):
+class ShiftError(SeadlifError):
     """A network, a level or a number of draws that cannot be used."""
 
 

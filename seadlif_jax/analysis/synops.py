@@ -38,11 +38,12 @@ import numpy as np
 from jaxtyping import Array, Int, Num
 
 from seadlif_jax.nn.network import Network, time_major
+from seadlif_jax.utils.errors import SeadlifError
 
 Batch = Num[Array, "batch time channel"] | Num[np.ndarray, "batch time channel"]
 
 
-class CostError(ValueError):
+class CostError(SeadlifError):
     """Inputs that no costs can be measured on."""
 
 

@@ -120,11 +120,11 @@ def check(path: Path, cache: Path) -> None:
     """
 
     def read_through(folder: Path) -> None:
-        if not probe(path, "seadlif_jax.data.recordings:read_all"):
+        if not probe(path, read_all):
             raise _NotThroughError
 
     if cache.is_dir() and not os.access(cache, os.W_OK):  # others have filled it
-        probe(path, "seadlif_jax.data.recordings:read_all")
+        probe(path, read_all)
         return
     with contextlib.suppress(_NotThroughError):
         cached(cache, f"{path.stem}-checked", _identity(path), read_through)

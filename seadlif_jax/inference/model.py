@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from seadlif_jax.config import ConfigError, is_sweep
-from seadlif_jax.data.loading import Dataset, Split, find_loader, fingerprint, load_dataset
+from seadlif_jax.config import is_sweep
+from seadlif_jax.data.loader import find_loader
+from seadlif_jax.data.loading import Dataset, Split, fingerprint, load_dataset
 from seadlif_jax.inference import compiled as inference
 from seadlif_jax.inference import export as portable
 from seadlif_jax.nn.network import Network
@@ -138,7 +139,7 @@ class TrainedNetwork:
         """The splits that it was trained, selected and tested on.
 
         Args:
-          moved: `dir` and `cache_dir`, if the data are elsewhere now.
+          moved: `dir` and `cache_dir` if the data are elsewhere now, `loader_dir` if the loader is.
         """
         return load_dataset(self._config(moved))
 
@@ -148,10 +149,8 @@ class TrainedNetwork:
         By the function `read(path, config)` that the module of the run's loader has, if it reads files; `moved` as in
         `dataset`.
         """
-        module, _ = find_loader(self.config.data.loader)
-        if not hasattr(module, "read"):
-            raise ConfigError(f"config.data.loader = {self.config.data.loader!r} has no function read(path, config)")
-        return module.read(local_path(path, "path"), self._config(moved))
+        config = self._config(moved)
+        return find_loader(config.data).read(local_path(path, "path"), config)
 
     def export(self, path: str | Path) -> Path:
         """Writes `outputs` to a file that runs without this library: parameters included, for any batch and time.

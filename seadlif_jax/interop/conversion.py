@@ -19,9 +19,10 @@ from seadlif_jax.interop.reference import ReferenceCheckpoint, from_reference
 from seadlif_jax.runs.checkpoint import Checkpoints, Position, Variables
 from seadlif_jax.runs.folder import Run, RunError, timestamp, versions
 from seadlif_jax.training.trainer import Best, Hyperparameters, Program, TrainState, no_sums
+from seadlif_jax.utils.errors import SeadlifError
 
 
-class ConversionError(ValueError):
+class ConversionError(SeadlifError):
     """A checkpoint whose settings have no counterpart here: the message names the setting and the remedy."""
 
 

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from seadlif_jax.utils.errors import SeadlifError
+
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # of files before PyTorch 1.6: a pickled number
 DTYPES: Mapping[str, Any] = {
     "torch.DoubleStorage": np.float64,
@@ -32,7 +34,7 @@ DTYPES: Mapping[str, Any] = {
 }
 
 
-class TorchFileError(ValueError):
+class TorchFileError(SeadlifError):
     """A file that cannot be read: the message names it and the remedy."""
 
 

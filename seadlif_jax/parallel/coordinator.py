@@ -5,10 +5,11 @@ import re
 import socket
 from pathlib import Path
 
+from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.locking import lock
 
 
-class CoordinatorError(ValueError):
+class CoordinatorError(SeadlifError):
     """An address that the processes of a run cannot meet at: the message says why."""
 
 

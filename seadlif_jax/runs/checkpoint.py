@@ -31,6 +31,7 @@ from seadlif_jax.config import differences, differing, to_json
 from seadlif_jax.parallel import mesh as devices
 from seadlif_jax.runs.folder import versions
 from seadlif_jax.training.trainer import EpochSums, TrainState
+from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.progress import say
 
 LAYOUT = 3  # of the files; another number can be another version's
@@ -42,7 +43,7 @@ Variables = dict[str, Any]
 T = TypeVar("T")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(SeadlifError):
     """A checkpoint that cannot be restored or saved: the message names it and what to do."""
 
 

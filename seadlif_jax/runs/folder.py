@@ -36,6 +36,7 @@ from ml_collections import ConfigDict
 
 from seadlif_jax.config import LENGTH, base_config, changed_fields, differences, flatten, is_sweep, normalize, to_json
 from seadlif_jax.parallel.mesh import is_first_process
+from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.locking import lock
 from seadlif_jax.utils.paths import workdir_path
 
@@ -53,7 +54,7 @@ def _first_process_only(method: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-class RunError(ValueError):
+class RunError(SeadlifError):
     """A folder that cannot be used for this run: the message says why and what to do."""
 
 

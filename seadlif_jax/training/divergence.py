@@ -9,11 +9,12 @@ from ml_collections import ConfigDict
 
 from seadlif_jax.analysis.stability import SPECTRA, largest_stable_a
 from seadlif_jax.training.trainer import LARGEST_WEIGHT, MUST_BE_FINITE, Trouble
+from seadlif_jax.utils.errors import SeadlifError
 
 SATURATED = 0.9  # spikes of a neuron in a step; 1 is the most there can be
 
 
-class DivergenceError(RuntimeError):
+class DivergenceError(SeadlifError):
     """Loss or gradients became NaN or infinite, or a weight far too large."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import MAY_MOVE, flatten, normalize, validate
+from seadlif_jax.data.loader import record_loader_dir
 from seadlif_jax.data.loading import Dataset, fingerprint, load_dataset
 from seadlif_jax.parallel import mesh as devices
 from seadlif_jax.runs.checkpoint import Checkpoints
@@ -53,6 +54,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Any
     """
     config = normalize(config)
     validate(config)
+    config = record_loader_dir(config)
     members = sweep.members(config)
     tensorboard.check(config, len(members))
     additions.complete(workdir)

@@ -1,32 +1,40 @@
-"""What a user sees while training: a bar over the epoch, and a line for each finished one."""
+"""Progress bars, messages to the user, and a line for each epoch of training."""
 
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
-from seadlif_jax.parallel.mesh import is_first_process
+
+def _is_first_process() -> bool:
+    """Return whether this process is the one that talks to the user."""
+    return jax.process_index() == 0
 
 
 def bar(items: Iterable[Any] | None = None, **settings: Any) -> tqdm:
-    """A progress bar, on a terminal."""
-    disable = None if is_first_process() else True  # None: where it is no terminal
+    """Return a progress bar, which is shown on a terminal only."""
+    disable = None if _is_first_process() else True  # None: unless it is a terminal
     return tqdm(items, disable=disable, dynamic_ncols=True, leave=False, **settings)
 
 
 def say(text: str) -> None:
-    """A line for the user, above the bars there are."""
-    if is_first_process():
+    """Print a line above the progress bars."""
+    if _is_first_process():
         tqdm.write(text)
-        sys.stdout.flush()  # for those who watch a file
+        sys.stdout.flush()  # for a user who follows a log file
 
 
 class Progress:
-    """On a terminal a progress bar over the steps of the epoch; everywhere one line for each finished epoch.
+    """A line for each finished epoch and, on a terminal, a progress bar over the steps of the epoch.
 
-    `members` are the names of those of a sweep.
+    Args:
+      num_epochs: number of epochs of the run.
+      num_steps: number of training steps in an epoch.
+      score_name: the metric next to the loss, "accuracy" or "mse".
+      members: names of the members of a sweep; none for a single run.
     """
 
     def __init__(self, num_epochs: int, num_steps: int, score_name: str, members: Sequence[str]):
@@ -51,12 +59,12 @@ class Progress:
         self._bar.update(count)
 
     def epoch_done(self, rows: Sequence[dict[str, float]], best_epochs: np.ndarray, best_scores: np.ndarray) -> None:
-        """A line about an epoch, with the best so far.
+        """Print a line about an epoch, with the best so far.
 
         Args:
-          rows: its metrics, a row for each member that is well.
-          best_epochs: of every member, as in `program.Best`.
-          best_scores: likewise.
+          rows: its metrics, one row for each member that has not diverged.
+          best_epochs: the best epoch of every member so far.
+          best_scores: its validation score, for every member; larger is better.
         """
         epoch, seconds = int(rows[0]["epoch"]), rows[0]["seconds"]
         number = f"epoch {epoch:{len(str(self._num_epochs))}d}/{self._num_epochs}"
