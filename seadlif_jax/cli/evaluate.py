@@ -23,7 +23,9 @@ is always included.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from seadlif_jax import losses as readout
@@ -101,7 +103,7 @@ def _report_classes(trained: TrainedNetwork, split: Split, name: str, stem: str)
 
 def _report_forecast(trained: TrainedNetwork, split: Split, name: str, stem: str) -> None:
     """Print and save the error of a forecast."""
-    samples, outputs = Samples.of(split), trained.outputs(split.inputs)
+    samples, outputs = Samples.of(split), jnp.asarray(trained.outputs(split.inputs))
     errors = save_forecast(samples, outputs, trained.config.data.step_ms, Path(f"{stem}_forecast"))
     print(f"{name} mse {errors.second_half:.4f}  (second half, from the network's own output)", flush=True)
 
@@ -121,7 +123,7 @@ def _report_shifts(
 ) -> None:
     """Print and save the accuracy under every shift of the input."""
     rows = robustness.measure_robustness(trained, test, protocol, options.shifts, options.draws)
-    table = {
+    table: dict[str, list[Any]] = {
         "shift": [row.shift for row in rows],
         "level": [f"{row.level:g}" for row in rows],
         "draws": [row.draws for row in rows],

@@ -3,7 +3,7 @@
     seadlif import model.ckpt --workdir=DIR [--config=FILE[:VARIANT]]
 
 DIR is then a run for `seadlif evaluate`, `seadlif inspect`, `seadlif compare` and `load_run`. Neither torch nor any
-code in the file is run. The data are described by the configs of a clone, in its configs/, unless --config names a file.
+code in the file is run. The configs of a clone, in configs/, describe the data, unless --config names another file.
 """
 
 import importlib.util

@@ -4,11 +4,11 @@ import contextlib
 import numbers
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
-def table_lines(table: Mapping[str, Sequence[Any]]) -> list[str]:
+def table_lines(table: Mapping[str, Iterable[Any]]) -> list[str]:
     r"""Return the lines of a table with aligned columns: four digits for floats, "-" for None.
 
     Example:
