@@ -1,11 +1,10 @@
 """The layout holds: which part of the project may import which."""
 
 import ast
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers import ROOT
 
 
 def imports(path):

@@ -13,7 +13,7 @@ from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.folder import MetricsLog, Run, RunError, read_config
 from seadlif_jax.training import extension as additions
 from seadlif_jax.training.fit import train_and_evaluate
-from tests.conftest import make_tiny_config
+from tests.helpers import make_tiny_config
 
 
 def config_with(**fields):

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import pytest
 
 from docs import make_api, make_figures
-from tests.test_train_script import ROOT
+from tests.helpers import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *ROOT.glob("docs/*.md")]
 LINK = re.compile(r"\]\(([^)\s]+)\)")

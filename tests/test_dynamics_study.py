@@ -12,8 +12,7 @@ from seadlif_jax import spike_function
 from seadlif_jax.analysis import stability as dynamics
 from seadlif_jax.analysis.sensitivity import respond, sensitivity
 from seadlif_jax.neurons import AdLIFParams, LIFParams, decay
-from tests.picture import is_drawn
-from tests.test_train_script import ROOT
+from tests.helpers import ROOT, is_drawn
 
 # Neurons side by side: the published example, where EF is unstable; of the shortest and longest time constants; slow.
 TAU_U, TAU_W, A = jnp.array([25.0, 5, 25, 10]), jnp.array([60.0, 60, 300, 200]), jnp.array([120.0, 100, 60, 5])

@@ -13,8 +13,7 @@ from data import bsd
 from seadlif_jax.analysis.activation_maximization import noise, peaks, smooth, visualise
 from seadlif_jax.nn.network import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.training.fit import train_and_evaluate
-from tests.picture import is_drawn
-from tests.test_train_script import ROOT
+from tests.helpers import ROOT, is_drawn
 
 COUNTED = np.arange(60) >= 50
 NETWORK = Network(

@@ -3,8 +3,8 @@ import subprocess
 import sys
 
 import pytest
-from seadlif_jax.data.lock import locked
 
+from seadlif_jax.data.cache import locked
 from seadlif_jax.runs.folder import Run, RunError
 from seadlif_jax.utils import locking
 from seadlif_jax.utils.locking import lock

@@ -13,7 +13,7 @@ import pytest
 from seadlif_jax.cli.errors import EXIT_RESUMABLE
 from seadlif_jax.inference.model import load_network
 from seadlif_jax.runs.folder import MetricsLog
-from tests.test_train_script import ROOT
+from tests.helpers import ROOT
 
 SMALL = (
     "--config=configs/bsd.py:quick",

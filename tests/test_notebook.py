@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.test_train_script import ROOT
+from tests.helpers import ROOT
 
 NOTEBOOK = ROOT / "docs" / "first-steps.ipynb"
 SMALLER = {"EPOCHS = 10": "EPOCHS = 1", "num_samples = 1500": "num_samples = 400", "(64,)": "(16,)"}

@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 
-from tests.test_train_script import ROOT
+from tests.helpers import ROOT
 
 ELSEWHERE = {
     "make test": "runs these tests",

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,9 +13,9 @@ from seadlif_jax.data import recordings
 from seadlif_jax.data.dataset import DataError
 from seadlif_jax.data.events import Binning, bin_events, count_bins
 from seadlif_jax.data.recordings import CHUNK, frames, read
+from tests.helpers import ROOT
 from tests.recordings_file import random_events, write
 
-ROOT = Path(__file__).parent.parent
 SHD = Binning(num_units=700, num_channels=140, bin_ms=4)
 
 

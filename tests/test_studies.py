@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from tests.picture import is_drawn
-from tests.test_train_script import ROOT
+from tests.helpers import ROOT, is_drawn
 
 
 def run(study, folder, *arguments):

@@ -12,7 +12,7 @@ from seadlif_jax.runs.folder import MetricsLog, Run, RunError
 from seadlif_jax.training import report as results
 from seadlif_jax.training import sweep
 from seadlif_jax.training.fit import train_and_evaluate
-from tests.picture import is_drawn
+from tests.helpers import is_drawn
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from seadlif_jax.cli.errors import EXIT_RESUMABLE
 from seadlif_jax.runs.folder import MetricsLog
-from tests.test_train_script import QUICK, ROOT, TINY, command, metrics_without_time, run
+from tests.helpers import QUICK, ROOT, TINY, command, metrics_without_time, run
 
 EPOCHS = "--config.num_epochs=6"
 ON_A_DISK_OF_ITS_OWN = ("unshare", "--mount", "--map-root-user", "sh", "-euc")
