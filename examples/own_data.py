@@ -1,24 +1,24 @@
-"""Training on event recordings of one's own: a loader and a config in one file.
+"""Training on your own event recordings: a loader and a config in one file.
 
-python train.py --config=examples/own_data.py
+seadlif train --config=examples/own_data.py
 """
 
 import numpy as np
 
 from seadlif_jax.config import base_config
-from seadlif_jax.data.dataset import Dataset, Split
+from seadlif_jax.data import Dataset, Split
 from seadlif_jax.data.events import Binning, bin_events, count_bins
 
 BINNING = Binning(num_units=20, num_channels=20, bin_ms=4)
 
 
 def load(config):
-    """Recordings of 20 units; class 0 fires from unit 0 to unit 19, class 1 the other way. Read your files here."""
+    """Return recordings of 20 units: class 0 fires from unit 0 to unit 19, class 1 in reverse. Read your files here."""
     rng = np.random.default_rng(config.data.seed)
     labels = rng.integers(config.data.num_classes, size=600)
     times = [np.sort(rng.uniform(0, 0.4, 200)) for _ in labels]  # seconds
-    sweep = [np.where(label == 0, time, 0.4 - time) * 50 for time, label in zip(times, labels, strict=True)]
-    units = [np.clip(unit + rng.normal(0, 6, 200), 0, 19).astype(int) for unit in sweep]
+    ramps = [np.where(label == 0, time, 0.4 - time) * 50 for time, label in zip(times, labels, strict=True)]
+    units = [np.clip(ramp + rng.normal(0, 6, 200), 0, 19).astype(int) for ramp in ramps]
 
     frames = bin_events(times, units, BINNING, num_steps=max(count_bins(times, BINNING)))
     targets = np.stack([np.full(600, -1), labels], axis=1)  # block 0 has no target, block 1 the label
@@ -32,7 +32,7 @@ def get_config():
     config = base_config().unlock()
     config.num_epochs = 5
     config.batch_size = 20
-    config.data.loader = "examples.own_data:load"
+    config.data.loader = "own_data:load"
     config.data.num_classes = 2
     config.model.hidden = (32,)
     return config.lock()

@@ -6,6 +6,7 @@ It installs from the package index and trains, so it is a program of its own, ru
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,7 +47,7 @@ print(trained.predict(dataset.test.inputs))
 """
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=1800
@@ -54,13 +55,16 @@ def run(*command: str | Path, cwd: Path) -> str:
     print("$", " ".join(map(str, command)), done.stdout, done.stderr, sep="\n", flush=True)
     if done.returncode:
         sys.exit(f"error: status {done.returncode}")
-    return done.stdout
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, ROOT, cwd=folder)
+        source = folder / "source"  # setuptools leaves a folder build/ beside what it builds
+        shutil.copytree(ROOT / "seadlif_jax", source / "seadlif_jax", ignore=shutil.ignore_patterns("__pycache__"))
+        for file in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / file, source)
+        run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, source, cwd=folder)
         (wheel,) = folder.glob("*.whl")
         venv.create(folder / "venv", with_pip=True)
         binaries = folder / "venv" / "bin"
