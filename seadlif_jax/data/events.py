@@ -23,6 +23,7 @@ from seadlif_jax.data.dataset import DataError
 
 MAX_COUNT = int(np.iinfo(np.uint8).max)
 MAX_TIME = 2000  # seconds; in microseconds, it fits 32 bits
+Arrays = Sequence[Any] | np.ndarray  # one array a recording
 
 
 class EventError(DataError):
@@ -57,7 +58,7 @@ class Binning(NamedTuple):
         return np.maximum((last_ms - first_ms) // self.bin_ms, 1)
 
 
-def bin_events(times: Sequence[Any], units: Sequence[Any] | None, binning: Binning, num_steps: int) -> np.ndarray:
+def bin_events(times: Arrays, units: Arrays | None, binning: Binning, num_steps: Any) -> np.ndarray:
     """Return the event counts of recordings, uint8 `[recording, num_steps, channel]`, computed in one pass.
 
     Args:
@@ -65,7 +66,7 @@ def bin_events(times: Sequence[Any], units: Sequence[Any] | None, binning: Binni
         counted from the first event; or tonic's events, structured arrays with microseconds in `t` and units in `x`.
       units: the units of these events; None for structured arrays.
       binning: the settings.
-      num_steps: at least the number of bins of every recording; the steps after a recording's last bin are zero.
+      num_steps: a whole number, at least the number of bins of every recording; the steps after a recording's last bin are zero.
 
     Raises:
       EventError: a recording has no events, times without a unit, a time or unit out of range, events out of order,
@@ -132,7 +133,7 @@ def bin_events(times: Sequence[Any], units: Sequence[Any] | None, binning: Binni
     return counts.astype(np.uint8)
 
 
-def count_bins(times: Sequence[Any], binning: Binning) -> np.ndarray:
+def count_bins(times: Arrays, binning: Binning) -> np.ndarray:
     """Return the number of bins of each recording, from event times as `bin_events` takes them.
 
     Raises:
@@ -216,7 +217,7 @@ def _units_of_structured(events: Any, recording: int) -> np.ndarray:
     return events["x"]
 
 
-def _in_seconds(times: Sequence[Any]) -> list[np.ndarray]:
+def _in_seconds(times: Arrays) -> list[np.ndarray]:
     """Return seconds as floats in native byte order, one array a recording."""
     if isinstance(times, np.ndarray) and times.ndim == 1 and times.dtype != object:
         raise DataError("times must be a sequence of arrays, one a recording; for a single recording, pass [times]")

@@ -154,7 +154,7 @@ def _select(split: Split, used: np.ndarray, indices: Any = slice(None)) -> Split
     return split.take(chosen[used[chosen]])
 
 
-def _num_units(data: Any) -> int:
+def _num_units(data: Any) -> Any:
     return recordings.NUM_UNITS if data.get("num_units") is None else data.num_units
 
 
@@ -163,7 +163,7 @@ def _say(text: str) -> None:
 
 
 def _check_fields(data: Any, official: bool) -> None:
-    def is_whole(value: Any, low: int, high: int) -> bool:
+    def is_whole(value: Any, low: int, high: float) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
     def is_positive(value: Any) -> bool:
