@@ -66,7 +66,8 @@ def bin_events(times: Arrays, units: Arrays | None, binning: Binning, num_steps:
         counted from the first event; or tonic's events, structured arrays with microseconds in `t` and units in `x`.
       units: the units of these events; None for structured arrays.
       binning: the settings.
-      num_steps: a whole number, at least the number of bins of every recording; the steps after a recording's last bin are zero.
+      num_steps: a whole number, at least the number of bins of every recording; the steps after a recording's last bin
+        are zero.
 
     Raises:
       EventError: a recording has no events, times without a unit, a time or unit out of range, events out of order,
