@@ -1,7 +1,7 @@
 """How a trained network does on a split: loss and accuracy, class by class, and what it takes for what."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import FrozenConfigDict
 
-from seadlif_jax.data.loading import Samples, Split, native_split
+from seadlif_jax.data.loading import Samples, native_split
 from seadlif_jax.inference import compiled as inference
 from seadlif_jax.inference.model import TrainedNetwork, batches
 from seadlif_jax.losses import IGNORED, Sums, aggregate, classification
@@ -58,7 +58,7 @@ class Evaluation(NamedTuple):
             }
 
 
-def evaluate(trained: TrainedNetwork, split: Split) -> Evaluation:
+def evaluate(trained: TrainedNetwork, split: Any) -> Evaluation:
     """Compares the network's predictions with all targets of a split of its data set.
 
     Raises:
