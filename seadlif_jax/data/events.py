@@ -110,7 +110,7 @@ def bin_events(times: Arrays, units: Arrays | None, binning: Binning, num_steps:
         raise EventError(int(np.argmax(bins)), f"it has {bins.max()} bins, more than the {num_steps} steps asked for")
     # The index of every event in the flattened result, in few and cheap passes: in 32 bits if they suffice, and by
     # `take`, which is faster than indexing. Each recording has one step more, for its last, partial bin.
-    shape = (len(lengths), num_steps + 1, binning.num_channels)
+    shape = (len(lengths), int(num_steps) + 1, binning.num_channels)
     fits = math.prod(shape) * binning.bin_ms < np.iinfo(np.int32).max
     offset = shape[1] * binning.bin_ms * np.arange(len(lengths)) - first
     place = np.repeat(offset.astype(np.int32 if fits else np.int64), lengths)
