@@ -2,12 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-QUICK := architecture bsd cache compute config dataset download dynamics ecg events import_command interop neurons \
-	readout recordings reference_parity run surrogate torch_file
-# Another interpreter makes the environment anew.
+QUICK := architecture bsd cache command_line config dataset download ecg events imports import_command loader neurons \
+	recordings reference_parity run surrogate torch_file
+# A change of the interpreter makes the environment anew.
 STAMP := $(VENV)/installed-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo test test-quick lint types docs check check-tpu clean
+.PHONY: demo test test-quick lint types docs check check-tpu check-wheel check-floors clean
 
 demo: $(STAMP)
 	$(RUN) train.py --config=configs/bsd.py:quick
@@ -15,9 +15,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(RUN) -m pytest -n auto --dist worksteal
 
-# Those that take about a minute together.
+# Tests that take about a minute together.
 test-quick: $(STAMP)
-	$(RUN) -m pytest -n auto --dist worksteal $(QUICK:%=tests/test_%.py)
+	$(RUN) -m pytest -n auto --dist worksteal $(wildcard $(QUICK:%=tests/test_%.py))
 
 lint: $(STAMP)
 	$(RUN) -m ruff format --check .
@@ -33,13 +33,23 @@ docs: $(STAMP)
 
 check: lint types test docs
 
-# The compiler of TPUs, which needs no TPU, but Linux on x86.
+# The compiler of TPUs, which needs Linux on x86, but no TPU.
 check-tpu: $(STAMP)
 	$(RUN) -m pip install --quiet --disable-pip-version-check "jax[tpu]"
 	$(RUN) -m pytest tests/test_tpu.py
 
+# The wheel, installed in a new environment and used from an empty folder.
+check-wheel: $(STAMP)
+	$(RUN) tests/check_wheel.py
+
+# The quick tests on the oldest versions that pyproject.toml allows.
+check-floors:
+	$(PYTHON) -m venv --clear .venv-floors
+	.venv-floors/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c tests/floors.txt
+	.venv-floors/bin/python -m pytest -n auto $(wildcard $(QUICK:%=tests/test_%.py))
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-floors
 
 $(STAMP): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'

@@ -11,25 +11,27 @@ import numpy as np
 
 from seadlif_jax.data.dataset import DataError, Dataset, Split
 
-FIELDS = ("num_samples",)  # of `config.data`, beyond those that all tasks share
+FIELDS = ("num_samples",)  # fields of `config.data` beyond those that all tasks share
 NUM_CHANNELS = 10
 NUM_STEPS = 200
 CHANNELS_PER_CLASS = 3
-CENTRE_RANGE = (0.1, 0.85)  # of a burst, as a fraction of the sample
-TIME_PER_STEP = 0.1  # of the time axis on which the burst's variance is given
+CENTRE_RANGE = (0.1, 0.85)  # of a burst's centre, as a fraction of the sample
+TIME_PER_STEP = 0.1  # unit of the burst's variance: steps times this
 BURST_VARIANCE = 0.1
-SPIKE_PROBABILITY = (0.05, 0.8)  # far from the burst's centre, and at it
+SPIKE_PROBABILITY = (0.05, 0.8)  # far from a burst's centre, and at it
 ANSWER_STEPS = NUM_STEPS // 5
 
 
 def load(config: Any) -> Dataset:
-    """Generates the data set that `config.data` asks for: `num_samples`, `num_classes`, `seed`.
+    """Return a data set generated with `num_samples`, `num_classes` and `seed` of `config.data`.
 
     Raises:
       DataError: fewer than ten samples, or another protocol than "held_out".
     """
     if config.data.validation != "held_out":
-        raise DataError(f"config.data.validation = {config.data.validation!r}: BSD has only 'held_out'")
+        raise DataError(
+            f"config.data.validation = {config.data.validation!r}: it must be 'held_out', the only protocol of BSD"
+        )
     if config.data.num_samples < 10:
         raise DataError(f"config.data.num_samples = {config.data.num_samples}: at least 10 are needed for three splits")
     samples = generate(config.data.num_samples, config.data.num_classes, config.data.seed)
@@ -43,7 +45,7 @@ def load(config: Any) -> Dataset:
 
 
 def generate(num_samples: int, num_classes: int, seed: int) -> Split:
-    """Draws class patterns, then samples of classes drawn uniformly; inputs are uint8 spikes `[sample, 200, 10]`."""
+    """Return samples of random class patterns, classes drawn uniformly; inputs are uint8 spikes `[sample, 200, 10]`."""
     rng = np.random.default_rng(seed)
     class_channels, class_centres = _draw_patterns(num_classes, rng)
 
@@ -64,7 +66,7 @@ def generate(num_samples: int, num_classes: int, seed: int) -> Split:
 
 
 def class_patterns(num_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The bursts that `generate` makes classes of, `[class, 3]`: channels, and centres as fractions of the sample."""
+    """Return the bursts that define the classes of `generate`, `[class, 3]`: channels, and centres as fractions."""
     return _draw_patterns(num_classes, np.random.default_rng(seed))
 
 
@@ -74,7 +76,7 @@ def _draw_patterns(num_classes: int, rng: np.random.Generator) -> tuple[np.ndarr
 
 
 def spike_probability(centres: np.ndarray) -> np.ndarray:
-    """`[time, channel]` probabilities of a spike for bursts centred at these fractions of the sample, one a channel."""
+    """Return spike probabilities `[time, channel]` for a burst a channel, centred at these fractions of the sample."""
     time = TIME_PER_STEP * np.arange(NUM_STEPS)
     distance = time[:, None] - TIME_PER_STEP * NUM_STEPS * centres
     low, high = SPIKE_PROBABILITY

@@ -22,17 +22,17 @@ from seadlif_jax.utils.storage import storage_error
 FOLDER = "QTDB"
 NUM_CHANNELS = 4
 NUM_CLASSES = 6
-FIELDS = ("validation_fraction",)  # of `config.data`, beyond those that all tasks share
+FIELDS = ("validation_fraction",)  # fields of `config.data` beyond those that all tasks share
 REMEDY = (
     "QTDB_train.mat and QTDB_test.mat come from the folder data/ of the repository byin-cwi/Efficient-spiking-networks "
     "on GitHub; put both into a folder QTDB and set --config.data.dir to the folder that holds it"
 )
 
-OTHER_DATA = "For recordings of your own, write a loader: see docs/own-data.md"
+OTHER_DATA = "For other recordings, write a loader: see docs/own-data.md"
 
 
 def load(config: Any) -> Dataset:
-    """Reads `QTDB_train.mat` and `QTDB_test.mat`, and holds `config.data.validation_fraction` of train out.
+    """Return `QTDB_train.mat` and `QTDB_test.mat`, with `config.data.validation_fraction` of train held out.
 
     `config.data.dir` is the folder that holds `QTDB/QTDB_train.mat`, or that file itself.
 
@@ -41,9 +41,11 @@ def load(config: Any) -> Dataset:
     """
     data = config.data
     if data.validation != "held_out":
-        raise DataError(f"config.data.validation = {data.validation!r}: ECG has only 'held_out'")
+        raise DataError(
+            f"config.data.validation = {data.validation!r}: it must be 'held_out', the only protocol of ECG"
+        )
     if data.num_classes != NUM_CLASSES:
-        raise DataError(f"config.data.num_classes = {data.num_classes}: ECG has {NUM_CLASSES} classes")
+        raise DataError(f"config.data.num_classes = {data.num_classes}: it must be {NUM_CLASSES}")
 
     train_file, test_file = find_files(data.dir)
     train = read(train_file)
@@ -57,7 +59,7 @@ def load(config: Any) -> Dataset:
 
 
 def find_files(folder: str) -> tuple[Path, Path]:
-    """The training and test file below `folder`, or beside it where it is the training file itself."""
+    """Return the training and test file below `folder`, or beside it if it is the training file itself."""
     given = Path(folder).expanduser()
     train = given if given.suffix == ".mat" else given / FOLDER / "QTDB_train.mat"
     test = train.with_name("QTDB_test.mat")
@@ -68,20 +70,20 @@ def find_files(folder: str) -> tuple[Path, Path]:
 
 
 def read(path: Path, config: Any = None) -> Split:
-    """Reads one file: spikes as int8, one target a step. Nothing of the config matters."""
+    """Return the recordings of one file: spikes as int8, one target a step. The config is not used."""
     if not path.is_file():
         raise DataError(f"there is no file {path}. {REMEDY}")
-    probe(path, "data.ecg:parse")
+    probe(path, parse)
     try:
         ((x, y),) = parse(path)
-    except Exception as error:  # scipy raises whatever its parser runs into
-        if passing := storage_error(error):
-            raise DataError(f"{path} cannot be read now ({passing}); try again") from error
+    except Exception as error:  # scipy raises many types
+        if reason := storage_error(error):
+            raise DataError(f"{path} cannot be read at the moment ({reason}); try again") from error
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(f"{path} is damaged or not the ECG file ({reason}). {REMEDY}") from error
 
-    def refuse(what: str) -> DataError:
-        return DataError(f"{path}: {what}. {REMEDY}")
+    def refuse(problem: str) -> DataError:
+        return DataError(f"{path}: {problem}. {REMEDY}")
 
     if x.ndim == y.ndim == 3 and x.shape[:2] == y.shape[:2] and (x.shape[2], y.shape[2]) != (NUM_CHANNELS, NUM_CLASSES):
         raise DataError(
@@ -100,7 +102,7 @@ def read(path: Path, config: Any = None) -> Split:
 
     recordings, steps = x.shape[:2]
     no_target = np.full((recordings, 1), -1, np.int8)
-    # Every step is a block of its own.
+    # Every step is a block.
     block_index = np.arange(1, steps + 1, dtype=np.int16)
     return Split(
         inputs=x.astype(np.int8),
@@ -110,7 +112,7 @@ def read(path: Path, config: Any = None) -> Split:
 
 
 def parse(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields the arrays x and y of a file, once."""
+    """Yield the arrays x and y of a file, once."""
     if not h5py.is_hdf5(path):
         arrays = scipy.io.loadmat(path, variable_names=["x", "y"])
         yield arrays["x"], arrays["y"]

@@ -15,7 +15,7 @@ import scipy.linalg
 
 from seadlif_jax.data.dataset import DataError, Dataset, Split
 
-# Of `config.data`, beyond those that all tasks share.
+# Fields of `config.data` beyond those that all tasks share.
 FIELDS = (
     "num_masses", "mass", "spring", "damping", "initial_velocity", "num_samples", "num_steps", "ignore_first_steps",
 )  # fmt: skip
@@ -35,13 +35,13 @@ class SpringSystem(NamedTuple):
     damping: np.ndarray
 
     def stiffness(self) -> np.ndarray:
-        """`K [mass, mass]`, N/m: the springs pull the masses with the forces `-K x`."""
+        """Return `K [mass, mass]`, N/m: the springs pull the masses with the forces `-K x`."""
         between = np.diag(self.spring[1:-1], 1)
         return np.diag(self.spring[:-1] + self.spring[1:]) - between - between.T
 
 
 def load(config: Any) -> Dataset:
-    """Generates the trajectories that `config.data` asks for.
+    """Return trajectories generated with the settings in `config.data`.
 
     `mass`, `spring` and `damping` are the ranges (min, max) that the system is drawn from by `seed`, see `draw_system`;
     initial displacements are normal (variance 1), initial velocities normal with standard deviation
@@ -56,7 +56,7 @@ def load(config: Any) -> Dataset:
     system = draw_system(rng, data.num_masses, data.mass, data.spring, data.damping)
     positions = rng.normal(size=(data.num_samples, data.num_masses))
     velocities = rng.normal(scale=data.initial_velocity, size=positions.shape)
-    # One point more than steps: the target of the last step.
+    # One point more than steps, the target of the last step.
     seconds = data.step_ms / 1000 * np.arange(data.num_steps + 1)
     with np.errstate(all="ignore"):
         trajectories = displacements(system, positions, velocities, seconds).astype(np.float32)
@@ -69,7 +69,7 @@ def load(config: Any) -> Dataset:
     block_index = (np.arange(data.num_steps) >= data.ignore_first_steps).astype(np.uint8)
     samples = Split(
         inputs=trajectories[:, :-1],
-        targets=trajectories,  # shifted by one as they are; the first step is compared with nothing
+        targets=trajectories,  # one step later than the inputs; the first is a dummy
         block_index=np.broadcast_to(block_index, (data.num_samples, data.num_steps)),
     )
     first, second = (round(data.num_samples * share) for share in (0.8, 0.9))
@@ -88,7 +88,7 @@ def draw_system(
     spring: tuple[int, int],
     damping: tuple[float, float],
 ) -> SpringSystem:
-    """Draws a system uniformly from ranges (min, max): masses in kg, springs in whole N/m, damping in kg/s."""
+    """Return a system drawn uniformly from ranges (min, max): masses in kg, springs in whole N/m, damping in kg/s."""
     return SpringSystem(
         spring=rng.integers(*spring, size=num_masses + 1, endpoint=True).astype(float),
         mass=rng.uniform(*mass, num_masses),
@@ -97,7 +97,7 @@ def draw_system(
 
 
 def propagators(system: SpringSystem, seconds: np.ndarray) -> np.ndarray:
-    """`[time, 2 mass, 2 mass]` matrices that take the state `(x, x')` at time 0 to that at each of these times."""
+    """Return matrices `[time, 2 mass, 2 mass]` that map the state `(x, x')` at time 0 to that at each time."""
     per_mass = 1 / system.mass[:, None]
     rates = np.block(
         [
@@ -111,9 +111,13 @@ def propagators(system: SpringSystem, seconds: np.ndarray) -> np.ndarray:
 def displacements(
     system: SpringSystem, positions: np.ndarray, velocities: np.ndarray, seconds: np.ndarray
 ) -> np.ndarray:
-    """`[sample, time, mass]` displacements at these times, from those and the velocities at time 0, `[sample, mass]`.
+    """Return displacements `[sample, time, mass]` at these times, in the unit of `positions`.
 
-    In the unit of `positions`; `velocities` in that unit a second.
+    Args:
+      system: the masses and springs.
+      positions: displacements at time 0, `[sample, mass]`.
+      velocities: at time 0, `[sample, mass]`, in the unit of `positions` a second.
+      seconds: the times, `[time]`.
     """
     start = np.concatenate([positions, velocities], axis=1)
     return np.einsum("tij,sj->sti", propagators(system, seconds)[:, : len(system.mass)], start)
@@ -124,7 +128,7 @@ def _check(data: Any) -> None:
         return DataError(f"config.data.{name} = {data[name]!r}: {requirement}")
 
     if data.validation != "held_out":
-        raise refuse("validation", "oscillation has only 'held_out'")
+        raise refuse("validation", "it must be 'held_out', the only protocol of oscillation")
     for name, low in (("num_masses", 1), ("num_samples", 10), ("num_steps", 2)):
         if not isinstance(data[name], int) or data[name] < low:
             raise refuse(name, f"it must be a whole number of at least {low}")
@@ -143,7 +147,7 @@ def _check(data: Any) -> None:
 
 
 def _is_range(value: Any, kind: Any = numbers.Real) -> bool:
-    """Whether the value is a pair (min, max) of finite numbers of this kind."""
+    """Return whether a value is a pair (min, max) of finite numbers of this kind."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         return False
     return all(isinstance(v, kind) and math.isfinite(v) for v in value) and value[0] <= value[1]

@@ -15,5 +15,5 @@ FILES = {"train": "shd_train.h5", "test": "shd_test.h5"}
 
 
 def load(config: Any) -> Dataset:
-    """Reads or downloads `SHD/shd_train.h5` and `SHD/shd_test.h5` in `config.data.dir`: see `heidelberg.load`."""
+    """Return the data of `SHD/shd_train.h5` and `shd_test.h5` in `config.data.dir`: see `heidelberg.load`."""
     return heidelberg.load(config, "SHD", FILES)

@@ -15,5 +15,5 @@ FILES = {"train": "ssc_train.h5", "valid": "ssc_valid.h5", "test": "ssc_test.h5"
 
 
 def load(config: Any) -> Dataset:
-    """Reads or downloads `SSC/ssc_train.h5`, `ssc_valid.h5`, `ssc_test.h5` in `config.data.dir`: see `heidelberg`."""
+    """Return the data of `SSC/ssc_{train,valid,test}.h5` in `config.data.dir`: see `heidelberg.load`."""
     return heidelberg.load(config, "SSC", FILES)

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from benchmarks import machine
 from benchmarks.report import save
-from seadlif_jax.cli.common import SAVED
+from seadlif_jax.cli.errors import EXIT_RESUMABLE
 from tests import recordings_file
 from tests.recordings_file import random_events
 
@@ -155,11 +155,11 @@ class Trial:
         _, error = process.communicate()
         if process.returncode == ENDED:
             return False
-        expected = (-number,) if number == signal.SIGKILL else (-number, SAVED)  # -SIGTERM: before training began
+        expected = (-number,) if number == signal.SIGKILL else (-number, EXIT_RESUMABLE)  # the first: before training
         assert process.returncode in expected, f"status {process.returncode}: {error}"
         self.signals.pop()
         self.counts[number.name] += 1
-        if process.returncode == SAVED:
+        if process.returncode == EXIT_RESUMABLE:
             self.counts["SIGTERM that saved"] += 1
         for name, pattern in MOMENTS.items():
             if pattern and list(folder.glob(pattern)):

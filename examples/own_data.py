@@ -1,12 +1,12 @@
 """Training on your own event recordings: a loader and a config in one file.
 
-python train.py --config=examples/own_data.py
+seadlif train --config=examples/own_data.py
 """
 
 import numpy as np
 
 from seadlif_jax.config import base_config
-from seadlif_jax.data.dataset import Dataset, Split
+from seadlif_jax.data import Dataset, Split
 from seadlif_jax.data.events import Binning, bin_events, count_bins
 
 BINNING = Binning(num_units=20, num_channels=20, bin_ms=4)
@@ -33,7 +33,7 @@ def get_config():
     config = base_config().unlock()
     config.num_epochs = 5
     config.batch_size = 20
-    config.data.loader = "examples.own_data:load"
+    config.data.loader = "own_data:load"
     config.data.num_classes = 2
     config.model.hidden = (32,)
     return config.lock()

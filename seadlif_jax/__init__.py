@@ -1,27 +1,32 @@
-"""Spiking neural networks of adaptive LIF neurons, discretised with the Symplectic Euler method, in JAX."""
+"""Spiking neural networks of adaptive LIF neurons, discretised with the Symplectic Euler method, in JAX.
+
+Names are imported on first use: `import seadlif_jax` alone loads nothing, not even JAX.
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from seadlif_jax.losses import aggregate, classification
-from seadlif_jax.neurons import LIF, LSTM, NEURONS, SURROGATES, EFAdLIF, Neuron, SEAdLIF, Surrogate
-from seadlif_jax.nn import Execution, Hyperparameters, LeakyReadout, Network, RecurrentCell, RecurrentLayer
+from seadlif_jax.utils.errors import SeadlifError, missing_package
 from seadlif_jax.version import __version__
 
 if TYPE_CHECKING:
     from seadlif_jax.analysis.synops import measure_costs
     from seadlif_jax.inference import Evaluation, TrainedModel, evaluate, load_network, load_run
+    from seadlif_jax.losses import aggregate, classification
+    from seadlif_jax.neurons import LIF, LSTM, NEURONS, SURROGATES, EFAdLIF, Neuron, SEAdLIF, Surrogate
+    from seadlif_jax.nn import Execution, Hyperparameters, LeakyReadout, Network, RecurrentCell, RecurrentLayer
     from seadlif_jax.training import fit
 
-# Imported when they are used: they need more packages than layers and losses.
+# The module of each name that is imported on first use.
 _LAZY = {
-    "Evaluation": "seadlif_jax.inference",
-    "TrainedModel": "seadlif_jax.inference",
-    "evaluate": "seadlif_jax.inference",
-    "fit": "seadlif_jax.training",
-    "load_network": "seadlif_jax.inference",
-    "load_run": "seadlif_jax.inference",
-    "measure_costs": "seadlif_jax.analysis.synops",
+    **dict.fromkeys(("Evaluation", "TrainedModel", "evaluate", "load_network", "load_run"), "inference"),
+    **dict.fromkeys(("LIF", "LSTM", "NEURONS", "SURROGATES", "EFAdLIF", "Neuron", "SEAdLIF", "Surrogate"), "neurons"),
+    **dict.fromkeys(
+        ("Execution", "Hyperparameters", "LeakyReadout", "Network", "RecurrentCell", "RecurrentLayer"), "nn"
+    ),
+    **dict.fromkeys(("aggregate", "classification"), "losses"),
+    "fit": "training",
+    "measure_costs": "analysis.synops",
 }
 
 __all__ = [
@@ -39,6 +44,7 @@ __all__ = [
     "RecurrentCell",
     "RecurrentLayer",
     "SEAdLIF",
+    "SeadlifError",
     "Surrogate",
     "TrainedModel",
     "__version__",
@@ -53,6 +59,18 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        raise missing from error
+    globals()[name] = value  # from now on without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,6 @@
 """`python -m seadlif_jax` is the command `seadlif`."""
 
-from seadlif_jax.cli import main
+from seadlif_jax.cli import console
 
 if __name__ == "__main__":
-    main()
+    console()

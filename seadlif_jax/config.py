@@ -37,7 +37,8 @@ def base_config() -> ConfigDict:
     config.init_from = ""  # folder of a run whose best parameters are the initial ones (unset: random)
 
     config.data = data = ConfigDict()
-    data.loader = ""  # "module:function", from the config to a Dataset (see data/dataset.py)
+    data.loader = ""  # "module:function", from the config to a Dataset (see seadlif_jax/data/dataset.py)
+    data.loader_dir = ""  # folder of the loader's module (unset: near the config file, or the current one)
     data.dir = ""  # folder of the data files; unused by generated data
     data.seed = 0  # generation and split of the data, apart from the seed of the run
     data.num_classes = 10  # classification: number of classes
@@ -205,6 +206,7 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "data.loader": Check(
         lambda v: isinstance(v, str) and all(v.partition(":")), "a loader as 'module:function', such as 'data.bsd:load'"
     ),
+    "data.loader_dir": _TEXT,
     "data.dir": _TEXT,
     "data.seed": _integer(0, 2**31 - 1),
     "data.num_classes": _integer(1),
@@ -419,8 +421,8 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(normalize(config).to_dict(), indent=2, sort_keys=True)
 
 
-# Fields that do not change the numbers. Data may move between machines, and be elsewhere for another process.
-MAY_MOVE = ("data.dir", "data.cache_dir")
+# What does not change the numbers. Data may move between machines, and be elsewhere for another process.
+MAY_MOVE = ("data.dir", "data.cache_dir", "data.loader_dir")
 MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes", "tensorboard")
 LENGTH = "num_epochs"  # decides where training ends, and nothing before: no schedule depends on it
 

@@ -9,7 +9,8 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from seadlif_jax.cli.common import errors_in_one_line, lines
+from seadlif_jax.cli.errors import errors_in_one_line
+from seadlif_jax.cli.output import table_lines
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.training import fit
 from seadlif_jax.utils.paths import local_path
@@ -83,6 +84,6 @@ def save_table(columns: Mapping[str, Sequence[Any]], seed_scores: Sequence[np.nd
         f"{metric}_std": [f"{scores.std(ddof=1):.2g}" if len(scores) > 1 else "" for scores in seed_scores],
     }
     write_table(folder / "results.csv", columns)
-    print("\n".join(lines(columns)))
+    print("\n".join(table_lines(columns)))
     print(f"table and figure: {folder / 'results.csv'}, {folder / 'figure.png'}")
     return folder / "figure.png"

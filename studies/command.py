@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from absl import app, flags
 
 from seadlif_jax import parallel
-from seadlif_jax.cli.common import parse_flags, prepare_jax
+from seadlif_jax.cli.environment import prepare_jax
+from seadlif_jax.cli.flags import parse_flags
 from seadlif_jax.utils.paths import local_path
 
 FOLDER = flags.DEFINE_string("output_dir", None, "Folder for tables, figures and runs.", required=True)

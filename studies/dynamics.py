@@ -29,7 +29,7 @@ from matplotlib.patches import Rectangle
 
 from seadlif_jax.analysis.sensitivity import respond
 from seadlif_jax.analysis.stability import SPECTRA, Spectrum, max_stable_a
-from seadlif_jax.cli.common import errors_in_one_line
+from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.neurons import AdLIFCoefficients, LIFCoefficients, Neuron, decay, find_neuron
 from seadlif_jax.plots import BLACK, STYLE, YELLOW
 from seadlif_jax.runs.files import write_table

@@ -28,7 +28,8 @@ from matplotlib.figure import Figure
 from configs.bsd import get_config
 from data import bsd
 from seadlif_jax.analysis.activation_maximization import draw_noise, find_peaks, maximize_activation
-from seadlif_jax.cli.common import errors_in_one_line, lines
+from seadlif_jax.cli.errors import errors_in_one_line
+from seadlif_jax.cli.output import table_lines
 from seadlif_jax.inference import load_run
 from seadlif_jax.plots import BLACK, BLUE, STYLE, VERMILION
 from seadlif_jax.runs.files import write_table
@@ -227,8 +228,8 @@ def study() -> None:
         summary = summarise(bursts, estimates)
         write_table(folder / "summary.csv", summary)
         save_figure(bursts, estimates[0], folder / "figure.png")
-        print("\n".join(lines(class_table(bursts, estimates))), end="\n\n")
-        print("\n".join(lines(summary)))
+        print("\n".join(table_lines(class_table(bursts, estimates))), end="\n\n")
+        print("\n".join(table_lines(summary)))
         print(f"mean probability of the class: {np.mean([estimate.probability for estimate in estimates]):.3f}")
         print(f"tables and figure: {folder / 'results.csv'}, {folder / 'summary.csv'}, {folder / 'figure.png'}")
 

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from seadlif_jax.analysis.sensitivity import input_sensitivity, respond
 from seadlif_jax.analysis.stability import symplectic_euler
-from seadlif_jax.cli.common import errors_in_one_line
+from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.neurons import Neuron
 from seadlif_jax.plots import BLACK, STYLE
 from seadlif_jax.runs.files import write_table

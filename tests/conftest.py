@@ -8,8 +8,6 @@ import tempfile
 import jax
 import pytest
 
-from seadlif_jax import plots
-from seadlif_jax.config import base_config
 from seadlif_jax.training import fit
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -20,17 +18,17 @@ SETTINGS = {
 }
 
 
-# For machine code that is made in less than half of the time; on tiny data, how fast it runs does not matter.
+# Compiles in less than half of the time; on tiny data, the speed of the machine code does not matter.
 COMPILER_FLAGS = "--xla_cpu_use_fusion_emitters=false"
 
 
-# As on a machine of two cores, in this process and in those of `train.py`.
+# As on a machine of two cores, in this process and in its children.
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 jax.config.update("jax_num_cpu_devices", 2)
 
 
 def knows(flags):
-    """Whether the compiler does: a flag that it does not know ends the process."""
+    """Whether the compiler knows flags: one that it does not know aborts the process."""
     command = [sys.executable, "-c", "import jax; jax.devices()"]
     return not subprocess.run(
         command, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, check=False
@@ -38,7 +36,7 @@ def knows(flags):
 
 
 def compile_little():
-    """Lets all processes of a test session, `train.py`'s too, compile each program only once, and soon."""
+    """Let all processes of a test session share compiled programs, and compile with few optimizations."""
     if CACHE not in os.environ:
         folder = tempfile.mkdtemp(prefix="seadlif-jax-tests-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -54,33 +52,16 @@ compile_little()
 
 
 @pytest.fixture
-def pictures():
-    """For tests that look at the pictures of runs in this process: these take longer than the training."""
-
-
-@pytest.fixture(autouse=True)
-def _pictures_only_if_asked_for(request, monkeypatch):
-    if "pictures" not in request.fixturenames:
-        for name in ("save_curves", "save_raster", "save_forecast", "save_forecast_error"):
-            monkeypatch.setattr(plots, name, lambda *_: None)
+def without_pictures(monkeypatch):
+    """For tests that train many runs and look at none of their pictures: files are not drawn, which takes a second."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)
 
 
 @pytest.fixture
 def x64():
-    """Float64 for the tests that compare numbers."""
+    """Float64, for tests that compare numbers."""
     with jax.enable_x64(True):
         yield
-
-
-def make_tiny_config():
-    config = base_config().unlock()
-    config.num_epochs = 3
-    config.batch_size = 16
-    config.data.loader = "data.bsd:load"
-    config.data.num_classes = 3
-    config.data.num_samples = 100
-    config.model.hidden = (8,)
-    return config.lock()
 
 
 @pytest.fixture
@@ -91,7 +72,7 @@ def tiny_config():
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
-    """The folder of a run of two layers, which both spike; not to be written to."""
+    """The folder of a run of two layers that both spike; not to be written to."""
     config = make_tiny_config()
     with config.unlocked():
         config.num_epochs = 8
@@ -106,5 +87,5 @@ def finished_run(tmp_path_factory):
 
 @pytest.fixture
 def own_run(finished_run, tmp_path):
-    """A copy of it, to be written to."""
+    """A copy of `finished_run`, to be written to."""
     return shutil.copytree(finished_run, tmp_path / "run")

@@ -14,8 +14,7 @@ from seadlif_jax.analysis.activation_maximization import draw_noise, find_peaks,
 from seadlif_jax.neurons import LIF
 from seadlif_jax.nn import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.training import fit
-from tests.picture import is_drawn
-from tests.test_train_script import ROOT
+from tests.helpers import ROOT, is_drawn
 
 COUNTED = np.arange(60) >= 50
 NETWORK = Network(

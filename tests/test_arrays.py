@@ -107,7 +107,7 @@ def test_what_is_native_is_not_copied(tmp_path):
         (COUNTS.astype(bytes), "they must be numbers"),
         (COUNTS.astype(np.dtypes.StringDType()), "they must be numbers"),
         (np.where(COUNTS == 6, None, COUNTS.astype(object)), "objects of type NoneType, first in sample 0"),
-        (np.full(3, 10**400, object), "numbers that no array has"),
+        (np.full(3, 10**400, object), "numbers that fit no array"),
         ([COUNTS[0], COUNTS[1, :2]], r"different shapes, \(3, 4\) in sample 0 and \(2, 4\) in sample 1; pad them"),
         ([[1, 2], [3]], r"different shapes, \(2,\) in sample 0 and \(1,\) in sample 1"),
         ({"x": COUNTS}, "objects of type dict"),

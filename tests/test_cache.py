@@ -56,7 +56,7 @@ def flip_a_bit(entry):
         lambda entry: (entry / MANIFEST).write_text('{"checksums": {}}'),
     ],
 )
-def test_a_damaged_entry_is_made_anew(tmp_path, damage):
+def test_a_damaged_entry_is_replaced(tmp_path, damage):
     make = Maker()
     entry = cached(tmp_path, "train", KEY, make)
     damage(entry)
@@ -70,7 +70,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path):
         (folder / "counts.npy").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(DataError, match=r"cannot write to the cache .* \(No space left on device\); make room"):
+    with pytest.raises(DataError, match=r"cannot write to the cache .* \(No space left on device\); free space there"):
         cached(tmp_path, "train", KEY, make)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
     cached(tmp_path, "train", KEY, Maker())

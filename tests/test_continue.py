@@ -13,7 +13,7 @@ from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder, read_config
 from seadlif_jax.runs.metrics import MetricsLog
 from seadlif_jax.training import extension, fit
-from tests.conftest import make_tiny_config
+from tests.helpers import make_tiny_config
 from tests.training_helpers import Killed, kill_at_save
 
 

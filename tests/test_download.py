@@ -54,7 +54,7 @@ def test_a_file_is_fetched_verified_and_unpacked(served, path, capsys):
         "shd_train.h5",
         "shd_train.h5.zip",
     ]
-    assert f"there is no {path}: fetching it from http://127.0.0.1" in capsys.readouterr().out
+    assert f"there is no {path}: downloading http://127.0.0.1" in capsys.readouterr().out
 
 
 def test_an_archive_that_is_there_is_not_fetched_again(served, path):
@@ -97,7 +97,7 @@ def test_two_at_once_fetch_it_once(served, path, capsys):
     for thread in threads:
         thread.join()
     assert len(read(path).labels) == 12
-    assert capsys.readouterr().out.count("fetching it from") == 1
+    assert capsys.readouterr().out.count(": downloading http") == 1
 
 
 def test_a_server_that_does_not_answer_is_given_up(path, monkeypatch):

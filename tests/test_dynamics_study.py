@@ -12,7 +12,7 @@ import pytest
 from seadlif_jax.analysis import stability as dynamics
 from seadlif_jax.analysis.sensitivity import input_sensitivity, respond
 from seadlif_jax.neurons import AdLIFCoefficients, LIFCoefficients, decay, find_neuron
-from tests.picture import is_drawn
+from tests.helpers import is_drawn
 
 ROOT = Path(__file__).parent.parent
 

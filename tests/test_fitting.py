@@ -25,7 +25,7 @@ from seadlif_jax.training import fit, fitting
 from seadlif_jax.training.fitting import Due, Saver
 from seadlif_jax.training.state import Position
 from seadlif_jax.utils.signals import Interrupted
-from tests.picture import is_drawn
+from tests.helpers import is_drawn
 from tests.training_helpers import Killed, assert_same_network, interrupt_at, kill_at_save, rows_of
 
 

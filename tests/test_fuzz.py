@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from configs import shd
 from data import ecg
 from data import shd as shd_data
-from seadlif_jax.cli.common import OF_THE_USER
+from seadlif_jax.cli.errors import USER_ERRORS
 from seadlif_jax.config import CHECKS, ConfigError, base_config, to_json, validate
 from seadlif_jax.data import probe
 from seadlif_jax.data.cache import cached
@@ -154,7 +154,7 @@ def test_event_recordings(recordings, tmp_path_factory, seed):
     try:
         dataset = shd_data.load(config)
         check_dataset(dataset, config)
-    except OF_THE_USER:
+    except USER_ERRORS:
         return
     plausible(dataset)
 
@@ -177,7 +177,7 @@ def test_heart_recordings(heart, seed):
     (heart / "damaged.mat").write_bytes(damaged(content, rng))
     try:
         split = ecg.read(heart / "damaged.mat")
-    except OF_THE_USER as refusal:
+    except USER_ERRORS as refusal:
         told(refusal, "damaged.mat")
         return
     plausible(Dataset(split, split, split, ""))

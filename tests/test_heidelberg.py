@@ -108,7 +108,7 @@ def test_the_files_are_found_wherever_data_dir_may_point(config, tmp_path, given
     ("field", "value", "message"),
     [
         ("validation", "official", "one of held_out, held_out_speakers, test"),
-        ("validation_fraction", 0.001, "holds 0 of 40 training samples out"),
+        ("validation_fraction", 0.001, "holds out 0 of 40 training samples"),
         ("validation_fraction", 1.5, "above 0 and below 1"),
         ("validation_fraction", float("nan"), "above 0 and below 1"),
         ("step_ms", None, "a whole number of milliseconds"),
@@ -126,7 +126,7 @@ def test_the_files_are_found_wherever_data_dir_may_point(config, tmp_path, given
         ("skip_empty", "no", "True or False"),
         ("pad_to", -1, "a number of steps"),
         ("ignore_first_steps", -1, "a number of steps"),
-        ("ignore_first_steps", 250, "leaves nothing of the shortest recording"),
+        ("ignore_first_steps", 250, "ignores the whole shortest recording"),
         ("cache_dir", "", "a folder"),
     ],
 )
@@ -143,7 +143,7 @@ def test_what_is_wrong_shows_before_anything_is_binned(config, tmp_path):
     with pytest.raises(DataError, match=r"config.data.validation_speakers = 4: there are 4 speakers"):
         shd.load(config)
     write(tmp_path / "SHD" / "shd_train.h5", **{"extra/speaker": None})
-    with pytest.raises(DataError, match=r"shd_train.h5 does not say who speaks"):
+    with pytest.raises(DataError, match=r"shd_train.h5 has no speakers"):
         shd.load(config)
     assert not list((tmp_path / "cache").glob("**/counts.npy"))
 
@@ -158,7 +158,7 @@ def test_without_files_and_network_the_error_says_what_to_fetch_and_where_to_put
         shd.load(config)
     message = str(error.value)
     assert f"there is no {tmp_path}/SHD/shd_train.h5, and it could not be downloaded (Name or service not" in message
-    assert "shd_train.h5.zip in another way and put the shd_train.h5 in it into" in message
+    assert "shd_train.h5.zip by other means and extract shd_train.h5 to" in message
     assert "--config.data.dir" in message
     # Nothing is left of a folder that may have been misspelt.
     config.data.dir = str(tmp_path / "misspelt")
@@ -170,7 +170,7 @@ def test_without_files_and_network_the_error_says_what_to_fetch_and_where_to_put
 
 def test_another_file_than_the_training_file_is_refused_as_data_dir(config, tmp_path, no_download):
     config.data.dir = str(tmp_path / "SHD" / "my_train.h5")
-    with pytest.raises(DataError, match=r"give the folder of the files, or shd_train.h5 itself"):
+    with pytest.raises(DataError, match=r"it must be the folder of the files, or shd_train.h5 itself"):
         shd.load(config)
 
 
@@ -203,7 +203,7 @@ def test_the_number_of_units_is_a_field_and_channels_without_events_are_reported
 
 def test_units_beyond_their_number_name_the_field(config):
     config.data.num_units = 300
-    with pytest.raises(DataError, match=r"of unit \d+; they must be in 0..299.*config.data.num_units does not suit it"):
+    with pytest.raises(DataError, match=r"of unit \d+; they must be in 0..299.*config.data.num_units does not fit it"):
         shd.load(config)
 
 
@@ -216,7 +216,7 @@ def test_recordings_without_events_are_skipped_and_counted(config, tmp_path, cap
         shd.load(config)
     config.data.skip_empty = True
     dataset = load_dataset(config)
-    assert f"{tmp_path}/SHD/shd_train.h5: 3 of 40 recordings have no events and are skipped" in capsys.readouterr().out
+    assert f"{tmp_path}/SHD/shd_train.h5: 3 of 40 recordings have no events, and are skipped" in capsys.readouterr().out
     assert len(dataset.train.inputs) + len(dataset.validation.inputs) == 37
     assert dataset.train.inputs.any(axis=(1, 2)).all()
     assert len(shd.read(tmp_path / "SHD" / "shd_train.h5", config).inputs) == 37
@@ -227,7 +227,7 @@ def test_labels_of_no_class_and_of_one_class_are_reported(config, tmp_path, caps
     labels[[4, 9]] = -1
     write(tmp_path / "SHD" / "shd_train.h5", 40, labels=labels)
     load_dataset(config)
-    assert "shd_train.h5: 2 of 40 recordings have the label -1, which is no class" in capsys.readouterr().out
+    assert "shd_train.h5: 2 of 40 recordings have the label -1, which is not a class" in capsys.readouterr().out
     write(tmp_path / "SHD" / "shd_train.h5", 40, labels=np.full(40, 7))
     load_dataset(config)
     assert "warning: all training targets are of class 7: accuracy says nothing" in capsys.readouterr().out

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from seadlif_jax.data.lock import locked
+from seadlif_jax.data.cache import locked
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.utils import locking

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from seadlif_jax.cli.common import SAVED
+from seadlif_jax.cli.errors import EXIT_RESUMABLE
 from seadlif_jax.inference import load_network
 from seadlif_jax.runs.metrics import MetricsLog
-from tests.test_train_script import ROOT
+from tests.helpers import ROOT
 
 SMALL = (
     "--config=configs/bsd.py:quick",
@@ -119,7 +119,7 @@ def test_two_processes_are_one_and_so_they_are_when_they_continue(tmp_path, x64,
     if stopped == "killed":
         assert Processes(*two).signal_after(2, signal.SIGKILL) == [-signal.SIGKILL] * 2
     else:
-        assert Processes(*two).signal_after(2, signal.SIGTERM, processes=(1,)) == [SAVED, SAVED]
+        assert Processes(*two).signal_after(2, signal.SIGTERM, processes=(1,)) == [EXIT_RESUMABLE, EXIT_RESUMABLE]
     (first, _), (second, _) = Processes(*two).finish()
     assert "continuing after epoch" in first
     assert "epoch" not in second  # the first speaks for both

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers import ROOT
+
 LETTERS = "\u00fc \u65e5 \udcff"
 CODE = f"""
 import os, sys
-from seadlif_jax.cli.common import protect_output
+from seadlif_jax.cli.output import protect_output
 protect_output()
 for number in range(2000):
     print("epoch", number, {LETTERS!r}, flush=True)

@@ -54,8 +54,8 @@ def test_other_names_are_taken_as_they_are(name, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["/gs/run", "/s3/run", "/az", "/home/gs:/run", "/home/hf:"])
-def test_a_folder_that_orbax_takes_for_an_address_is_refused(path):
-    with pytest.raises(PathError, match="for an address; choose another folder"):
+def test_a_folder_that_orbax_takes_for_a_url_is_refused(path):
+    with pytest.raises(PathError, match="for a URL; choose another folder"):
         check_checkpoint_path(Path(path), "--workdir")
 
 

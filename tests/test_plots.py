@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from seadlif_jax import plots
 from seadlif_jax.analysis.comparison import ComparedRun
 from seadlif_jax.plots.style import picture
-from tests.picture import is_drawn
+from tests.helpers import is_drawn
 
 CONFUSION = np.array([[3, 1], [0, 4]])
 SETTINGS = {

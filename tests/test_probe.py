@@ -31,23 +31,23 @@ def hanging(path):
     time.sleep(1000)
 
 
-def test_a_reader_that_comes_to_an_end_is_through():
-    assert probe.probe(FILE, "tests.test_probe:reading")
+def test_a_reader_that_comes_to_an_end_has_finished():
+    assert probe.probe(FILE, reading)
 
 
 def test_an_exception_is_left_to_the_caller():
-    assert not probe.probe(FILE, "tests.test_probe:raising")
+    assert not probe.probe(FILE, raising)
 
 
-def test_a_crash_is_told():
+def test_a_crash_is_reported():
     with pytest.raises(DataError, match="a file is damaged: reading it crashes a process"):
-        probe.probe(FILE, "tests.test_probe:crashing")
+        probe.probe(FILE, crashing)
 
 
-def test_a_reader_without_an_end_is_told(monkeypatch):
-    monkeypatch.setattr(probe, "PATIENCE", 3)
-    with pytest.raises(DataError, match="a file is damaged: reading it does not come to an end"):
-        probe.probe(FILE, "tests.test_probe:hanging")
+def test_a_reader_without_an_end_is_reported(monkeypatch):
+    monkeypatch.setattr(probe, "TIMEOUT", 3)
+    with pytest.raises(DataError, match="a file is damaged: reading it does not end"):
+        probe.probe(FILE, hanging)
 
 
 def killed(path):
@@ -56,6 +56,6 @@ def killed(path):
 
 
 def test_a_reader_that_is_killed_says_nothing_of_the_file():
-    with pytest.raises(DataError, match=r"reading a file was stopped from outside .signal 9: is memory short") as error:
-        probe.probe(FILE, "tests.test_probe:killed")
+    with pytest.raises(DataError, match=r"reading a file was stopped by signal 9, perhaps for lack of memory") as error:
+        probe.probe(FILE, killed)
     assert "damaged" not in str(error.value)

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,9 +13,9 @@ from seadlif_jax.data import recordings
 from seadlif_jax.data.dataset import DataError
 from seadlif_jax.data.events import Binning, bin_events, count_bins
 from seadlif_jax.data.recordings import CHUNK, frames, read
+from tests.helpers import ROOT
 from tests.recordings_file import random_events, write
 
-ROOT = Path(__file__).parent.parent
 SHD = Binning(num_units=700, num_channels=140, bin_ms=4)
 
 
@@ -78,7 +77,7 @@ def test_a_damaged_file_is_one_clear_error(path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"spikes/times": None}, r"it has no data set spikes/times \(but extra/speaker, labels, spikes/units\)"),
+        ({"spikes/times": None}, r"it has no data set spikes/times \(it has extra/speaker, labels, spikes/units\)"),
         ({"spikes/units": None}, "it has no data set spikes/units"),
         ({"labels": None}, "it has no data set labels"),
         ({"labels": np.zeros(5, int)}, "lengths spikes/times 12, spikes/units 12, labels 5"),
@@ -88,10 +87,10 @@ def test_a_damaged_file_is_one_clear_error(path):
         ({"extra/speaker": np.zeros(3, int)}, "extra/speaker 3"),
         (
             {"spikes/times": np.zeros((12, 7))},
-            r"spikes/times holds float64 \(12, 7\), not an array of its own for each",
+            r"spikes/times holds float64 \(12, 7\), not one array for each",
         ),
-        ({"spikes/times": [np.arange(3)] * 12}, r"holds int64, whole numbers whose unit .* write times \* 1e-6"),
-        ({"spikes/times": [np.arange(3, dtype=np.uint32)] * 12}, "holds uint32, whole numbers whose unit"),
+        ({"spikes/times": [np.arange(3)] * 12}, r"holds int64, whole numbers without a unit; .* write times \* 1e-6"),
+        ({"spikes/times": [np.arange(3, dtype=np.uint32)] * 12}, "holds uint32, whole numbers without a unit"),
         ({"spikes/units": [np.zeros(3)] * 12}, "spikes/units holds float64; it must be whole numbers"),
     ],
 )
@@ -146,7 +145,7 @@ def test_recordings_without_events_are_skipped_if_asked_for(path, tmp_path):
     for number in empty:
         times[number], units[number] = times[number][:0], units[number][:0]
     write(path, 3 * CHUNK, **{"spikes/times": times, "spikes/units": units})
-    with pytest.raises(DataError, match=r"recording 0: it has no events \(config.data.skip_empty leaves such"):
+    with pytest.raises(DataError, match=r"recording 0: it has no events \(config.data.skip_empty skips such"):
         frames(path, SHD, 0, tmp_path / "cache")
     counts, num_steps = frames(path, SHD, 100, tmp_path / "cache", skip_empty=True)
     filled = np.setdiff1d(np.arange(3 * CHUNK), empty)
@@ -171,7 +170,9 @@ def test_events_that_cannot_be_binned_name_the_recording_and_leave_no_cache(path
 
 def test_a_setting_that_does_not_suit_the_data_is_not_blamed_on_the_file_alone(path, tmp_path):
     write(path)
-    with pytest.raises(DataError, match=r"more than the 255 that fit.* or config.data.step_ms or config.data.num_chan"):
+    with pytest.raises(
+        DataError, match=r"more than the 255 that uint8 holds.* or config.data.step_ms, config.data.num_chan"
+    ):
         frames(path, Binning(700, 1, 1000), 0, tmp_path / "cache")
 
 
@@ -181,7 +182,7 @@ def test_a_file_that_is_locked_is_not_called_damaged(path, monkeypatch):
 
     write(path)
     monkeypatch.setattr(recordings.h5py, "File", locked)
-    with pytest.raises(DataError, match=r"shd_train.h5 cannot be read now \(another program has locked it\)"):
+    with pytest.raises(DataError, match=r"shd_train.h5 cannot be read at the moment \(another program has locked it\)"):
         read(path)
 
 
@@ -266,7 +267,7 @@ def test_an_error_of_the_storage_says_nothing_of_the_file(path, monkeypatch, err
         raise error
 
     monkeypatch.setattr(h5py, "File", fail)
-    with pytest.raises(DataError, match=r"shd_train.h5 cannot be read now \([\w /]+\); try again"):
+    with pytest.raises(DataError, match=r"shd_train.h5 cannot be read at the moment \([\w /]+\); try again"):
         read(path)
 
 

@@ -16,7 +16,7 @@ from seadlif_jax.data.events import Binning
 from seadlif_jax.inference import load_network
 from seadlif_jax.training import fit
 from tests import recordings_file
-from tests.test_train_script import ROOT
+from tests.helpers import ROOT
 
 
 def test_nothing_is_unpickled(tmp_path, tiny_config, monkeypatch):

@@ -3,9 +3,9 @@ import threading
 
 import pytest
 
-from seadlif_jax.utils.signals import NAMES, deferred_signals, stop_signals
+from seadlif_jax.utils.signals import STOP_SIGNALS, deferred_signals, stop_signals
 
-SIGNALS = [getattr(signal, name) for name in NAMES]
+SIGNALS = [getattr(signal, name) for name in STOP_SIGNALS]
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from tests.picture import is_drawn
+from tests.helpers import is_drawn
 
 ROOT = Path(__file__).parent.parent
 

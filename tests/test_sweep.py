@@ -11,7 +11,7 @@ from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.training import fit
 from seadlif_jax.training.report import describe_result
-from tests.picture import is_drawn
+from tests.helpers import is_drawn
 from tests.training_helpers import Killed, assert_close, assert_same_network, kill_at_save, rows_of
 
 

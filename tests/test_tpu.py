@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.test_train_script import ROOT
+from tests.helpers import ROOT
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from seadlif_jax.cli.common import SAVED
+from seadlif_jax.cli.errors import EXIT_RESUMABLE
 from seadlif_jax.runs.metrics import MetricsLog
-from tests.test_train_script import QUICK, ROOT, TINY, command, metrics_without_time, run
+from tests.helpers import QUICK, ROOT, TINY, command, metrics_without_time, run
 
 EPOCHS = "--config.num_epochs=6"
 ON_A_DISK_OF_ITS_OWN = ("unshare", "--mount", "--map-root-user", "sh", "-euc")
@@ -91,5 +91,5 @@ def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path):
     with third:
         assert any(line.startswith("continuing after epoch") for line in third.stdout)
         third.send_signal(signal.SIGTERM)
-    assert third.returncode == SAVED
+    assert third.returncode == EXIT_RESUMABLE
     assert len(MetricsLog(tmp_path / "metrics.csv").read()) >= finished - 2

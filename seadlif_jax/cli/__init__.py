@@ -1,37 +1,70 @@
-"""The command `seadlif`; each subcommand has a file here.
+"""The command `seadlif`: `seadlif train | evaluate | inspect | compare | import`, each in a file here.
 
-    seadlif import model.ckpt --workdir=DIR     a checkpoint of the authors' PyTorch program becomes a run
-
-`train.py`, `evaluate.py`, `look.py` and `compare.py` of the repository are commands of their own.
+Neither JAX nor a command is imported before `main` runs, so that mistakes in JAX's environment variables are one line.
 """
 
-import argparse
+import difflib
+import importlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from seadlif_jax.cli import import_command
+from seadlif_jax.cli.environment import import_jax
+from seadlif_jax.cli.output import protect_output
+from seadlif_jax.utils.errors import missing_package
 
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        sys.exit(f"error: {message}; see {self.prog} --help")
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the subcommand that the command line names; an error of the user's ends it with one line."""
-    parser = _Parser(
-        prog="seadlif",
-        description="Spiking networks of adaptive LIF neurons. Runs are trained, tested, inspected and compared with "
-        "train.py, evaluate.py, look.py and compare.py of a clone of the repository.",
-        allow_abbrev=False,
+# The module of each command, and the line that `seadlif --help` shows.
+COMMANDS = {
+    "train": ("train", "train a network, or a sweep of many, as a config says"),
+    "evaluate": ("evaluate", "test a run class by class, for its costs, and under shifts of its input"),
+    "inspect": ("inspect", "draw the spikes, parameters and gradients of a run"),
+    "compare": ("compare", "list runs side by side, with their learning curves"),
+    "import": ("import_command", "make a run of a checkpoint of the authors' PyTorch program"),
+}
+HELP = "\n".join(
+    (
+        "usage: seadlif COMMAND [OPTION ...]",
+        "",
+        "Spiking neural networks of adaptive LIF neurons in JAX.",
+        "",
+        *(f"  {name:10}{line}" for name, (_, line) in COMMANDS.items()),
+        "",
+        "seadlif COMMAND --help lists the options of a command; seadlif --version is the version.",
     )
-    subcommands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    import_command.add_to(subcommands)
-    options = parser.parse_args(arguments)
+)
+
+
+def console(*first: str) -> None:
+    """Run `seadlif` as the program of this process, with some arguments before those of its command line."""
+    protect_output()
+    if not sys.flags.safe_path:
+        sys.path.append(sys.path.pop(0))  # the script's folder, or the current one: the user's modules come last
+    main([*first, *sys.argv[1:]])
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command that the arguments name; an error of the user's exits with one line."""
+    name = arguments[0] if arguments else "--help"
+    if name in ("--help", "-h", "help"):
+        print(HELP)
+        return
+    if name == "--version":
+        from seadlif_jax.version import __version__
+
+        print(f"seadlif-jax {__version__}")
+        return
+    if name not in COMMANDS:
+        similar = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {similar[0]}?" if similar else f"the commands are {', '.join(COMMANDS)}"
+        sys.exit(f"error: {name!r} is not a command of seadlif; {hint}")
     try:
-        options.run(options)
+        import_jax()
+        command = importlib.import_module(f"seadlif_jax.cli.{COMMANDS[name][0]}")
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        sys.exit(f"error: {missing}")
     except KeyboardInterrupt:
-        sys.exit("interrupted")
-    except import_command.USER_ERRORS as error:
-        sys.exit(f"error: {error}")
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    command.main(arguments[1:])

@@ -1,59 +1,72 @@
-"""A folder of files that are expensive to make, each made once.
+"""A cache of files that are expensive to make.
 
-An entry is a folder with a name of its own for every key. It appears whole or not at all: it is written under another
-name and then renamed, one process at a time, so that two runs may start at once, and one may be killed half-way. What
-is read is compared with checksums taken when it was written; a damaged entry is made anew.
+There is one folder, the entry, for every key. It appears whole or not at all: one process at a time writes it under
+another name and then renames it, so that two runs may start at once, and one may be killed half-way. Every use compares
+the files with checksums taken when they were written, and a damaged entry is replaced.
 """
 
+import contextlib
 import glob
 import hashlib
 import json
 import shutil
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from seadlif_jax.data.dataset import DataError
-from seadlif_jax.data.lock import locked
+from seadlif_jax.utils.locking import lock
 
 MANIFEST = "manifest.json"  # key, and checksum of every file
 
 
 def cached(cache: Path, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-    """The folder of the entry for `key`, in which `make(folder)` has written its files.
+    """Return the folder of the entry for `key`, in which `make(folder)` has written its files.
 
     Args:
-      cache: folder of all entries, made if need be.
-      name: the beginning of the entry's name, for people who look into the cache.
-      key: all that the content depends on, as JSON has it.
-      make: writes the content; called only if the entry is not there.
+      cache: folder of all entries, created if it does not exist.
+      name: prefix of the entry's name, for people who look into the cache.
+      key: everything that the content depends on, as JSON values.
+      make: writes the content; called only if there is no such entry, or a damaged one.
 
     Raises:
-      DataError: the cache cannot be written to (and what `make` raises).
+      DataError: the cache cannot be written to. Errors of `make` are passed on.
     """
     entry = cache / f"{name}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}"
     if _is_whole(entry):
         return entry
     try:
         with locked(entry):
-            # Another process may have made it in the meantime.
-            if not _is_whole(entry):
+            if not _is_whole(entry):  # no other process has made it in the meantime
                 _make(entry, key, make)
     except OSError as error:
         raise DataError(
-            f"cannot write to the cache {cache} ({error.strerror or error}); make room there, or choose another folder "
-            "by --config.data.cache_dir"
+            f"cannot write to the cache {cache} ({error.strerror or error}); free space there, or choose another "
+            "folder with --config.data.cache_dir"
         ) from error
     return entry
 
 
+def lock_file(path: Path) -> Path:
+    """Return the file whose lock is held by the process that makes `path`."""
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time make `path`; the others wait. The end of a process releases its lock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with lock(lock_file(path), lambda: print(f"waiting for another process that is making {path}", flush=True)):
+        yield
+
+
 def _make(entry: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> None:
-    # A damaged one, and what processes left that were killed.
+    # A damaged entry, and what killed processes have left.
     for old in (entry, *entry.parent.glob(f"{glob.escape(entry.name)}.partial-*")):
         shutil.rmtree(old, ignore_errors=True)
-    # A name of its own: the cache may be deleted, lock and all, while a process is writing to it.
+    # A unique name: the cache may be deleted, its locks too, while another process is writing to it.
     partial = entry.with_name(f"{entry.name}.partial-{uuid.uuid4().hex}")
     partial.mkdir()
     try:

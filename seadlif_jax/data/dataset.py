@@ -1,12 +1,16 @@
-"""The value every loader returns."""
+"""The value that every loader returns, and how samples are held out for validation."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from seadlif_jax.utils.errors import SeadlifError
 
-class DataError(ValueError):
-    """Data that cannot be used: the message names the file and the remedy."""
+SPLITS = ("train", "validation", "test")
+
+
+class DataError(SeadlifError):
+    """Data that cannot be used: the message names the file or the field, and the remedy."""
 
 
 class Split(NamedTuple):
@@ -16,7 +20,7 @@ class Split(NamedTuple):
       inputs: `[sample, time, channel]`.
       targets: `[sample, num_blocks + 1]` class numbers, -1 for "no target", `targets[:, 0] == -1`; for forecasting
         `[sample, time + 1, channel]`, the inputs shifted by one with a dummy first step.
-      block_index: `[sample, time]`, the block each step belongs to; the steps of block 0 are ignored.
+      block_index: `[sample, time]`, the block that each step belongs to; the steps of block 0 are ignored.
     """
 
     inputs: np.ndarray
@@ -24,12 +28,12 @@ class Split(NamedTuple):
     block_index: np.ndarray
 
     def take(self, indices: Any) -> "Split":
-        """The samples at `indices` (a slice or an integer array)."""
+        """Return the samples at `indices`, a slice or an array of integers."""
         return Split(*(array[indices] for array in self))
 
 
 class Dataset(NamedTuple):
-    """What a run trains on, selects its best epoch on, and is tested on once.
+    """The data of a run: it trains on `train`, selects its best epoch on `validation`, and is tested once on `test`.
 
     Attributes:
       protocol: how the best epoch is selected, in words for tables, such as "best epoch on 10 % of train".
@@ -42,7 +46,7 @@ class Dataset(NamedTuple):
 
 
 def draw_samples(num_samples: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of samples `(kept, held out)`, the latter `round(fraction * num_samples)` drawn at random.
+    """Return sorted indices `(kept, held out)`, with `round(fraction * num_samples)` samples held out at random.
 
     Raises:
       DataError: the fraction is out of range, or one of the parts would be empty.
@@ -53,14 +57,19 @@ def draw_samples(num_samples: int, fraction: float, seed: int) -> tuple[np.ndarr
     held_out = round(fraction * num_samples)
     if not 0 < held_out < num_samples:
         raise DataError(
-            f"config.data.validation_fraction = {fraction} holds {held_out} of {num_samples} training samples out; "
+            f"config.data.validation_fraction = {fraction} holds out {held_out} of {num_samples} training samples; "
             "at least one must be held out, and one kept"
         )
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
 def draw_groups(groups: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of samples `(kept, held out)`, the latter all those of `count` groups (speakers) drawn at random.
+    """Return sorted indices `(kept, held out)`, with all samples of `count` random groups (speakers) held out.
+
+    Args:
+      groups: the group of each sample, `[sample]`.
+      count: number of groups to hold out.
+      seed: of the draw.
 
     Raises:
       DataError: one of the parts would be empty.

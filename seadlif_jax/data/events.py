@@ -1,13 +1,13 @@
-"""Binning of recorded events to frames: how many events each channel had in each time window.
+"""Binning of recorded events to frames: the number of events of each channel in each time window.
 
 The result is that of `tonic.transforms.Downsample(time_factor=1e-3, target_size=(num_channels, 1), ...)` and then
 `tonic.transforms.ToFrame(time_window=bin_ms)`, bit for bit, for all events of many recordings at once:
 
-- event times are truncated to whole microseconds, then to whole milliseconds; but only those in float16, as in the
-  files of SHD and SSC: all others are taken to the nearest microsecond, so that 0.007 is 7 ms whatever the rounding;
+- event times in float16, as in the files of SHD and SSC, are truncated to whole microseconds, then to milliseconds; all
+  others are first rounded to the nearest microsecond, so that 0.007 is 7 ms in every dtype;
 - neighbouring units are merged to channels, `channel = floor(unit * num_channels / num_units)`;
-- bins of `bin_ms` start at a recording's first event; the last, partial one is dropped (a recording shorter than a bin
-  still has one);
+- bins of `bin_ms` start at a recording's first event; the last, partial bin is dropped, but a recording shorter than a
+  bin has one;
 - a bin holds the number of events, not just zero or one.
 """
 
@@ -21,12 +21,18 @@ import numpy as np
 
 from seadlif_jax.data.dataset import DataError
 
-LARGEST_COUNT = int(np.iinfo(np.uint8).max)
-LONGEST_SECONDS = 2000  # in microseconds, this fits 32 bits
+MAX_COUNT = int(np.iinfo(np.uint8).max)
+MAX_TIME = 2000  # seconds; in microseconds, it fits 32 bits
+Arrays = Sequence[Any] | np.ndarray  # one array a recording
 
 
 class EventError(DataError):
-    """Events of a recording, given by its index, that cannot be binned."""
+    """Events of a recording that cannot be binned.
+
+    Attributes:
+      recording: index of the recording.
+      reason: the problem with it.
+    """
 
     def __init__(self, recording: int, reason: str):
         super().__init__(f"recording {recording}: {reason}")
@@ -35,27 +41,33 @@ class EventError(DataError):
 
 
 class Binning(NamedTuple):
-    """How many units are merged to how many channels, and the width of a bin in whole milliseconds."""
+    """Settings of the binning.
+
+    Attributes:
+      num_units: number of units of the recordings.
+      num_channels: number of channels that they are merged to.
+      bin_ms: width of a bin in whole milliseconds.
+    """
 
     num_units: int
     num_channels: int
     bin_ms: int
 
     def num_bins(self, first_ms: np.ndarray, last_ms: np.ndarray) -> np.ndarray:
-        """The numbers of whole bins between the first and the last event of recordings; at least one."""
+        """Return the number of whole bins between the first and the last event of each recording, at least one."""
         return np.maximum((last_ms - first_ms) // self.bin_ms, 1)
 
 
-def bin_events(times: Sequence[Any], units: Sequence[Any] | None, binning: Binning, num_steps: int) -> np.ndarray:
-    """Counts the events of some recordings, all in one pass: uint8 `[recording, num_steps, channel]`.
+def bin_events(times: Arrays, units: Arrays | None, binning: Binning, num_steps: Any) -> np.ndarray:
+    """Return the event counts of recordings, uint8 `[recording, num_steps, channel]`, computed in one pass.
 
     Args:
-      times: for each recording the times of its events, in order: floats, which are seconds; `timedelta64`, or
-        `datetime64`, which counts from the first event; or the events of tonic, structured arrays with whole
-        microseconds in `t` and units in `x`.
-      units: for each recording the units that fired then; None for structured arrays.
+      times: the event times of each recording, in order: seconds as floats; `timedelta64`; `datetime64`, which is
+        counted from the first event; or tonic's events, structured arrays with microseconds in `t` and units in `x`.
+      units: the units of these events; None for structured arrays.
       binning: the settings.
-      num_steps: at least the number of bins of every recording; the bins after a recording's last are zero.
+      num_steps: a whole number, at least the number of bins of every recording; the steps after a recording's last bin
+        are zero.
 
     Raises:
       EventError: a recording has no events, times without a unit, a time or unit out of range, events out of order,
@@ -66,13 +78,13 @@ def bin_events(times: Sequence[Any], units: Sequence[Any] | None, binning: Binni
     if not isinstance(num_steps, numbers.Integral) or num_steps < 1:
         raise DataError(f"num_steps = {num_steps!r}: it must be a whole number of at least 1")
     if units is None:
-        units = [_units_of_structured(of_recording, number) for number, of_recording in enumerate(times)]
+        units = [_units_of_structured(values, number) for number, values in enumerate(times)]
     elif len(times) and _fields(times[0]):
         raise DataError("units are given twice: structured arrays of events have them in 'x'; pass units=None")
     times = _in_seconds(times)
     lengths = _lengths(times)
-    units = [np.asarray(of_recording) for of_recording in units]
-    if not np.array_equal(lengths, [of_recording.size for of_recording in units]):
+    units = [np.asarray(values) for values in units]
+    if not np.array_equal(lengths, [values.size for values in units]):
         raise EventError(0, "it, or one after it, has not as many units as event times")
     starts = np.cumsum(lengths) - lengths
 
@@ -81,7 +93,7 @@ def bin_events(times: Sequence[Any], units: Sequence[Any] | None, binning: Binni
 
     ms, unit = milliseconds(np.concatenate(times)), np.concatenate(units)
     if ms.min() < 0:
-        raise refuse(np.argmin(ms), f"an event time is not in [0, {LONGEST_SECONDS}) seconds")
+        raise refuse(np.argmin(ms), f"an event time is not in [0, {MAX_TIME}) seconds")
     if unit.dtype.kind not in "iu":
         raise EventError(0, f"its units, or those of one after it, are {unit.dtype}; they must be whole numbers")
     if unit.min() < 0 or unit.max() >= binning.num_units:
@@ -96,9 +108,9 @@ def bin_events(times: Sequence[Any], units: Sequence[Any] | None, binning: Binni
     bins = binning.num_bins(first, ms[starts + lengths - 1])
     if bins.max() > num_steps:
         raise EventError(int(np.argmax(bins)), f"it has {bins.max()} bins, more than the {num_steps} steps asked for")
-    # The place of every event in the flattened result, in few and cheap passes over the events: in 32 bits if they do,
-    # and with `take`, which is faster than an index. There is one step more a recording, for its last, partial bin.
-    shape = (len(lengths), num_steps + 1, binning.num_channels)
+    # The index of every event in the flattened result, in few and cheap passes: in 32 bits if they suffice, and by
+    # `take`, which is faster than indexing. Each recording has one step more, for its last, partial bin.
+    shape = (len(lengths), int(num_steps) + 1, binning.num_channels)
     fits = math.prod(shape) * binning.bin_ms < np.iinfo(np.int32).max
     offset = shape[1] * binning.bin_ms * np.arange(len(lengths)) - first
     place = np.repeat(offset.astype(np.int32 if fits else np.int64), lengths)
@@ -107,23 +119,23 @@ def bin_events(times: Sequence[Any], units: Sequence[Any] | None, binning: Binni
     place *= binning.num_channels
     channel = (np.arange(binning.num_units) * (binning.num_channels / binning.num_units)).astype(place.dtype)
     place += channel.take(unit)
-    # In a type that cannot overflow: a bin holds no more than all events.
+    # In a dtype that cannot overflow: a bin holds at most all events of a recording.
     counts = np.zeros(math.prod(shape), np.min_scalar_type(lengths.max()))
     np.add.at(counts, place, counts.dtype.type(1))
     counts = counts.reshape(shape)
     counts[np.arange(len(lengths)), bins] = 0
     counts = counts[:, :num_steps]
-    if counts.max() > LARGEST_COUNT:
+    if counts.max() > MAX_COUNT:
         raise EventError(
             int(np.argmax(counts.max(axis=(1, 2)))),
-            f"a channel has {counts.max()} events in a bin of {binning.bin_ms} ms, more than the {LARGEST_COUNT} that "
-            "fit; choose a smaller bin",
+            f"a channel has {counts.max()} events in a bin of {binning.bin_ms} ms, more than the {MAX_COUNT} that "
+            "uint8 holds; choose a smaller bin",
         )
     return counts.astype(np.uint8)
 
 
-def count_bins(times: Sequence[Any], binning: Binning) -> np.ndarray:
-    """The number of bins of each recording, from the times of its events, as `bin_events` takes them.
+def count_bins(times: Arrays, binning: Binning) -> np.ndarray:
+    """Return the number of bins of each recording, from event times as `bin_events` takes them.
 
     Raises:
       EventError: a recording has no events, times without a unit, or begins or ends at a time out of range.
@@ -132,26 +144,26 @@ def count_bins(times: Sequence[Any], binning: Binning) -> np.ndarray:
     binning = _checked(binning)
     times = _in_seconds(times)
     _lengths(times)
-    first, last = (milliseconds(np.array([of_recording[i] for of_recording in times])) for i in (0, -1))
+    first, last = (milliseconds(np.array([values[i] for values in times])) for i in (0, -1))
     wrong = (first < 0) | (last < first)
     if wrong.any():
         raise EventError(
             int(np.argmax(wrong)),
-            f"its events do not run from a first to a last time in [0, {LONGEST_SECONDS}) seconds",
+            f"its events do not run from a first to a last time in [0, {MAX_TIME}) seconds",
         )
     return binning.num_bins(first, last)
 
 
 def milliseconds(times: np.ndarray) -> np.ndarray:
-    """Seconds to whole milliseconds, int32: float16 by truncation to whole microseconds, others to the nearest.
+    """Return seconds as whole milliseconds, int32, through microseconds: truncated in float16, else the nearest.
 
-    A float32 has no microseconds beyond 16 seconds: it stands for the latest time that is rounded to it. A time that is
-    negative, NaN, or 2000 seconds and more gives -1.
+    A float32 does not resolve microseconds beyond 16 seconds: it stands for the latest time that is rounded to it.
+    Times that are negative, NaN, or at least 2000 seconds become -1.
     """
     if times.dtype == np.float16:
-        # The 65,536 values there are, looked up: several times faster.
-        return _of_every_half().take(times.view(np.uint16))
-    valid = (times >= 0) & (times < LONGEST_SECONDS)
+        # Looked up among the 65,536 values of float16: several times faster.
+        return _float16_milliseconds().take(times.view(np.uint16))
+    valid = (times >= 0) & (times < MAX_TIME)
     times = np.where(valid, times, times.dtype.type(0))
     nearest = np.maximum(0.5, np.spacing(times) * 0.5e6)
     microseconds = np.floor(times.astype(np.float64) * 1e6 + nearest).astype(np.int64)
@@ -159,16 +171,16 @@ def milliseconds(times: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _of_every_half() -> np.ndarray:
+def _float16_milliseconds() -> np.ndarray:
     times = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64)
-    valid = (times >= 0) & (times < LONGEST_SECONDS)
+    valid = (times >= 0) & (times < MAX_TIME)
     microseconds = (np.where(valid, times, 0) * 1e6).astype(np.int64)
     return np.where(valid, (microseconds * 1e-3).astype(np.int32), -1)
 
 
 def _checked(binning: Binning) -> Binning:
-    """The settings as Python's whole numbers."""
-    limits = {"num_units": math.inf, "num_channels": binning.num_units, "bin_ms": LONGEST_SECONDS * 1000}
+    """Return the settings as Python integers."""
+    limits = {"num_units": math.inf, "num_channels": binning.num_units, "bin_ms": MAX_TIME * 1000}
     for name, largest in limits.items():
         value: Any = getattr(binning, name)
         is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
@@ -185,7 +197,7 @@ def _checked(binning: Binning) -> Binning:
 
 
 def _fields(events: Any) -> tuple[str, ...]:
-    """The names of the fields of a structured array; none of another."""
+    """Return the names of the fields of a structured array; none for any other array."""
     return getattr(getattr(events, "dtype", None), "names", None) or ()
 
 
@@ -193,29 +205,29 @@ def _units_of_structured(events: Any, recording: int) -> np.ndarray:
     names = _fields(events)
     if not {"t", "x"} <= set(names):
         raise EventError(
-            recording, f"it is no structured array with the fields 't' and 'x' ({names or type(events).__name__}); "
-            "give times and units apart"
+            recording, f"it is not a structured array with the fields 't' and 'x' ({names or type(events).__name__}); "
+            "pass times and units separately"
         )  # fmt: skip
     for name in {"y", "p"} & set(names):
         if len(events) and np.ptp(events[name]):
             raise EventError(
                 recording,
-                f"its events differ in {name!r}; number the units over all fields yourself, such as "
-                "x + width * y, and give times['t'] * 1e-6 and these units apart",
+                f"its events differ in {name!r}; number the units over all fields, such as "
+                "x + width * y, and pass times['t'] * 1e-6 and these units separately",
             )
     return events["x"]
 
 
-def _in_seconds(times: Sequence[Any]) -> list[np.ndarray]:
-    """Native floats, one array a recording."""
+def _in_seconds(times: Arrays) -> list[np.ndarray]:
+    """Return seconds as floats in native byte order, one array a recording."""
     if isinstance(times, np.ndarray) and times.ndim == 1 and times.dtype != object:
-        raise DataError("times must be a sequence of arrays, one a recording; of a single recording, [times]")
-    return [_recording_in_seconds(of_recording, number) for number, of_recording in enumerate(times)]
+        raise DataError("times must be a sequence of arrays, one a recording; for a single recording, pass [times]")
+    return [_recording_in_seconds(values, number) for number, values in enumerate(times)]
 
 
 def _recording_in_seconds(times: Any, recording: int) -> np.ndarray:
     if np.ma.is_masked(times):
-        raise EventError(recording, "it has masked event times; leave these events out (.compressed())")
+        raise EventError(recording, "it has masked event times; remove these events (.compressed())")
     if _fields(times):
         if times["t"].dtype.kind not in "iu":
             raise EventError(recording, f"its field 't' is {times['t'].dtype}; it must be whole microseconds")
@@ -230,8 +242,8 @@ def _recording_in_seconds(times: Any, recording: int) -> np.ndarray:
     if times.dtype.kind in "iu":
         raise EventError(
             recording,
-            f"its event times are {times.dtype}, whole numbers without a unit; say it by .astype('timedelta64[us]') "
-            "(or [ms]), or give seconds as floats",
+            f"its event times are {times.dtype}, whole numbers without a unit; convert them by "
+            ".astype('timedelta64[us]') (or [ms]), or to seconds as floats",
         )
     if times.dtype.kind != "f":
         raise EventError(recording, f"its event times are {times.dtype}; they must be seconds as floats")
@@ -239,7 +251,7 @@ def _recording_in_seconds(times: Any, recording: int) -> np.ndarray:
 
 
 def _lengths(times: Sequence[np.ndarray]) -> np.ndarray:
-    lengths = np.array([len(of_recording) for of_recording in times])
+    lengths = np.array([len(values) for values in times])
     if not len(lengths):
         raise DataError("there are no recordings")
     if not lengths.all():

@@ -1,4 +1,4 @@
-"""What the loaders of the Heidelberg data sets share: SHD (digits) and SSC (speech commands)."""
+"""The loader of the Heidelberg data sets: SHD (spoken digits) and SSC (speech commands)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,22 +9,22 @@ import numpy as np
 from seadlif_jax.data import recordings
 from seadlif_jax.data.dataset import DataError, Dataset, Split, draw_groups, draw_samples
 from seadlif_jax.data.download import download
-from seadlif_jax.data.events import LONGEST_SECONDS, Binning
+from seadlif_jax.data.events import MAX_TIME, Binning
 
-# Of `config.data`, beyond those that all tasks share.
+# Fields of `config.data` beyond those that all tasks share.
 OPTIONAL = ("max_seconds", "num_units", "skip_empty")  # may be missing, as in configs of earlier versions, or None
 FIELDS = (
     *("cache_dir", "ignore_first_steps", "num_channels", "pad_to", "validation_fraction", "validation_speakers"),
     *OPTIONAL,
 )
 TRAIN = "{}_train.h5"
-MOST_STEPS = 100_000
+MAX_STEPS = 100_000
 MAX_UNITS = 2**20
-MOST_NAMES = 5  # of speakers, in the protocol
+MAX_NAMES = 5  # of speakers, in the protocol
 
 
 def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
-    """Finds the files of a data set or downloads them, bins their events, and splits as `config.data.validation` says.
+    """Return the data set of files, downloaded if need be, with events binned, split by `config.data.validation`.
 
     - "official": the best epoch is selected on the official validation file, where there is one;
     - "held_out": on a random `validation_fraction` of the training recordings;
@@ -46,7 +46,7 @@ def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
     for path in paths.values():
         recordings.check(path, Path(data.cache_dir).expanduser())
     files_read = {split: recordings.read(path) for split, path in paths.items()}
-    # Drawn before the events are binned: what is wrong with the protocol shows at once.
+    # Before the events are binned, so that an error of the protocol is raised at once.
     kept, held_out, protocol = _protocol(data, files_read["train"])
     binned = {split: _bin(file, data) for split, file in files_read.items()}
     test = _select(*binned["test"])
@@ -58,28 +58,29 @@ def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
 
 
 def read(path: Path, config: Any) -> Split:
-    """The recordings of a file, binned as `config.data` says.
+    """Return the recordings of a file, binned with the settings in `config.data`.
 
     Raises:
       DataError: the file is missing, damaged or foreign.
     """
     if not path.is_file():
-        raise DataError(f"there is no file {path}")
+        raise DataError(f"there is no file {path}; pass the path of a .h5 file of event recordings")
     _check_fields(config.data, official=True)
     recordings.check(path, Path(config.data.cache_dir).expanduser())
     return _select(*_bin(recordings.read(path), config.data))
 
 
 def find(folder: str, name: str, split: str, file: str) -> Path:
-    """The path of a file: `folder/name/file`, `folder/file`, or beside `folder` if that is a file itself.
+    """Return the path of a file: `folder/name/file`, `folder/file`, or beside `folder` if that is a file itself.
 
-    If there is none, it is downloaded to the first of these, which is where tonic keeps it.
+    A missing file is downloaded to the first of these, where tonic keeps it.
     """
     given = Path(folder).expanduser()
     if given.suffix == ".h5":
         if given.name != TRAIN.format(name.lower()):
             raise DataError(
-                f"config.data.dir = {folder!r}: give the folder of the files, or {TRAIN.format(name.lower())} itself"
+                f"config.data.dir = {folder!r}: it must be the folder of the files, or "
+                f"{TRAIN.format(name.lower())} itself"
             )
         path = given.with_name(file)
     else:
@@ -90,7 +91,7 @@ def find(folder: str, name: str, split: str, file: str) -> Path:
 
 
 def _protocol(data: Any, train: recordings.Recordings) -> tuple[Any, np.ndarray | None, str]:
-    """The training recordings to keep, those to hold out (if any), and the protocol in words."""
+    """Return the training recordings to keep, those to hold out (if any), and the protocol in words."""
     if data.validation == "official":
         return slice(None), None, "the official validation file"
     if data.validation == "test":
@@ -99,17 +100,17 @@ def _protocol(data: Any, train: recordings.Recordings) -> tuple[Any, np.ndarray 
         kept, held_out = draw_samples(len(train.labels), data.validation_fraction, data.seed)
         return kept, held_out, f"{100 * data.validation_fraction:g} % of the training recordings, held out at random"
     if train.speakers is None:
-        raise DataError(f"{train.path} does not say who speaks; choose another config.data.validation")
+        raise DataError(f"{train.path} has no speakers (extra/speaker); choose another config.data.validation")
     kept, held_out = draw_groups(train.speakers, data.validation_speakers, data.seed)
     speakers = np.unique(train.speakers[held_out])
-    names = f" ({', '.join(map(str, speakers))})" if len(speakers) <= MOST_NAMES else ""
+    names = f" ({', '.join(map(str, speakers))})" if len(speakers) <= MAX_NAMES else ""
     return kept, held_out, f"the training recordings of {len(speakers)} speakers{names}, held out at random"
 
 
 def _bin(file: recordings.Recordings, data: Any) -> tuple[Split, np.ndarray]:
-    """All recordings of a file, and which of them are used, by `config.data.skip_empty`.
+    """Return all recordings of a file, and a mask of those in use, see `config.data.skip_empty`.
 
-    One block a recording: its own steps but the first ones. Those that longer recordings have more are block 0.
+    Each recording has one block, its steps after the first `config.data.ignore_first_steps`; padding is block 0.
     """
     binning = Binning(_num_units(data), data.num_channels, int(data.step_ms))
     counts, num_steps = recordings.frames(
@@ -124,16 +125,16 @@ def _bin(file: recordings.Recordings, data: Any) -> tuple[Split, np.ndarray]:
     if not used.any():
         raise DataError(f"{file.path}: no recording has events")
     if not used.all():
-        _say(f"{file.path}: {np.sum(~used)} of {len(used)} recordings have no events and are skipped")
+        _say(f"{file.path}: {np.sum(~used)} of {len(used)} recordings have no events, and are skipped")
     if (file.labels == -1).any():
         _say(
-            f"warning: {file.path}: {np.sum(file.labels == -1)} of {len(used)} recordings have the label -1, which is "
-            "no class: they are neither trained nor evaluated on"
+            f"warning: {file.path}: {np.sum(file.labels == -1)} of {len(used)} recordings have the label -1, which "
+            "is not a class: they are used neither in training nor in evaluation"
         )
     if data.ignore_first_steps >= num_steps[used].min():
         raise DataError(
-            f"config.data.ignore_first_steps = {data.ignore_first_steps} leaves nothing of the shortest recording of "
-            f"{file.path}, which has {num_steps[used].min()} steps"
+            f"config.data.ignore_first_steps = {data.ignore_first_steps} ignores the whole shortest recording of "
+            f"{file.path}, which has {num_steps[used].min()} steps; choose fewer"
         )
     step = np.arange(counts.shape[1])
     block_index = (step >= data.ignore_first_steps) & (step < num_steps[:, None])
@@ -146,14 +147,14 @@ def _bin(file: recordings.Recordings, data: Any) -> tuple[Split, np.ndarray]:
 
 
 def _select(split: Split, used: np.ndarray, indices: Any = slice(None)) -> Split:
-    """The used ones of these samples: a view, or a copy where some are left out."""
+    """Return those of the samples that are in use: a view, or a copy if some are not."""
     if used.all():
         return split.take(indices)
     chosen = np.arange(len(used))[indices]
     return split.take(chosen[used[chosen]])
 
 
-def _num_units(data: Any) -> int:
+def _num_units(data: Any) -> Any:
     return recordings.NUM_UNITS if data.get("num_units") is None else data.num_units
 
 
@@ -162,11 +163,11 @@ def _say(text: str) -> None:
 
 
 def _check_fields(data: Any, official: bool) -> None:
-    def is_whole(value: Any, low: int, high: int) -> bool:
+    def is_whole(value: Any, low: int, high: float) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
     def is_positive(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LONGEST_SECONDS
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_TIME
 
     num_units, max_seconds = _num_units(data), data.get("max_seconds")
     step_ms = int(data.step_ms) if isinstance(data.step_ms, float) and data.step_ms % 1 == 0 else data.step_ms
@@ -177,8 +178,8 @@ def _check_fields(data: Any, official: bool) -> None:
         "num_channels": (is_whole(data.num_channels, 1, num_units), f"in 1..{num_units}, the number of units"),
         "max_seconds": (max_seconds is None or is_positive(max_seconds), "a number of seconds above 0, or None"),
         "skip_empty": (data.get("skip_empty") in (None, False, True), "True or False"),
-        "pad_to": (is_whole(data.pad_to, 0, MOST_STEPS), f"a number of steps in 0..{MOST_STEPS}"),
-        "ignore_first_steps": (is_whole(data.ignore_first_steps, 0, MOST_STEPS), "a number of steps"),
+        "pad_to": (is_whole(data.pad_to, 0, MAX_STEPS), f"a number of steps in 0..{MAX_STEPS}"),
+        "ignore_first_steps": (is_whole(data.ignore_first_steps, 0, MAX_STEPS), "a number of steps"),
         "cache_dir": (isinstance(data.cache_dir, str) and data.cache_dir != "", "a folder"),
         "validation": (data.validation in protocols, f"one of {', '.join(protocols)}"),
     }

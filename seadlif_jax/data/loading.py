@@ -2,70 +2,24 @@
 
 A loader is any function from the config to a value with the splits `train`, `validation` and `test`, each with
 `inputs [sample, time, channel]`, `targets [sample, num_blocks + 1]` and `block_index [sample, time]`, and with a text
-`protocol` that says how the best epoch is selected.
+`protocol` that says how the best epoch is selected: a `Dataset`.
 """
 
-import importlib
 import zlib
-from collections.abc import Callable
-from types import ModuleType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from seadlif_jax.build import build_task
 from seadlif_jax.config import ConfigError, base_config, unknown_field
+from seadlif_jax.data.dataset import SPLITS, Dataset, Split
+from seadlif_jax.data.loader import find_loader
 from seadlif_jax.tasks import Task
 from seadlif_jax.utils.arrays import ArrayError, as_native, value_problem
 from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.paths import local_path
 from seadlif_jax.utils.progress import say
-
-SPLITS = ("train", "validation", "test")
-
-
-@runtime_checkable
-class Split(Protocol):
-    """Samples on the host, in the smallest dtypes that hold them."""
-
-    @property
-    def inputs(self) -> np.ndarray: ...
-    @property
-    def targets(self) -> np.ndarray: ...
-    @property
-    def block_index(self) -> np.ndarray: ...
-
-
-@runtime_checkable
-class Dataset(Protocol):
-    """Value that a loader returns."""
-
-    @property
-    def train(self) -> Split: ...
-    @property
-    def validation(self) -> Split: ...
-    @property
-    def test(self) -> Split: ...
-    @property
-    def protocol(self) -> str: ...
-
-
-class _Split(NamedTuple):
-    inputs: np.ndarray
-    targets: np.ndarray
-    block_index: np.ndarray
-
-    def take(self, indices: Any) -> "_Split":
-        """Return the samples at `indices`, a slice or an array."""
-        return _Split(*(array[indices] for array in self))
-
-
-class _Dataset(NamedTuple):
-    train: Split
-    validation: Split
-    test: Split
-    protocol: str
 
 
 class DatasetError(SeadlifError):
@@ -76,16 +30,16 @@ def load_dataset(config: ConfigDict) -> Dataset:
     """Return the data set of the loader that `config.data.loader` names.
 
     The loader's module may list the fields under `config.data` that it adds in `FIELDS`, and those that may be missing
-    in `OPTIONAL`; others are then refused.
+    in `OPTIONAL`; others are then refused. The loader returns a `Dataset`, or any object with the same attributes.
 
     Raises:
       ConfigError: there is no such loader; or a field of `config.data` is missing or unknown to it.
       DatasetError: the data breaks the contract.
     """
-    module, loader = find_loader(config.data.loader)
-    if hasattr(module, "FIELDS"):
-        optional = {"class_weights", *getattr(module, "OPTIONAL", ())}
-        known = {*base_config().data, *module.FIELDS, *optional}
+    loader = find_loader(config.data)
+    if hasattr(loader.module, "FIELDS"):
+        optional = {"class_weights", *getattr(loader.module, "OPTIONAL", ())}
+        known = {*base_config().data, *loader.module.FIELDS, *optional}
         for name in sorted(set(config.data) - known):
             raise unknown_field(f"data.{name}", [f"data.{field}" for field in known])
         for name in sorted(known - optional - set(config.data)):
@@ -93,10 +47,10 @@ def load_dataset(config: ConfigDict) -> Dataset:
     for name in ("dir", "cache_dir"):
         if name in config.data and isinstance(config.data[name], str):
             local_path(config.data[name], f"config.data.{name} =")
-    dataset = loader(config)
+    dataset = loader.load(config)
     for name in (*SPLITS, "protocol"):
         if not hasattr(dataset, name):
-            raise DatasetError(f"{config.data.loader} returned a value without {name!r}; see data/dataset.py")
+            raise DatasetError(f"{config.data.loader} returned a value without {name!r}; return a Dataset")
     dataset = _native(dataset, config.data.loader)
     check_dataset(dataset, config)
     warnings = _silent_channels(dataset, config), build_task(config).target_warning(dataset.train.targets)
@@ -117,7 +71,7 @@ def _silent_channels(dataset: Dataset, config: ConfigDict) -> str | None:
     return f"{channels} are 0 in all training samples, the first of them channel {np.argmin(active)}{hint}"
 
 
-def _native(dataset: Dataset, loader: str) -> Dataset:
+def _native(dataset: Any, loader: str) -> Dataset:
     """Return the same data in NumPy arrays that JAX can use; a split that serves twice is converted once."""
     converted: dict[int, Split] = {}
     for name in SPLITS:
@@ -129,29 +83,16 @@ def _native(dataset: Dataset, loader: str) -> Dataset:
         except (AttributeError, ArrayError) as error:
             raise DatasetError(f"the {name} split of {loader}: {error}") from error
     train, validation, test = (converted[id(getattr(dataset, name))] for name in SPLITS)
-    return _Dataset(train, validation, test, dataset.protocol)
+    return Dataset(train, validation, test, dataset.protocol)
 
 
-def native_split(split: Split) -> Split:
+def native_split(split: Any) -> Split:
     """Return the same samples in NumPy arrays that JAX can use.
 
     Raises:
       ArrayError: an array has values that are not numbers, or ambiguous ones.
     """
-    return _Split(*(as_native(getattr(split, name), name) for name in _Split._fields))
-
-
-def find_loader(name: str) -> tuple[ModuleType, Callable[[ConfigDict], Any]]:
-    """Return the module and the function that "module:function" names; raises a `ConfigError` if there are none."""
-    module_name, _, function_name = name.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-        loader = getattr(module, function_name)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ConfigError(f"config.data.loader = {name!r}: {error}") from error
-    if not callable(loader):
-        raise ConfigError(f"config.data.loader = {name!r}: {function_name} is not a function")
-    return module, loader
+    return Split(*(as_native(getattr(split, name), name) for name in Split._fields))
 
 
 def fingerprint(dataset: Dataset) -> dict[str, int]:

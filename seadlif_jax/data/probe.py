@@ -1,40 +1,45 @@
 """Reading a file for the first time, in a process of its own.
 
-The libraries that read HDF5 and MATLAB files can crash on a damaged one, or never come to an end. Here that is noticed,
-and told. What merely raises an exception is left to the reader itself, later, in the process that needs the data.
+The libraries that read HDF5 and MATLAB files can crash on a damaged one, or never return. Here that is noticed and
+reported. What merely raises an exception is left to the reader itself, later, in the process that needs the data.
 """
 
 import importlib
-import os
+import json
 import queue
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from seadlif_jax.data.dataset import DataError
+from seadlif_jax.utils.modules import import_from, module_folder
 
-PATIENCE = 120.0  # seconds without a sign of life
-# Signals from outside, which say nothing of the file; not all systems have all.
+TIMEOUT = 120.0  # seconds without a sign of life
+# Signals from outside, which say nothing about the file; not all systems have all.
 KILLED = {getattr(signal, f"SIG{name}", None) for name in ("KILL", "TERM", "INT", "HUP", "XCPU")}
-THROUGH, RAISED = 0, 3  # exit statuses
-ROOT = Path(__file__).parent.parent
+FINISHED, RAISED = 0, 3  # exit statuses
+# The child finds modules where this process does.
+CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from seadlif_jax.data import probe; probe.main()"
 
 
-def probe(path: Path, reader: str) -> bool:
-    """Calls a reader for a file, and waits until it is through; returns whether it was without an exception.
+def probe(path: Path, reader: Callable[[Path], Iterable[Any]]) -> bool:
+    """Call a reader for a file in a child process; return whether it finished without an exception.
 
     Args:
       path: the file.
-      reader: "module:function", a generator function of the path, which yields as a sign of life.
+      reader: a function of a module, from the path to an iterator; each item is a sign of life.
 
     Raises:
-      DataError: it crashed the process, or was silent for too long.
+      DataError: the reader crashed the process, or was silent for too long.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.getenv("PYTHONPATH", "")))}
-    command = [sys.executable, "-m", "seadlif_jax.data.probe", reader, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
+    folder = module_folder(sys.modules[reader.__module__])
+    arguments = (json.dumps(sys.path), str(folder or ""), reader.__module__, reader.__qualname__, str(path))
+    command = [sys.executable, "-c", CHILD, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         signs: queue.Queue[bytes] = queue.Queue()
 
         def listen() -> None:
@@ -45,30 +50,31 @@ def probe(path: Path, reader: str) -> bool:
 
         threading.Thread(target=listen, daemon=True).start()
         try:
-            while signs.get(timeout=PATIENCE):
+            while signs.get(timeout=TIMEOUT):
                 pass
         except queue.Empty:
             process.kill()
-            raise DataError(f"{path} is damaged: reading it does not come to an end") from None
+            raise DataError(f"{path} is damaged: reading it does not end; replace the file") from None
         except BaseException:
             process.kill()
             raise
     if -process.returncode in KILLED:
-        raise DataError(f"reading {path} was stopped from outside (signal {-process.returncode}: is memory short?)")
-    if process.returncode not in (THROUGH, RAISED):
-        raise DataError(f"{path} is damaged: reading it crashes a process (status {process.returncode})")
-    return process.returncode == THROUGH
+        raise DataError(
+            f"reading {path} was stopped by signal {-process.returncode}, perhaps for lack of memory; try again"
+        )
+    if process.returncode not in (FINISHED, RAISED):
+        raise DataError(
+            f"{path} is damaged: reading it crashes a process (status {process.returncode}); replace the file"
+        )
+    return process.returncode == FINISHED
 
 
-def _main(reader: str, path: str) -> None:
-    module, _, function = reader.partition(":")
-    read = getattr(importlib.import_module(module), function)
+def main() -> None:
+    """Run the reader that the command line of the child names."""
+    folder, module_name, function, path = sys.argv[1:]
+    module = import_from(Path(folder), module_name) if folder else importlib.import_module(module_name)
     try:
-        for _ in read(Path(path)):
+        for _ in getattr(module, function)(Path(path)):
             print(end=".", flush=True)
     except Exception:  # whatever the library runs into
         sys.exit(RAISED)
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

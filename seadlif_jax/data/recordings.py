@@ -1,7 +1,7 @@
-"""The .h5 files of the Heidelberg data sets (Cramer et al. 2020): what they say of their recordings, and the frames.
+"""Reading the .h5 files of the Heidelberg data sets (Cramer et al. 2020): labels, speakers and binned events.
 
-A file has for each recording the times in seconds and the units of its events in `spikes/times` and `spikes/units`, its
-class in `labels`, and the number of its speaker in `extra/speaker`.
+A file holds, for each recording, the times (in seconds) and units of its events in `spikes/times` and `spikes/units`,
+its class in `labels`, and the number of its speaker in `extra/speaker`.
 """
 
 import contextlib
@@ -24,18 +24,18 @@ TIMES, UNITS, LABELS, SPEAKERS = "spikes/times", "spikes/units", "labels", "extr
 NUM_UNITS = 700  # of the Heidelberg data sets
 MAX_SECONDS = 10.0  # of a recording; theirs last up to 1.4
 MAX_NAMES = 8  # of data sets, in an error
-READ = 256  # recordings read at a time: many enough that the file's own bookkeeping does not matter
+READ = 256  # recordings read at a time: enough to hide the overhead of HDF5
 CHUNK = 16  # recordings binned in one pass: few enough that their counts stay in the processor's cache
-CACHE_VERSION = 2  # another one makes all caches anew
+CACHE_VERSION = 2  # a new number invalidates all caches
 COUNTS, NUM_STEPS = "counts.npy", "num_steps.npy"
 
 
-class _NotThroughError(Exception):
-    """Reading has raised an exception: nothing to be remembered."""
+class _UnreadableError(Exception):
+    """Reading has raised an exception: the file is not marked as checked."""
 
 
 class Recordings(NamedTuple):
-    """What a file says of its recordings: `labels [recording]`, and `speakers [recording]` where they are known."""
+    """The recordings of a file, without their events: `labels [recording]`, `speakers [recording]` if it has them."""
 
     path: Path
     labels: np.ndarray
@@ -43,14 +43,14 @@ class Recordings(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """Event counts uint8 `[recording, time, channel]`, and how many of these steps are a recording's own."""
+    """Event counts uint8 `[recording, time, channel]`, and the number of steps of each recording, padding excluded."""
 
     counts: np.ndarray
     num_steps: np.ndarray
 
 
 def read(path: Path) -> Recordings:
-    """Reads all but the events.
+    """Read everything but the events.
 
     Raises:
       DataError: the file is damaged, or has another format.
@@ -65,14 +65,14 @@ def read(path: Path) -> Recordings:
 def _check_layout(path: Path, file: h5py.File) -> None:
     def refuse(reason: str) -> DataError:
         return DataError(
-            f"{path} does not have the layout of the Heidelberg data sets: {reason}. Recordings in another layout need "
-            "a loader: see docs/own-data.md"
+            f"{path} does not have the layout of the Heidelberg data sets: {reason}. For recordings in another "
+            "layout, write a loader: see docs/own-data.md"
         )
 
     datasets = {name: file.get(name) for name in (TIMES, UNITS, LABELS, SPEAKERS)}
     for name, dataset in datasets.items():
         if not isinstance(dataset, h5py.Dataset) and name != SPEAKERS:
-            raise refuse(f"it has no data set {name} (but {', '.join(_names(file)[:MAX_NAMES]) or 'none at all'})")
+            raise refuse(f"it has no data set {name} (it has {', '.join(_names(file)[:MAX_NAMES]) or 'none'})")
     present = {name: dataset for name, dataset in datasets.items() if isinstance(dataset, h5py.Dataset)}
     for name, dataset in present.items():
         settings = dataset.id.get_create_plist()
@@ -81,8 +81,8 @@ def _check_layout(path: Path, file: h5py.File) -> None:
             if not h5py.h5z.filter_avail(code):
                 raise DataError(
                     f"{path}: {name} is compressed with the HDF5 filter {code} ({filter_name.decode()}), which is not "
-                    "installed here. Install it (most are in the package hdf5plugin) and set HDF5_PLUGIN_PATH to its "
-                    "folder (hdf5plugin.PLUGIN_PATH), or write the file anew with gzip or without compression"
+                    "installed. Install it (most are in the package hdf5plugin) and set HDF5_PLUGIN_PATH to its "
+                    "folder (hdf5plugin.PLUGIN_PATH), or rewrite the file with gzip or without compression"
                 )
     sizes = {name: dataset.shape[:1] for name, dataset in present.items()}
     if len(set(sizes.values())) > 1 or sizes[LABELS] in ((), (0,)):
@@ -94,11 +94,11 @@ def _check_layout(path: Path, file: h5py.File) -> None:
         content = h5py.check_vlen_dtype(present[name].dtype)
         if content is None:
             shape = present[name].shape
-            raise refuse(f"{name} holds {present[name].dtype} {shape}, not an array of its own for each recording")
+            raise refuse(f"{name} holds {present[name].dtype} {shape}, not one array for each recording")
         if name == TIMES and content.kind in "iu":
             raise refuse(
-                f"{name} holds {content}, whole numbers whose unit the file does not say; they must be seconds as "
-                "floats: of microseconds, write times * 1e-6"
+                f"{name} holds {content}, whole numbers without a unit; they must be seconds as floats: for "
+                "microseconds, write times * 1e-6"
             )
         if content.kind not in kind:
             raise refuse(f"{name} holds {content}; it must be {meaning}")
@@ -111,27 +111,27 @@ def _names(file: h5py.File) -> list[str]:
 
 
 def check(path: Path, cache: Path) -> None:
-    """Reads a whole file, in a process of its own, unless the cache says that it has been done.
+    """Read a whole file in a child process, unless the cache has recorded that this has succeeded.
 
-    A file that merely raises an exception is left to `read` and `frames`, which tell it.
+    A file that merely raises an exception is left to `read` and `frames`, which report it.
 
     Raises:
-      DataError: that crashed the process, or did not come to an end; or the cache cannot be written.
+      DataError: reading crashed the child process, or did not end; or the cache cannot be written.
     """
 
     def read_through(folder: Path) -> None:
-        if not probe(path, "seadlif_jax.data.recordings:read_all"):
-            raise _NotThroughError
+        if not probe(path, read_all):
+            raise _UnreadableError
 
-    if cache.is_dir() and not os.access(cache, os.W_OK):  # others have filled it
-        probe(path, "seadlif_jax.data.recordings:read_all")
+    if cache.is_dir() and not os.access(cache, os.W_OK):  # of another user
+        probe(path, read_all)
         return
-    with contextlib.suppress(_NotThroughError):
+    with contextlib.suppress(_UnreadableError):
         cached(cache, f"{path.stem}-checked", _identity(path), read_through)
 
 
 def read_all(path: Path) -> Iterator[None]:
-    """Reads all that there is, a little at a time."""
+    """Read everything, a few recordings at a time."""
     read(path)
     for _ in _chunks(path, TIMES, UNITS):
         yield
@@ -145,10 +145,10 @@ def frames(
     max_seconds: float = MAX_SECONDS,
     skip_empty: bool = False,
 ) -> Frames:
-    """Bins a file's events, and pads every recording with empty steps to at least `pad_to`, which are then its own.
+    """Return the binned events of a file, every recording with at least `pad_to` steps, the last of them empty.
 
-    The counts are memory-mapped from the cache; if they are not there yet, they are made, in bounded memory. With
-    `skip_empty`, a recording without events has no steps; otherwise it is refused.
+    The counts are memory-mapped from the cache, to which they are first written in bounded memory. With `skip_empty`, a
+    recording without events has no steps; otherwise it is refused.
 
     Raises:
       DataError: the file is damaged, has a recording of more than `max_seconds` or events that cannot be binned, or the
@@ -163,12 +163,12 @@ def frames(
     entry = cached(cache, path.stem, key, make)
     try:
         return Frames(np.load(entry / COUNTS, mmap_mode="r"), np.load(entry / NUM_STEPS))
-    except ValueError as error:  # objects, for example, which are not loaded
-        raise DataError(f"the cache {entry} is not what this program writes; delete it ({error})") from error
+    except ValueError as error:  # such as an array of objects
+        raise DataError(f"the cache {entry} is damaged; delete it ({error})") from error
 
 
 def _identity(path: Path) -> dict[str, Any]:
-    """What changes whenever the file does. Programs that copy can set the time of modification, but not of change."""
+    """Return values that change whenever the file does; a copy can keep the time of modification, not of change."""
     status = path.stat()
     return {
         "file": str(path.resolve()),
@@ -179,30 +179,30 @@ def _identity(path: Path) -> dict[str, Any]:
 
 
 def _count_bins(path: Path, binning: Binning, max_seconds: float, skip_empty: bool) -> np.ndarray:
-    """The number of bins of every recording, in a pass of its own: reading is the lesser part of the work."""
+    """Return the number of bins of every recording, in a separate pass: reading is the lesser part of the work."""
     num_bins: list[int] = []
     for start, times in _chunks(path, TIMES):
-        filled = np.array([len(of_recording) > 0 or not skip_empty for of_recording in times])
-        of_chunk = np.zeros(len(times), np.int64)
+        filled = np.array([len(events) > 0 or not skip_empty for events in times])
+        chunk_bins = np.zeros(len(times), np.int64)
         if filled.any():
-            of_chunk[filled] = _apply(path, start + np.flatnonzero(filled), count_bins, times[filled], binning)
-        seconds = of_chunk * binning.bin_ms / 1000
+            chunk_bins[filled] = _apply(path, start + np.flatnonzero(filled), count_bins, times[filled], binning)
+        seconds = chunk_bins * binning.bin_ms / 1000
         longest = np.max(seconds)
         if longest > max_seconds:
             raise DataError(
                 f"{path}: recording {start + np.argmax(seconds)} lasts {longest:,.0f} s, more than the "
-                f"{max_seconds:g} s of config.data.max_seconds. Event times must be seconds (of milliseconds, write "
-                "times * 1e-3 into the file); if they are, leave out the event with a wrong time, or set "
-                "--config.data.max_seconds to what the recordings last"
+                f"{max_seconds:g} s of config.data.max_seconds. Event times must be seconds (for milliseconds, write "
+                "times * 1e-3 into the file); if they are, remove the event with a wrong time, or raise "
+                "--config.data.max_seconds"
             )
-        num_bins.extend(of_chunk)
+        num_bins.extend(chunk_bins)
     return np.array(num_bins)
 
 
 def _bin_file(path: Path, binning: Binning, num_steps: np.ndarray, folder: Path) -> None:
-    """Writes the counts of all recordings; those without steps are zero."""
+    """Write the counts of all recordings; recordings without steps are zero."""
     shape = (len(num_steps), int(num_steps.max()), binning.num_channels)
-    # Written as a stream: a memory map would end the process when the disk is full.
+    # Written as a stream: a memory map would abort the process when the disk is full.
     with (folder / COUNTS).open("wb") as file, _progress(path, len(num_steps)) as bar:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for start, times, units in _chunks(path, TIMES, UNITS):
@@ -217,15 +217,15 @@ def _bin_file(path: Path, binning: Binning, num_steps: np.ndarray, folder: Path)
 
 
 def _apply(path: Path, recordings: np.ndarray, function: Callable[..., np.ndarray], *args: Any) -> np.ndarray:
-    """Calls a function of `events` for these recordings; its errors name the file's recording."""
+    """Call a function of `events` for these recordings; its errors name the file and the recording."""
     try:
         return function(*args)
     except EventError as error:
-        remedy = " (config.data.skip_empty leaves such recordings out)" if "no events" in error.reason else ""
+        remedy = " (config.data.skip_empty skips such recordings)" if "no events" in error.reason else ""
         raise DataError(
             f"{path}: recording {recordings[error.recording]}: {error.reason}{remedy}. Event times must be seconds, in "
-            "order; if they are, the file is damaged, or config.data.step_ms or config.data.num_channels or "
-            "config.data.num_units does not suit it"
+            "order; if they are, the file is damaged, or config.data.step_ms, config.data.num_channels or "
+            "config.data.num_units does not fit it"
         ) from error
 
 
@@ -234,7 +234,7 @@ def _progress(path: Path, num_recordings: int) -> tqdm:
 
 
 def _chunks(path: Path, *names: str) -> Iterator[tuple]:
-    """Reads arrays of a file, a few recordings at a time: the index of the first one, and the arrays."""
+    """Yield the index of a first recording, and arrays of a few recordings from it on."""
     with _open(path) as file:
         datasets = [file[name] for name in names]
         for first in range(0, len(datasets[0]), READ):
@@ -250,12 +250,12 @@ def _open(path: Path) -> Iterator[h5py.File]:
             yield file
     except DataError:
         raise
-    except Exception as error:  # h5py raises whatever it runs into
+    except Exception as error:  # h5py raises many types
         if reason := storage_error(error):
-            raise DataError(f"{path} cannot be read now ({reason}); try again") from error
+            raise DataError(f"{path} cannot be read at the moment ({reason}); try again") from error
         raise DataError(
-            f"{path} is damaged, or not a file of event recordings ({_reason(error)}). Move it away to have it "
-            "downloaded again, or set --config.data.dir to another folder"
+            f"{path} is damaged, or not a file of event recordings ({_reason(error)}). Remove it to download it "
+            "again, or set --config.data.dir to another folder"
         ) from error
 
 

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int, Num
 from ml_collections import ConfigDict
 
 from seadlif_jax.build import build_task
-from seadlif_jax.config import ConfigError
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.loading import Dataset, find_loader, load_dataset
+from seadlif_jax.data.loader import find_loader
+from seadlif_jax.data.loading import Dataset, load_dataset
 from seadlif_jax.inference.batching import count_batches, masked_batches, unlabelled
 from seadlif_jax.inference.streaming import serialize_network
 from seadlif_jax.losses import aggregate
@@ -145,7 +145,7 @@ class TrainedModel:
         """Return the splits that the network was trained, selected and tested on.
 
         Args:
-          moved: `dir` and `cache_dir`, if the data are elsewhere now.
+          moved: `dir` and `cache_dir` if the data are elsewhere now, `loader_dir` if the loader is.
         """
         return load_dataset(self._config(moved))
 
@@ -154,10 +154,8 @@ class TrainedModel:
 
         Read by the function `read(path, config)` of the run's loader, if it reads files; `moved` as for `dataset`.
         """
-        module, _ = find_loader(self.config.data.loader)
-        if not hasattr(module, "read"):
-            raise ConfigError(f"config.data.loader = {self.config.data.loader!r} has no function read(path, config)")
-        return module.read(local_path(path, "path"), self._config(moved))
+        config = self._config(moved)
+        return find_loader(config.data).read(local_path(path, "path"), config)
 
     def export(self, path: str | Path) -> Path:
         """Write `outputs` to a file that runs without this library: parameters included, for any batch and time.

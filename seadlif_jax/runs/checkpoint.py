@@ -12,7 +12,6 @@ All arrays have an axis of members in front, of length one for a single run.
 """
 
 import contextlib
-import errno
 import json
 import re
 import zlib
@@ -32,13 +31,12 @@ from seadlif_jax.parallel import barrier, device_put_global, is_first_process, i
 from seadlif_jax.runs.errors import CheckpointError
 from seadlif_jax.runs.files import versions
 from seadlif_jax.utils.progress import say
+from seadlif_jax.utils.storage import storage_error
 
 LAYOUT = 4  # of the files; 3 and less are of version 0.1
 NUM_KEPT = 2
 TREES = ("last", "running", "best")
 QUARANTINE_PREFIX = "damaged-"  # before the number of a damaged checkpoint
-TRANSIENT_ERRORS = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED")  # of the storage, which say nothing about the files
-ERRORS_ABOUT_FILES = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL})  # all others are transient
 Variables = dict[str, Any]
 
 # From the metadata of a checkpoint to trees with the shapes of those to read, by name: arrays, which are read to where
@@ -220,7 +218,7 @@ class Checkpoints:
             return self._manager.restore(number, args=ocp.args.Composite(**{item: arguments}))[item]
         except Exception as error:  # orbax and the storage below it raise many kinds
             reason = _reason(error)
-            if _is_transient(error, reason):
+            if storage_error(error):
                 raise CheckpointError(
                     f"the checkpoint {self.folder / str(number)} cannot be read now ({reason}). Nothing was changed; "
                     "try the same command again"
@@ -290,16 +288,6 @@ def _quietly() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def _is_transient(error: Exception, reason: str) -> bool:
-    """Return whether an error says nothing of the files: a failing disk, a stale handle, no memory, too many files."""
-    if isinstance(error, MemoryError) or any(name in reason for name in TRANSIENT_ERRORS):
-        return True
-    number = error.errno if isinstance(error, OSError) else None
-    if number is None and (match := re.search(r"OS error (\d+)", str(error))):  # TensorStore's
-        number = int(match[1])
-    return number is not None and number not in ERRORS_ABOUT_FILES
 
 
 def _reason(error: Exception) -> str:

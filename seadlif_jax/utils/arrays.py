@@ -1,7 +1,7 @@
-"""Arrays of any library as NumPy arrays that JAX takes as they are.
+"""Conversion of arrays of any library to NumPy arrays that JAX takes unchanged.
 
-JAX's compiled functions do not look at the byte order of what they are called with, cast what does not fit, and know
-neither masks nor objects. Everything that comes from a user's code therefore passes through `as_native`.
+JAX's compiled functions ignore the byte order of their arguments, cast values that do not fit, and know neither masks
+nor objects. Everything that comes from a user's code therefore passes through `as_native`.
 """
 
 import numbers
@@ -11,23 +11,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seadlif_jax.utils.errors import SeadlifError
 
-class ArrayError(ValueError):
-    """Values without one meaning as an array of numbers; the message begins with the name of the array."""
+
+class ArrayError(SeadlifError):
+    """Values that are not an array of numbers, or an ambiguous one; the message begins with the name of the array."""
 
 
 def as_native(values: Any, name: str) -> np.ndarray:
-    """Return numbers as a NumPy array in the machine's byte order, of a dtype that NumPy itself has; bool as uint8.
+    """Return numbers as a NumPy array in the machine's byte order, of a dtype of NumPy's own; bool becomes uint8.
 
-    Copies only where it must: views and memory maps stay what they are.
+    Copies only where necessary: views and memory maps stay what they are.
 
     Args:
-      values: an array of NumPy, JAX, h5py, SciPy, PyTorch, pandas, or whatever else has `__array__`; or sequences of
+      values: an array of NumPy, JAX, h5py, SciPy, PyTorch, pandas, or anything else with `__array__`; or sequences of
         such arrays or numbers.
       name: the name of the array, for errors.
 
     Raises:
-      ArrayError: values are masked, complex, or no numbers; or the samples have different shapes.
+      ArrayError: values are masked, complex, or not numbers; or the samples have different shapes.
 
     Example:
       >>> as_native(np.ma.masked_array([1, 2]).astype(">f4"), "inputs").dtype == np.float32
@@ -50,7 +52,7 @@ def as_native(values: Any, name: str) -> np.ndarray:
 
 
 def value_problem(array: np.ndarray) -> str | None:
-    """Return what is wrong with an array's values as floats of the device, or None."""
+    """Return the problem with an array's values as floats of the device, or None if there is none."""
     if array.dtype.kind not in "biuf":
         return f"of type {array.dtype}; they must be numbers"
     device_float = jnp.finfo(jnp.result_type(float))
@@ -69,7 +71,7 @@ def value_problem(array: np.ndarray) -> str | None:
 
 
 def _is_plain(values: Any) -> bool:
-    """Whether these are nested lists of Python's numbers and NumPy's scalars only, as seen by their first elements."""
+    """Return whether these are nested lists of Python numbers and NumPy scalars, judged by their first elements."""
     while isinstance(values, list | tuple) and values:
         values = values[0]
     return isinstance(values, list | tuple | numbers.Number | np.generic | str | bytes)
@@ -92,7 +94,7 @@ def _to_numpy(values: Any, name: str) -> np.ndarray:
             if not hasattr(values, "float"):
                 raise
             return np.asarray(values.float())  # PyTorch's bfloat16, which NumPy does not have
-    except Exception as error:  # whatever the library of the values runs into
+    except Exception as error:  # of any type: the values may be of any library
         if isinstance(values, list | tuple):
             return np.asarray(_stacked(list(values), name))
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -113,7 +115,7 @@ def _stacked(samples: list[Any], name: str) -> np.ndarray:
 
 
 def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
-    """Arrays within an array as one, and objects that are numbers as numbers."""
+    """Return an array of arrays as one array, and an array of number objects as numbers."""
     elements = array.ravel().tolist()
     if array.ndim and elements and not isinstance(elements[0], numbers.Number | str | bytes | None):
         stacked = _stacked(elements, name)
@@ -128,7 +130,7 @@ def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
         try:
             converted = converted.astype(np.float64)
         except (TypeError, OverflowError) as error:
-            raise ArrayError(f"{name} hold numbers that no array has ({error}); convert them to float") from error
+            raise ArrayError(f"{name} hold numbers that fit no array ({error}); convert them to float") from error
     return as_native(converted, name)
 
 

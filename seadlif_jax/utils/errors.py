@@ -5,7 +5,6 @@ EXTRAS = {
     "absl": "train",
     "flatbuffers": "train",
     "ml_collections": "train",
-    "optax": "train",
     "orbax": "train",
     "tqdm": "train",
     "matplotlib": "plots",

@@ -1,4 +1,4 @@
-"""A lock on a file, between processes: the system's `flock`, where there is one."""
+"""Locks between processes: the system's `flock` on a file, where it is available."""
 
 import contextlib
 import errno
@@ -11,20 +11,20 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# Answers of file systems without locks: some network file systems, and NFS without its lock service.
+# Errors of file systems without locks: some network file systems, and NFS without its lock service.
 NOT_SUPPORTED = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 _warned: set[Path] = set()
 
 
 @contextlib.contextmanager
 def lock(file: Path, if_taken: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a file, which is made if need be; the end of the process releases it.
+    """Hold the lock of a file, which is created if it does not exist; the end of the process releases it.
 
-    Where the file system has no locks, there is one warning, and no lock.
+    Where the file system has no locks, a warning is printed once, and nothing is locked.
 
     Args:
-      file: stands for what is locked.
-      if_taken: called when another process holds the lock; unless it raises, this process waits for the other.
+      file: the lock file.
+      if_taken: called if another process holds the lock; unless it raises, this process waits for the other.
 
     Raises:
       OSError: the file cannot be written.
@@ -49,7 +49,7 @@ def _warn(file: Path, reason: str) -> None:
     if file.parent not in _warned:
         _warned.add(file.parent)
         print(
-            f"warning: files in {file.parent} cannot be locked ({reason}); start no second run that uses them",
+            f"warning: files in {file.parent} cannot be locked ({reason}); do not start a second run that uses them",
             file=sys.stderr,
             flush=True,
         )

@@ -4,13 +4,15 @@ import os
 import re
 from pathlib import Path
 
-MAX_BYTES = 3_800  # of the 4,096 that Linux allows for a path: the rest is for what is written below a folder
+from seadlif_jax.utils.errors import SeadlifError
+
+MAX_BYTES = 3_800  # Linux allows 4,096 for a path: the rest is for files below the folder
 BUCKETS = frozenset({"gs", "s3", "az", "hf"})
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-class PathError(ValueError):
-    """A path that cannot be used: the message names the option it was given by, and the remedy."""
+class PathError(SeadlifError):
+    """A path that cannot be used: the message names the option that gave it, and the remedy."""
 
 
 def local_path(path: str | Path, option: str) -> Path:
@@ -18,10 +20,10 @@ def local_path(path: str | Path, option: str) -> Path:
 
     Args:
       path: absolute, or relative to the current folder.
-      option: what the user gave it by, such as "--workdir", for the error.
+      option: the option or field that gave the path, such as "--workdir", for the error.
 
     Raises:
-      PathError: it is an address (`gs://...`), has no home folder for its `~`, or is too long.
+      PathError: the path is a URL (`gs://...`), has no home folder for its `~`, or is too long.
 
     Example:
       >>> local_path("gs://bucket/run", "--workdir")
@@ -30,7 +32,7 @@ def local_path(path: str | Path, option: str) -> Path:
 machine; mount the storage as a folder, or copy the files
     """
     text = os.fspath(path)
-    if ADDRESS.match(text):
+    if URL.match(text):
         raise PathError(
             f"{option} {text}: it must be a folder or file of this machine; mount the storage as a folder, or copy the "
             "files"
@@ -48,29 +50,27 @@ machine; mount the storage as a folder, or copy the files
 
 
 def workdir_path(path: str | Path) -> Path:
-    """Return the absolute path of a run's folder; raises a `PathError` for one without a place for checkpoints, too."""
+    """Return the absolute path of a run's folder; raise a `PathError` if checkpoints cannot be saved in it, too."""
     absolute = local_path(path, "--workdir")
     check_checkpoint_path(absolute, "--workdir")
     return absolute
 
 
 def check_checkpoint_path(path: Path, option: str) -> None:
-    """Refuse what orbax cannot write: backslashes, `**`, line breaks, bytes that are no UTF-8, and names like `gs:`.
+    """Check that orbax can write to a path.
 
     Raises:
-      PathError: the path contains one of them.
+      PathError: the path has a backslash, `**`, a line break, bytes that are not UTF-8, or a name like `gs:`.
     """
     text = str(path)
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise PathError(f"{option} {text!a}: its name is not UTF-8; choose another folder") from error
-    # As orbax's paths take these; among the folders at the root without the colon.
+    # Orbax takes `gs:` anywhere, and /gs at the root, for the start of a URL.
     buckets = {f"{name}:" for name in BUCKETS}.intersection(path.parts) | BUCKETS.intersection(path.parts[1:2])
     if buckets:
-        raise PathError(
-            f"{option} {text!a}: orbax takes the folder {buckets.pop()} for an address; choose another folder"
-        )
+        raise PathError(f"{option} {text!a}: orbax takes the folder {buckets.pop()} for a URL; choose another folder")
     if any(part in text for part in ("\\", "**", "\n", "\r")):
         raise PathError(
             f"{option} {text!a}: checkpoints cannot be saved below a folder with a backslash, ** or a line "

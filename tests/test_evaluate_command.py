@@ -1,22 +1,12 @@
-"""`evaluate.py` as a user runs it: in a process of its own, from the command line."""
+"""`seadlif evaluate` as a user runs it: in a process of its own, from any folder."""
 
 import csv
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.picture import is_drawn
-
-ROOT = Path(__file__).parent.parent
-
-
-def run(*arguments):
-    command = [sys.executable, "evaluate.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+from tests.helpers import is_drawn, seadlif
 
 
 def contents(folder):
@@ -27,11 +17,11 @@ def rows_of(path):
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
-def test_a_finished_run_is_tested(own_run):
+def test_a_finished_run_is_tested(own_run, tmp_path):
     """By class, for its costs, and under shifts; and nothing else in its folder changes."""
     result = json.loads((own_run / "result.json").read_text())
     before = contents(own_run)
-    evaluated = run(f"--workdir={own_run}", "--shifts=0.1,0.4", "--draws=2")
+    evaluated = seadlif("evaluate", f"--workdir={own_run}", "--shifts=0.1,0.4", "--draws=2", cwd=tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
     assert evaluated.stderr == ""
 
@@ -69,30 +59,7 @@ def test_the_data_must_be_the_run_s(own_run):
     before = contents(own_run)
     path = own_run / "data.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"test": 1}))
-    refused = run(f"--workdir={own_run}", "--split=train")
+    refused = seadlif("evaluate", f"--workdir={own_run}", "--split=train")
     assert refused.returncode == 1
     assert "holds a run on other data: the test split has changed" in refused.stderr
     assert contents(own_run).keys() == before.keys()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "--workdir is missing"),
-        (("--workdir={}",), "holds no run: there is no config.json"),
-        (("--workdir=gs://bucket/run",), "must be a folder or file of this machine"),
-        (("--workdir={}", "--shifts=0,x"), "--shifts=0,x: it must be numbers joined by commas"),
-        (("--workdir={}", "--shifts="), "--shifts=: it must be numbers"),
-        (("--workdir={}", "--shifts=-0.1"), "level -0.1: it must be a number of events"),
-        (("--workdir={}", "--draws=some"), "--draws=some"),
-        (("--workdir={}", "extra"), "'extra': not understood"),
-    ],
-)
-def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path, arguments, message):
-    result = run(*(argument.format(tmp_path) for argument in arguments))
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1
-    assert result.stderr.startswith("error: ")
-    assert message in result.stderr
-    assert list(tmp_path.iterdir()) == []

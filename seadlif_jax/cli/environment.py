@@ -1,0 +1,69 @@
+"""Starting JAX: one line for an environment variable that cannot be, and a folder for compiled programs."""
+
+import contextlib
+import os
+import platform
+import re
+import sys
+import zlib
+from pathlib import Path
+
+
+def import_jax() -> None:
+    """Import JAX, which reads its environment variables then; exit with one line if one of them is impossible."""
+    try:
+        import jax  # noqa: F401
+    except (ValueError, AssertionError, RuntimeError) as error:
+        sys.exit(f"error: JAX cannot start: {error}; correct or unset this environment variable")
+
+
+def prepare_jax() -> None:
+    """Prepare JAX for a command: its checks of promotion, its compilation cache, and its devices."""
+    import jax
+
+    _cache_compiled_programs()
+    # Checks for those who write JAX code: broadcasting, transfers and a first best score of -inf are meant here.
+    jax.config.update("jax_numpy_rank_promotion", "allow")
+    jax.config.update("jax_numpy_dtype_promotion", "standard")
+    jax.config.update("jax_transfer_guard", "allow")
+    jax.config.update("jax_debug_infs", False)
+    if jax.config.values["jax_disable_jit"]:
+        print("warning: JAX_DISABLE_JIT is set: nothing is compiled, and training takes hours", file=sys.stderr)
+    try:
+        jax.numpy.zeros(()).block_until_ready()
+    except Exception as error:  # AssertionError, RuntimeError, ValueError, by platform
+        settings = [f"{name}={os.environ[name]}" for name in ("JAX_PLATFORMS", "JAX_DEFAULT_DEVICE") if os.getenv(name)]
+        reason = str(error).partition("\n")[0] or "no such device"
+        sys.exit(
+            f"error: JAX cannot use a device ({': '.join([*settings, reason])}); unset JAX_PLATFORMS and "
+            "JAX_DEFAULT_DEVICE, or install JAX for the device"
+        )
+
+
+def cache_folder() -> Path | None:
+    """Return the folder for files that may be deleted at any time; None for a user without a home."""
+    with contextlib.suppress(RuntimeError):
+        return Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache") / "seadlif-jax"
+    return None
+
+
+def _cache_compiled_programs() -> None:
+    """Let JAX keep compiled programs in the user's cache folder, unless its own settings name another.
+
+    Every kind of processor has its own folder, for homes that several machines share.
+    """
+    import jax
+
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return
+    if folder := cache_folder():
+        jax.config.update("jax_compilation_cache_dir", str(folder / "compiled" / _processor()))
+
+
+def _processor() -> str:
+    """Return the machine's type, with a checksum of its processor's features where the system lists them."""
+    with contextlib.suppress(OSError):
+        features = re.search(r"^(flags|Features)\s*:.*$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if features:
+            return f"{platform.machine()}-{zlib.crc32(features[0].encode()):08x}"
+    return platform.machine()

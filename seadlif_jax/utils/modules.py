@@ -1,0 +1,78 @@
+"""Importing modules from a user's folders, without one of them standing in for an installed package.
+
+Neither JAX nor anything large is imported here: processes that only read files use it, too.
+"""
+
+import contextlib
+import importlib
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+
+@contextlib.contextmanager
+def search_path(folders: Sequence[Path]) -> Iterator[None]:
+    """Let modules in these folders be imported, unless an installed package has the same name."""
+    added = [folder for folder in dict.fromkeys(map(str, folders)) if folder not in sys.path]
+    sys.path.extend(added)
+    try:
+        yield
+    finally:
+        for folder in added:
+            with contextlib.suppress(ValueError):  # the code in between has removed it
+                sys.path.remove(folder)
+
+
+def has_module(folder: Path, name: str) -> bool:
+    """Return whether a folder has the file of a module, such as `data/bsd.py` for `data.bsd`."""
+    base = folder.joinpath(*name.split("."))
+    try:
+        return base.with_name(f"{base.name}.py").is_file() or (base / "__init__.py").is_file()
+    except (OSError, ValueError):  # no file can have this name
+        return False
+
+
+def import_from(folder: Path, name: str) -> ModuleType:
+    """Import a module from a folder, whatever else has its name.
+
+    A package of the same name from another folder is dropped from `sys.modules`; whoever has imported it keeps it.
+    """
+    importlib.invalidate_caches()  # a file may be newer than Python's list of the folder
+    top = name.partition(".")[0]
+    loaded = sys.modules.get(top)
+    if loaded is None or folder.resolve() not in _folders(loaded):
+        for other in [module for module in sys.modules if module == top or module.startswith(f"{top}.")]:
+            del sys.modules[other]
+        _import_top(folder, top)
+    return importlib.import_module(name)
+
+
+def module_folder(module: ModuleType) -> Path | None:
+    """Return the folder from which the whole name of a module is imported; None for a module without a file."""
+    file = getattr(module, "__file__", None)
+    if module.__spec__ is None or file is None:
+        return None
+    is_package = module.__spec__.submodule_search_locations is not None
+    return Path(file).resolve().parents[module.__name__.count(".") + is_package]
+
+
+def _import_top(folder: Path, name: str) -> None:
+    spec = importlib.machinery.PathFinder.find_spec(name, [str(folder)])
+    if spec is None:
+        raise ModuleNotFoundError(f"No module named {name!r} in {folder}", name=name)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        if spec.origin is not None and spec.loader is not None:  # a folder without __init__.py has nothing to run
+            spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+
+
+def _folders(module: ModuleType) -> set[Path]:
+    """Return the folders that hold the files of a top-level module, or of a package's parts."""
+    locations = [*getattr(module, "__path__", ())] or [getattr(module, "__file__", None) or ""]
+    return {Path(location).resolve().parent for location in locations}
