@@ -9,6 +9,7 @@ import jax
 import pytest
 
 from seadlif_jax.training import fit
+from tests.helpers import make_tiny_config
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 SETTINGS = {

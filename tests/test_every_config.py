@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import scipy.io
 
+from configs import bsd, ecg, oscillation, shd, ssc
 from seadlif_jax.runs.metrics import MetricsLog
 from seadlif_jax.training import fit
+from tests.helpers import run
 from tests.recordings_file import write
 
 REAL_DATA = os.environ.get("SEADLIF_DATA", "")

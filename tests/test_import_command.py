@@ -17,6 +17,7 @@ from seadlif_jax.cli import main
 from seadlif_jax.interop.lightning import read_reference_checkpoint
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder, read_config
+from tests.helpers import ROOT
 from tests.torch_files import Tensor, foreign, lightning, save, tensor
 
 CASES = ("se_2l_mean", "lif_2l_mean_norec", "lstm_autoreg", "ef_1l_perstep")

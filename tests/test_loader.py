@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from seadlif_jax import load_run, train_and_evaluate
+from seadlif_jax import fit, load_run
 from seadlif_jax.cli import main
 from seadlif_jax.config import ConfigError
 from seadlif_jax.data.loader import find_loader, record_loader_dir
@@ -128,7 +128,7 @@ def test_a_loader_that_cannot_be_had_is_a_clear_error(tmp_path, content, name, m
 
 
 def test_fit_records_where_the_loader_is(tmp_path, tiny_config):
-    train_and_evaluate(tiny_config, tmp_path)
+    fit(tiny_config, tmp_path)
     assert read_config(tmp_path).data.loader_dir == str(ROOT)
 
 

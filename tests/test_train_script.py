@@ -18,6 +18,7 @@ from seadlif_jax.parallel import add_member_axis
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.training.state import Hyperparameters
 from seadlif_jax.training.trainer import Trainer
+from tests.helpers import QUICK, ROOT, TINY, command, metrics_without_time, run
 
 EPOCHS = 12
 
