@@ -3,20 +3,22 @@
 `base_config()` lists and explains the fields; a file in `configs/` starts from it and sets what its task needs.
 """
 
+import dataclasses
 import difflib
 import json
 import math
 import numbers
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict, FrozenConfigDict, config_dict
 
 from seadlif_jax.losses import AGGREGATIONS
-from seadlif_jax.neurons import NEURONS
+from seadlif_jax.neurons import NEURONS, Neuron, find_neuron
 from seadlif_jax.neurons.surrogate import SURROGATES
 from seadlif_jax.nn.execution import PRECISIONS
 from seadlif_jax.utils.errors import SeadlifError
@@ -47,7 +49,8 @@ def base_config() -> ConfigDict:
     data.step_ms = config_dict.placeholder(float)  # milliseconds a step stands for (unset: no time of its own)
 
     config.model = model = ConfigDict()
-    model.neuron = "se_adlif"  # lif, ef_adlif, se_adlif, lstm
+    model.neuron = "se_adlif"  # lif, ef_adlif, se_adlif, lstm; or module:Class of one's own (see docs/own-neuron.md)
+    model.neuron_dir = ""  # folder of the neuron's module (unset: near the config file, or the current one)
     model.hidden = (128,)  # neurons in each hidden layer
     model.recurrent = True  # recurrent connections within each hidden layer
     model.tau_u = (5.0, 25.0)  # range of the membrane time constants, steps
@@ -117,7 +120,6 @@ SWEPT: Mapping[str, str] = MappingProxyType(
         "c": "model.surrogate.c",
     }
 )
-UNUSED = {"lif": ("q", "a", "b", "tau_w"), "lstm": ("q", "a", "b", "tau_u", "tau_w", "slope", "c")}  # by neuron
 MAX_MEMBERS = 10_000
 MIN_NUMBER, MAX_NUMBER = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 TASK_NAMES = ("classification", "forecast")
@@ -216,7 +218,11 @@ _RUN_CHECKS: Mapping[str, Check] = {
     ),
     "data.step_ms": Check(lambda v: v is None or _POSITIVE.accepts(v), "a number above 0, or None"),
     "data.validation": _TEXT,
-    "model.neuron": _one_of(NEURONS),
+    "model.neuron": Check(
+        lambda v: isinstance(v, str) and (v in NEURONS or all(v.partition(":"))),
+        f"one of {', '.join(NEURONS)}, or module:Class of your own",
+    ),
+    "model.neuron_dir": _TEXT,
     "model.hidden": Check(
         lambda v: isinstance(v, tuple | list) and len(v) > 0 and all(map(_integer(1).accepts, v)),
         "a tuple of layer widths, such as (360, 360)",
@@ -388,20 +394,27 @@ def unknown_field(name: str, known: Iterable[str] = ()) -> ConfigError:
 def validate(config: ConfigDict) -> None:
     """Raise a `ConfigError` unless every shared field is there and in range, and no field is unknown.
 
-    A loader may add fields under `data`, which `data.loading.load_dataset` checks; the task checks its own.
+    A loader may add fields under `data`, which `data.loading.load_dataset` checks; the task checks its own. A neuron
+    may add its fields under `model`.
     """
     config = normalize(config)
     fields = flatten(config)
     for name in fields:
-        if name not in CHECKS and not name.startswith("data."):
+        if name not in CHECKS and not name.startswith(("data.", "model.")):
             raise unknown_field(name)
     for name, check in CHECKS.items():
         if name not in fields:
             raise ConfigError(f"config.{name}: missing; it must be {check.requirement}")
         if not check.accepts(fields[name]):
             raise ConfigError(f"config.{name} = {fields[name]!r}: it must be {check.requirement}")
-    for name in UNUSED.get(config.model.neuron, ()):
-        if len(config.sweep[name]):
+    neuron = neuron_class(config.model)
+    own = {field.name for field in dataclasses.fields(neuron)}
+    for name in fields:
+        if name.startswith("model.") and name not in CHECKS and name.removeprefix("model.") not in own:
+            raise unknown_field(name, [f"model.{field}" for field in own])
+    for name, field in SWEPT.items():
+        part = field.removeprefix("model.").partition(".")[0]
+        if len(config.sweep[name]) and field.startswith("model.") and part not in own | {"dropout"}:
             raise ConfigError(f"config.sweep.{name}: not a parameter of {config.model.neuron} neurons; leave it out")
     ranges = [name for name in SWEPT if is_range(config.sweep[name])]
     if ranges and not config.sweep.samples:
@@ -416,13 +429,26 @@ def validate(config: ConfigDict) -> None:
         raise ConfigError(f"config.sweep: {members} members; at most {MAX_MEMBERS} are possible")
 
 
+def neuron_folders(model: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = ()) -> list[Path]:
+    """Return the folders to search for the module of a config's neuron: that of `model.neuron_dir` first."""
+    return [*([Path(model.neuron_dir)] if model.neuron_dir else []), *folders]
+
+
+def neuron_class(model: ConfigDict | FrozenConfigDict) -> type[Neuron]:
+    """Return the class of the neuron that the section `model` of a config names; raises a `ConfigError` without one."""
+    try:
+        return find_neuron(model.neuron, neuron_folders(model)).neuron
+    except SeadlifError as error:
+        raise ConfigError(str(error)) from error
+
+
 def to_json(config: ConfigDict) -> str:
     """Return the config as JSON text, the same for equal configs."""
     return json.dumps(normalize(config).to_dict(), indent=2, sort_keys=True)
 
 
 # What does not change the numbers. Data may move between machines, and be elsewhere for another process.
-MAY_MOVE = ("data.dir", "data.cache_dir", "data.loader_dir")
+MAY_MOVE = ("data.dir", "data.cache_dir", "data.loader_dir", "model.neuron_dir")
 MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes", "tensorboard")
 LENGTH = "num_epochs"  # decides where training ends, and nothing before: no schedule depends on it
 

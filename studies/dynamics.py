@@ -61,7 +61,7 @@ def check_neuron() -> None:
 
 def build_case(name: str, b: float = 0.0, threshold: float = np.inf) -> tuple[Neuron, Any]:
     """Return the neuron that the flags describe, and its coefficients; it never spikes unless given a threshold."""
-    neuron = find_neuron(name)(threshold=threshold)
+    neuron = find_neuron(name).neuron(threshold=threshold)
     alpha, beta = decay(jnp.array([TAU_U.value])), decay(jnp.array([TAU_W.value]))
     if name == "lif":
         return neuron, LIFCoefficients(alpha)

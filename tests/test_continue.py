@@ -16,6 +16,8 @@ from seadlif_jax.training import extension, fit
 from tests.helpers import make_tiny_config
 from tests.training_helpers import Killed, kill_at_save
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 def config_with(**fields):
     """The tiny config; `model__q` stands for `model.q`."""

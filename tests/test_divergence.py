@@ -18,6 +18,8 @@ from seadlif_jax.training.divergence import DivergenceError, LayerMonitor, learn
 from seadlif_jax.utils.signals import Interrupted
 from tests.training_helpers import assert_close, interrupt_at, rows_of
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 class Poisoned(Classification):
     """Outputs are NaN for batches with an input of 1,000."""

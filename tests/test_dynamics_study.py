@@ -23,7 +23,7 @@ NEURONS = ("lif", "ef_adlif", "se_adlif")
 
 def build_case(name, b=0.0, threshold=np.inf, steps=1):
     """The neurons above, and their coefficients; a step may be divided into several."""
-    neuron = find_neuron(name)(threshold=threshold)
+    neuron = find_neuron(name).neuron(threshold=threshold)
     tau_u, tau_w, a = (jnp.asarray(np.asarray(values), float) for values in (TAU_U, TAU_W, A))
     alpha, beta = decay(steps * tau_u), decay(steps * tau_w)
     if name == "lif":

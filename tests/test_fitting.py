@@ -29,7 +29,7 @@ from tests.helpers import is_drawn
 from tests.training_helpers import Killed, assert_same_network, interrupt_at, kill_at_save, rows_of
 
 
-def test_a_run_leaves_what_it_promises(tmp_path, tiny_config, capsys, pictures):
+def test_a_run_leaves_what_it_promises(tmp_path, tiny_config, capsys):
     tiny_config.seed = 4
     result = fit(tiny_config, tmp_path)
 
@@ -89,7 +89,7 @@ def test_every_neuron_can_be_trained(tmp_path, tiny_config, neuron):
     assert fit(tiny_config, tmp_path)["best_epoch"] == 1
 
 
-def test_per_step_labels_are_drawn_too(tmp_path, tiny_config, monkeypatch, pictures):
+def test_per_step_labels_are_drawn_too(tmp_path, tiny_config, monkeypatch):
     """One block a step, as in the ECG task."""
 
     def load(config):
@@ -115,7 +115,7 @@ def test_per_step_labels_are_drawn_too(tmp_path, tiny_config, monkeypatch, pictu
 
 
 @pytest.mark.parametrize("step_ms", [5.0, None])
-def test_a_forecast_leaves_its_error_along_the_trajectory(tmp_path, tiny_config, monkeypatch, step_ms, pictures):
+def test_a_forecast_leaves_its_error_along_the_trajectory(tmp_path, tiny_config, monkeypatch, step_ms):
     """A sine of another phase in each sample, 30 steps."""
     phases = np.arange(60)[:, None, None] + np.array([0.0, 1.0])
     targets = np.sin(0.3 * np.arange(31)[:, None] + phases).astype(np.float32)

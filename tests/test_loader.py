@@ -8,7 +8,7 @@ import pytest
 from seadlif_jax import fit, load_run
 from seadlif_jax.cli import main
 from seadlif_jax.config import ConfigError
-from seadlif_jax.data.loader import find_loader, record_loader_dir
+from seadlif_jax.data.loader import find_loader, record_folders
 from seadlif_jax.runs.folder import read_config
 from tests.helpers import ROOT, make_tiny_config, seadlif
 
@@ -98,7 +98,7 @@ def test_the_loader_is_found_beside_the_config_above_it_and_in_the_current_folde
     monkeypatch.chdir(folders["current"])
     config = make_tiny_config()
     config.data.loader = "my_loader:load"
-    recorded = record_loader_dir(config, [folders["beside"], folders["above"]])
+    recorded = record_folders(config, [folders["beside"], folders["above"]])
     assert recorded.data.loader_dir == str(folders[place])
 
 

@@ -145,17 +145,17 @@ def test_the_numbers_of_a_neuron_are_data():
 
 
 def test_neurons_are_found_by_name():
-    assert find_neuron("se_adlif") is SEAdLIF
-    assert find_neuron("seadlif_jax.neurons:LeakyIntegrator") is LeakyIntegrator
+    assert find_neuron("se_adlif").neuron is SEAdLIF
+    assert find_neuron("seadlif_jax.neurons:LeakyIntegrator").neuron is LeakyIntegrator
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("alif", "unknown neuron 'alif'; choose one of lif, ef_adlif, se_adlif, lstm, or module:Class of your own"),
-        ("no_such_module:ALIF", "neuron 'no_such_module:ALIF': No module named 'no_such_module'"),
-        ("seadlif_jax.neurons:ALIF", "has no attribute 'ALIF'"),
-        ("seadlif_jax.neurons:decay", "decay is not a subclass of seadlif_jax.neurons.Neuron"),
+        ("alif", "neuron = 'alif': it must be one of lif, ef_adlif, se_adlif, lstm, or module:Class of your own"),
+        ("no_such_module:ALIF", "neuron = 'no_such_module:ALIF': no module no_such_module in"),
+        ("seadlif_jax.neurons:ALIF", "has no ALIF"),
+        ("seadlif_jax.neurons:decay", "it is not a subclass of seadlif_jax.neurons.Neuron"),
     ],
 )
 def test_a_name_of_no_neuron_is_refused(name, message):

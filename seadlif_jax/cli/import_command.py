@@ -17,7 +17,7 @@ from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.parsers import Parser
 from seadlif_jax.cli.train import loader_folders
 from seadlif_jax.config import ConfigError, normalize
-from seadlif_jax.data.loader import record_loader_dir
+from seadlif_jax.data.loader import record_folders
 from seadlif_jax.interop.lightning import read_reference_checkpoint
 from seadlif_jax.interop.run_import import import_checkpoint
 from seadlif_jax.interop.settings import REFERENCE_DATASETS, ConversionError, find_dataset
@@ -76,6 +76,6 @@ def load_config(name: str) -> ConfigDict:
         except Exception as error:  # code of the user's
             raise ConfigError(f"{name}: {' '.join(str(error).split()) or type(error).__name__}") from error
         try:
-            return record_loader_dir(normalize(config), folders)
+            return record_folders(normalize(config), folders)
         except ConfigError:  # no loader is needed to use the network on other data
             return config

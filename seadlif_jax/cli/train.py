@@ -27,7 +27,7 @@ from seadlif_jax.cli.environment import cache_folder, prepare_jax
 from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.flags import option, parse_flags
 from seadlif_jax.config import SWEPT, is_sweep, normalize, validate
-from seadlif_jax.data.loader import record_loader_dir
+from seadlif_jax.data.loader import record_folders
 from seadlif_jax.parallel import is_first_process, use_all_cpu_cores
 from seadlif_jax.parallel.coordinator import CoordinatorError, reserve
 from seadlif_jax.runs.files import timestamp
@@ -113,7 +113,7 @@ def _train(values: flags.FlagValues, config_file: str, folders: Sequence[Path]) 
     with errors_in_one_line(f"the same command resumes the run in {workdir}"):
         config = normalize(values.config)
         validate(config)
-        result = fit(record_loader_dir(config, folders), workdir)
+        result = fit(record_folders(config, folders), workdir)
     if is_first_process():
         if result["finished"] < started:
             print(f"already finished on {result['finished']}")

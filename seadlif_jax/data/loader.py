@@ -1,11 +1,10 @@
-"""Finding the loader that a config names as "module:function".
+"""Finding the loader that a config names as "module:function", and recording where loader and neuron were found.
 
 Its module is looked for in `config.data.loader_dir`, then in the current folder, then among the installed packages.
 `seadlif train` also looks beside the config file and in the folder above it, and records in the run's config where the
 module was. A package `data` beside one config is not mistaken for another of the same name.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -13,8 +12,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import ConfigError
-from seadlif_jax.utils.modules import has_module, import_from, search_path
+from seadlif_jax.config import ConfigError, neuron_folders
+from seadlif_jax.neurons import find_neuron
+from seadlif_jax.utils.errors import SeadlifError
+from seadlif_jax.utils.modules import find_object, search_path
 
 
 class Loader(NamedTuple):
@@ -59,41 +60,29 @@ def find_loader(data: ConfigDict, folders: Sequence[Path] = ()) -> Loader:
     Raises:
       ConfigError: there is no such module or function, or the module cannot be imported.
     """
-    module_name, _, function_name = data.loader.partition(":")
     recorded = [Path(data.loader_dir)] if data.get("loader_dir") else []
-    searched = list(dict.fromkeys(folder.expanduser().resolve() for folder in (*recorded, *folders, Path.cwd())))
-    is_users = module_name.partition(".")[0] not in ("seadlif_jax", "__main__")
-    folder = next((folder for folder in searched if is_users and has_module(folder, module_name)), None)
     try:
-        with search_path(searched):
-            module = import_from(folder, module_name) if folder else importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise ConfigError(f"config.data.loader = {data.loader!r}: importing its module failed ({error})") from error
-        raise ConfigError(
-            f"config.data.loader = {data.loader!r}: no module {module_name} in {', '.join(map(str, searched))}, nor "
-            "among the installed packages; put its file beside the config, or set config.data.loader_dir to its folder"
-        ) from error
-    except Exception as error:  # code of the user's
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(f"config.data.loader = {data.loader!r}: importing its module failed ({reason})") from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise ConfigError(f"config.data.loader = {data.loader!r}: module {module_name} has no function {function_name}")
-    return Loader(data.loader, module, function, folder)
+        found = find_object(data.loader, [*recorded, *folders], "config.data.loader")
+    except SeadlifError as error:
+        raise ConfigError(str(error)) from error
+    if not callable(found.value):
+        raise ConfigError(f"config.data.loader = {data.loader!r}: {data.loader.partition(':')[2]} is not a function")
+    return Loader(data.loader, found.module, found.value, found.folder)
 
 
-def record_loader_dir(config: ConfigDict, folders: Sequence[Path] = ()) -> ConfigDict:
-    """Return the config with `data.loader_dir` set to where its loader is, for later use from any folder.
+def record_folders(config: ConfigDict, folders: Sequence[Path] = ()) -> ConfigDict:
+    """Return the config with the folders of its loader and its neuron, for later use from anywhere.
 
     Args:
       config: a normalized config.
       folders: as in `find_loader`.
 
     Raises:
-      ConfigError: the loader is not found.
+      ConfigError: the loader or the neuron is not found.
     """
-    folder = find_loader(config.data, folders).folder
+    loader_dir = find_loader(config.data, folders).folder
+    neuron_dir = find_neuron(config.model.neuron, neuron_folders(config.model, folders)).folder
     recorded = ConfigDict(config.to_dict())
-    recorded.data.loader_dir = str(folder) if folder else ""
+    recorded.data.loader_dir = str(loader_dir) if loader_dir else ""
+    recorded.model.neuron_dir = str(neuron_dir) if neuron_dir else ""
     return recorded.lock()

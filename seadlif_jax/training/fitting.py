@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from seadlif_jax.build import build_task
 from seadlif_jax.config import MAY_MOVE, flatten, is_sweep, normalize, validate
-from seadlif_jax.data.loader import record_loader_dir
+from seadlif_jax.data.loader import record_folders
 from seadlif_jax.data.loading import Dataset, fingerprint, load_dataset
 from seadlif_jax.members import Member, expand_sweep
 from seadlif_jax.parallel import allgather, barrier, broadcast, device_put_global, member_sharded, to_host
@@ -78,7 +78,7 @@ def fit(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     config = normalize(config)
     validate(config)
     build_task(config)
-    config = record_loader_dir(config)
+    config = record_folders(config)
     members = expand_sweep(config)
     check_tensorboard(config, len(members))
     extension.complete_merge(workdir)

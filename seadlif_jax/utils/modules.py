@@ -11,6 +11,50 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any, NamedTuple
+
+from seadlif_jax.utils.errors import SeadlifError
+
+
+class FoundObject(NamedTuple):
+    """An object of a module, and the folder from which the module is imported; None if it is installed."""
+
+    value: Any
+    module: ModuleType
+    folder: Path | None
+
+
+def find_object(name: str, folders: Sequence[Path], option: str) -> FoundObject:
+    """Return the object that "module:object" names.
+
+    Args:
+      name: names of a module and of an object in it.
+      folders: searched first; then the current folder and the installed packages.
+      option: field of the config that has the name, for the error; `<option>_dir` is the first folder.
+
+    Raises:
+      SeadlifError: there is no such module or object, or the module cannot be imported.
+    """
+    module_name, _, object_name = name.partition(":")
+    searched = list(dict.fromkeys(folder.expanduser().resolve() for folder in (*folders, Path.cwd())))
+    is_users = module_name.partition(".")[0] not in ("seadlif_jax", "__main__")
+    folder = next((folder for folder in searched if is_users and has_module(folder, module_name)), None)
+    try:
+        with search_path(searched):
+            module = import_from(folder, module_name) if folder else importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise SeadlifError(f"{option} = {name!r}: importing its module failed ({error})") from error
+        raise SeadlifError(
+            f"{option} = {name!r}: no module {module_name} in {', '.join(map(str, searched))}, nor among the installed "
+            f"packages; put its file beside the config, or set {option}_dir to its folder"
+        ) from error
+    except Exception as error:  # code of the user's
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SeadlifError(f"{option} = {name!r}: importing its module failed ({reason})") from error
+    if not hasattr(module, object_name):
+        raise SeadlifError(f"{option} = {name!r}: module {module_name} has no {object_name}")
+    return FoundObject(getattr(module, object_name), module, folder)
 
 
 @contextlib.contextmanager
