@@ -24,7 +24,7 @@ from benchmarks import machine
 from benchmarks.report import align, save
 from benchmarks.shapes import SHAPES, Shape, refuse_unknown
 from seadlif_jax import parallel
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.nn.execution import CHUNK_MIB
 from seadlif_jax.parallel import add_member_axis
 from seadlif_jax.runs.files import versions

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from seadlif_jax import parallel
-from seadlif_jax.data.batches import sum_over_batches
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.samples import to_device
+from seadlif_jax.data.on_device.batches import sum_over_batches
+from seadlif_jax.data.on_device.samples import to_device
 from seadlif_jax.losses import IGNORED
 
 SIZE = 7

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.data.bucketing import MAX_LENGTHS, MIN_SAVING, choose_bucket_lengths, in_bucket
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.bucketing import MAX_LENGTHS, MIN_SAVING, choose_bucket_lengths, in_bucket
+from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.training.state import Hyperparameters
 from seadlif_jax.training.trainer import Trainer
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seadlif_jax import load_run
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.inference import Evaluation, evaluate
 from seadlif_jax.training import fit
 from seadlif_jax.training.state import Hyperparameters

@@ -7,7 +7,7 @@ import pytest
 
 from configs import ecg, shd
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.samples import to_device
+from seadlif_jax.data.on_device.samples import to_device
 from seadlif_jax.training.state import Hyperparameters
 from seadlif_jax.training.trainer import Trainer
 

@@ -15,7 +15,7 @@ from seadlif_jax import losses
 from seadlif_jax.analysis import forecast_error
 from seadlif_jax.config import ConfigError
 from seadlif_jax.data.dataset import Dataset, Split
-from seadlif_jax.data.samples import to_device
+from seadlif_jax.data.on_device.samples import to_device
 from seadlif_jax.inference import load_network
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.errors import RunError

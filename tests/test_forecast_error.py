@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seadlif_jax.analysis.forecast_error import cut_windows, squared_errors
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.inference.trained_model import run_network
 from seadlif_jax.neurons import LSTM
 from seadlif_jax.nn import LeakyReadout, Network, RecurrentLayer

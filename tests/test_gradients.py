@@ -5,7 +5,7 @@ import numpy as np
 from seadlif_jax import load_run
 from seadlif_jax.analysis.gradients import gradient_norms
 from seadlif_jax.analysis.trained_parameters import neuron_parameters
-from seadlif_jax.data.samples import to_device
+from seadlif_jax.data.on_device.samples import to_device
 from seadlif_jax.losses import classification
 from seadlif_jax.training.state import Hyperparameters
 from seadlif_jax.training.trainer import Trainer

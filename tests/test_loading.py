@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from seadlif_jax.config import ConfigError
 from seadlif_jax.data.dataset import DataError, Dataset, Split, draw_groups, draw_samples
 from seadlif_jax.data.loading import DatasetError, fingerprint, load_dataset
-from seadlif_jax.data.samples import to_device
+from seadlif_jax.data.on_device.samples import to_device
 
 
 def good_split():

@@ -9,7 +9,7 @@ import pytest
 
 from seadlif_jax import parallel
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.samples import to_device
+from seadlif_jax.data.on_device.samples import to_device
 from seadlif_jax.training.state import Hyperparameters
 from seadlif_jax.training.trainer import Trainer
 

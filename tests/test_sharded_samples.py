@@ -5,7 +5,7 @@ import pytest
 
 from seadlif_jax import parallel
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.sharded_samples import ShardedSamples, shard_samples
+from seadlif_jax.data.on_device.sharded_samples import ShardedSamples, shard_samples
 from seadlif_jax.training import fit
 from tests.test_many_devices import assert_same
 

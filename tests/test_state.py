@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.parallel import add_member_axis
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.training.state import EpochSums, Hyperparameters, Position, Running

@@ -13,7 +13,7 @@ import scipy.io
 
 from configs.bsd import get_config
 from seadlif_jax.cli.errors import EXIT_RESUMABLE
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.parallel import add_member_axis
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.training.state import Hyperparameters

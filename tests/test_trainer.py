@@ -9,7 +9,7 @@ from data import bsd
 from seadlif_jax import losses, parallel
 from seadlif_jax.build import build_network
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.samples import to_device
+from seadlif_jax.data.on_device.samples import to_device
 from seadlif_jax.training.state import Best, Hyperparameters
 from seadlif_jax.training.trainer import Trainer, better
 from seadlif_jax.utils.keys import Purpose, key_for

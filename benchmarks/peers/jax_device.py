@@ -3,7 +3,7 @@
 import jax
 
 from benchmarks.shapes import Shape, random_samples
-from seadlif_jax.data.samples import Samples, to_device
+from seadlif_jax.data.on_device.samples import Samples, to_device
 
 
 def samples(shape: Shape, count: int, where: jax.sharding.Sharding | None = None) -> Samples:

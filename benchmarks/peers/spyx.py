@@ -21,7 +21,7 @@ def build(shape: Shape) -> Subject:
 
     from benchmarks.peers import jax_device
     from seadlif_jax import losses as readout
-    from seadlif_jax.data.samples import Samples
+    from seadlif_jax.data.on_device.samples import Samples
 
     config, rngs = shape.config, nnx.Rngs(0)
     layers: list = []

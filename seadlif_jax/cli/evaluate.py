@@ -36,7 +36,7 @@ from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.output import table_lines
 from seadlif_jax.cli.parsers import Parser, add_run, moved_data, output_folder
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.inference import TrainedModel, evaluate, open_run
 from seadlif_jax.losses import feedback_start
 from seadlif_jax.runs.files import write_table

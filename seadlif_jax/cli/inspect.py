@@ -21,7 +21,7 @@ from seadlif_jax.analysis.trained_parameters import neuron_parameters
 from seadlif_jax.cli.environment import prepare_jax
 from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.parsers import Parser, add_run, moved_data, output_folder
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.inference import open_run
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder

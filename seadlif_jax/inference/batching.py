@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Num
 
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.losses import IGNORED
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from seadlif_jax.data.dataset import Split
 from seadlif_jax.data.loading import native_split
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.inference.batching import count_batches, masked_batches
 from seadlif_jax.inference.trained_model import TrainedModel
 from seadlif_jax.losses import IGNORED, SpikeSums, Sums, aggregate, count_spikes

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import validate
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.interop.lightning import ReferenceCheckpoint
 from seadlif_jax.interop.reference import from_reference
 from seadlif_jax.interop.settings import ConversionError, convert_settings, data_warnings

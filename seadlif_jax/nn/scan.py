@@ -124,7 +124,7 @@ def _run_backward(saved: tuple[Layer, Any, Array, Array], bars: tuple[Any, Array
     def recur(current_bar):
         if weights.recurrent_kernel is None:
             return jnp.zeros_like(output_bars[0])
-        return execution.matmul(current_bar, weights.recurrent_kernel.T)
+        return execution.matmul(current_bar, weights.recurrent_kernel.T).astype(output_bars.dtype)
 
     current_bars, coefficients_bar, state_bar = neuron.backward(
         layer.coefficients, state, residuals, last_bar, output_bars, recur
@@ -147,7 +147,8 @@ def _run_backward(saved: tuple[Layer, Any, Array, Array], bars: tuple[Any, Array
         (coefficients_bar, weights_bar, state_bar),
         (layer.coefficients, weights, state),
     )
-    return layer.replace(neuron=None, coefficients=coefficients_bar, weights=weights_bar), state_bar, inputs_bar
+    not_trained = jax.tree.map(jnp.zeros_like, neuron)
+    return Layer(not_trained, coefficients_bar, weights_bar, execution), state_bar, inputs_bar
 
 
 run_chunk.defvjp(_run_forward, _run_backward)

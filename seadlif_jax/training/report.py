@@ -15,7 +15,7 @@ from seadlif_jax.analysis.forecast_error import ForecastError, cut_windows, squa
 from seadlif_jax.build import build_hyperparameters, build_network, build_task
 from seadlif_jax.config import flatten, is_sweep
 from seadlif_jax.data.loading import Dataset, Split
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.inference.trained_model import run_network, trace_network
 from seadlif_jax.losses import IGNORED, aggregate, feedback_start
 from seadlif_jax.members import Member, describe_setting, format_value

@@ -9,11 +9,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import ConfigError, is_sweep
-from seadlif_jax.data.batches import SplitOnDevices
-from seadlif_jax.data.bucketing import choose_bucket_lengths
 from seadlif_jax.data.loading import Dataset
-from seadlif_jax.data.samples import to_device
-from seadlif_jax.data.sharded_samples import shard_samples
+from seadlif_jax.data.on_device.batches import SplitOnDevices
+from seadlif_jax.data.on_device.bucketing import choose_bucket_lengths
+from seadlif_jax.data.on_device.samples import to_device
+from seadlif_jax.data.on_device.sharded_samples import shard_samples
 from seadlif_jax.members import Member
 from seadlif_jax.parallel import (
     MEMBER,

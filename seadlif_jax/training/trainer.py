@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax.build import build_network, build_task
-from seadlif_jax.data.batches import SplitOnDevices, sum_over_batches
-from seadlif_jax.data.bucketing import in_bucket
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.batches import SplitOnDevices, sum_over_batches
+from seadlif_jax.data.on_device.bucketing import in_bucket
+from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.losses import Sums
 from seadlif_jax.parallel import BatchShard
 from seadlif_jax.training import divergence, optimizer

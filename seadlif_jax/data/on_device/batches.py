@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
-from seadlif_jax.data.samples import Samples
-from seadlif_jax.data.sharded_samples import ShardedSamples
+from seadlif_jax.data.on_device.samples import Samples
+from seadlif_jax.data.on_device.sharded_samples import ShardedSamples
 from seadlif_jax.losses import IGNORED
 from seadlif_jax.parallel import BatchShard
 

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Num, UInt8
 
 from seadlif_jax.data.loading import Split
-from seadlif_jax.data.samples import Samples, to_device
+from seadlif_jax.data.on_device.samples import Samples, to_device
 from seadlif_jax.parallel import BATCH, MEMBER
 
 AXES = (MEMBER, BATCH)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Integer
 
-from seadlif_jax.data.samples import Samples
+from seadlif_jax.data.on_device.samples import Samples
 
 MAX_LENGTHS = 3
 MIN_SAVING = 0.1  # of the steps, for another length; the choice itself takes up to 6 % of a step on CPU

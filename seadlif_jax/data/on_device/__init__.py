@@ -1,0 +1,1 @@
+"""Samples on the devices: whole splits, batches, and their lengths."""
