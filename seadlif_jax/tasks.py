@@ -63,22 +63,9 @@ class Task(abc.ABC):
     def num_outputs(self, channels: int) -> int:
         """Return the number of the network's outputs for inputs with this number of channels."""
 
-    @abc.abstractmethod
-    def run(self, network: Any, variables: Variables, inputs: Inputs, **settings: Any) -> Outputs:
-        """Return the outputs `[sample, time, output]` of a network, as it is run in training.
-
-        Args:
-          network: the network.
-          variables: its parameters and constants.
-          inputs: the inputs.
-          **settings: further arguments of `network.apply`, such as `dropout_key`.
-        """
-
-    @abc.abstractmethod
-    def run_with_activity(
-        self, network: Any, variables: Variables, inputs: Inputs, **settings: Any
-    ) -> tuple[Outputs, Activity]:
-        """Return the outputs, and of each hidden layer the fraction of its neurons that spike, `[sample, time]`."""
+    def feedback_from(self, num_steps: int) -> int | None:
+        """Return the step from which the network is fed its own outputs; None for a network that never is."""
+        return None
 
     @abc.abstractmethod
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
@@ -94,7 +81,10 @@ class Task(abc.ABC):
 
     def evaluate(self, network: Any, variables: Variables, batch: Any, **settings: Any) -> tuple[Sums, SpikeSums]:
         """Return the sums of a batch, without dropout, and the spikes of the hidden layers in it."""
-        outputs, activity = self.run_with_activity(network, variables, batch.inputs, **settings)
+        feedback_from = self.feedback_from(batch.inputs.shape[1])
+        outputs, activity = network.apply(
+            variables, batch.inputs, feedback_from=feedback_from, method="with_activity", **settings
+        )
         return self.sums(outputs, batch.block_index, batch.targets), count_spikes(activity, batch.block_index)
 
     def selection_score(self, validation_metrics: Mapping[str, Any]) -> Any:
@@ -133,14 +123,6 @@ class Classification(Task):
 
     def num_outputs(self, channels: int) -> int:
         return self.num_classes
-
-    def run(self, network: Any, variables: Variables, inputs: Inputs, **settings: Any) -> Outputs:
-        return network.apply(variables, inputs, **settings)
-
-    def run_with_activity(
-        self, network: Any, variables: Variables, inputs: Inputs, **settings: Any
-    ) -> tuple[Outputs, Activity]:
-        return network.apply(variables, inputs, method="with_activity", **settings)
 
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
         return classification(outputs, block_index, targets, self.aggregation, self.class_weights)
@@ -201,14 +183,8 @@ class Forecast(Task):
     def num_outputs(self, channels: int) -> int:
         return channels
 
-    def run(self, network: Any, variables: Variables, inputs: Inputs, **settings: Any) -> Outputs:
-        return network.apply(variables, inputs, feedback_start(inputs.shape[1]), method="forecast", **settings)
-
-    def run_with_activity(
-        self, network: Any, variables: Variables, inputs: Inputs, **settings: Any
-    ) -> tuple[Outputs, Activity]:
-        start = feedback_start(inputs.shape[1])
-        return network.apply(variables, inputs, start, method="with_activity", **settings)
+    def feedback_from(self, num_steps: int) -> int:
+        return feedback_start(num_steps)
 
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
         return forecast(outputs, block_index, targets)

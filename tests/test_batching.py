@@ -55,5 +55,5 @@ def test_streaming_is_the_network(x64, feedback_from):
     if feedback_from is None:
         expected = network.apply(variables, inputs)
     else:
-        expected = network.apply(variables, inputs, feedback_from, method="forecast")
+        expected = network.apply(variables, inputs, feedback_from=feedback_from)
     np.testing.assert_allclose(jnp.swapaxes(outputs, 0, 1), expected, rtol=1e-10, atol=1e-12)

@@ -71,7 +71,7 @@ def test_both_ways_through_time_drop_the_same_spikes(neuron, x64, inputs):
     network, variables = build(neuron, dropout=0.5)
     key = jax.random.key(7)
     never = inputs.shape[1]
-    stepwise = jax.jit(lambda: network.apply(variables, inputs, never, key, method="forecast"))()
+    stepwise = jax.jit(lambda: network.apply(variables, inputs, key, feedback_from=never))()
     whole = jax.jit(network.apply)
     np.testing.assert_allclose(stepwise, whole(variables, inputs, key), rtol=1e-12, atol=1e-14)
     assert not jnp.allclose(stepwise, whole(variables, inputs))
@@ -82,7 +82,7 @@ def test_forecast_feeds_the_output_back_without_gradient(x64, inputs):
     start = 10
 
     def fed_back(variables):
-        return network.apply(variables, inputs, start, method="forecast")
+        return network.apply(variables, inputs, feedback_from=start)
 
     forecast = jax.jit(fed_back)(variables)
     fed = inputs.at[:, start:].set(forecast[:, start - 1 : -1])
@@ -258,7 +258,7 @@ def test_the_step_of_the_neuron_is_what_runs_everywhere(monkeypatch, inputs):
         "activity": lambda: network.apply(variables, inputs, method="with_activity"),
         "states": lambda: network.apply(variables, inputs, method="trace"),
         "streaming": lambda: network.apply(variables, network.initial_state(BATCH), inputs[:, 0], method="step"),
-        "forecast": lambda: network.apply(variables, inputs, 10, method="forecast"),
+        "forecast": lambda: network.apply(variables, inputs, feedback_from=10),
         "export": lambda: serialize_network(network, variables, inputs.shape[-1]),
         "costs": lambda: measure_costs(network, variables, [inputs]),
     }

@@ -46,7 +46,7 @@ class Case:
         variables = {**self.variables, "params": params}
         if self.forecasting:
             start = readout.feedback_start(self["inputs"].shape[1])
-            return self.network.apply(variables, self["inputs"], start, method="forecast"), None
+            return self.network.apply(variables, self["inputs"], feedback_from=start), None
         return self.network.apply(variables, self["inputs"], method="trace")
 
     def block_outputs(self, outputs):

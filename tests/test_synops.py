@@ -160,7 +160,7 @@ def test_a_forecast_costs_what_its_own_output_costs():
     inputs = jnp.asarray(np.random.default_rng(0).integers(0, 2, (2, 8, 3)), float)
     variables = jax.jit(network.init)(jax.random.key(0), inputs)
     variables["params"]["readout"]["bias"] = jnp.ones(3)  # real outputs, so that there are MACs
-    outputs = network.apply(variables, inputs, 5, method="forecast")
+    outputs = network.apply(variables, inputs, feedback_from=5)
     fed = jnp.concatenate([inputs[:, :5], outputs[:, 4:-1]], axis=1)
     counted = measure_costs(network, variables, inputs, feedback_from=5)
     assert counted == measure_costs(network, variables, fed)

@@ -101,19 +101,15 @@ def main(arguments: Sequence[str]) -> None:
     with search_path(folders):
         parse_flags(argv, lambda: check_flags(values), values)
         assert config_file is not None
-        _train(values, config_file, folders)
-
-
-def _train(values: flags.FlagValues, config_file: str, folders: Sequence[Path]) -> None:
-    if values.distributed:
-        join_other_processes(values)
-    prepare_jax()
-    workdir = values.workdir or default_workdir(config_file, values.config)
-    started = timestamp()
-    with errors_in_one_line(f"the same command resumes the run in {workdir}"):
-        config = normalize(values.config)
-        validate(config)
-        result = fit(record_folders(config, folders), workdir)
+        if values.distributed:
+            join_other_processes(values)
+        prepare_jax()
+        workdir = values.workdir or default_workdir(config_file, values.config)
+        started = timestamp()
+        with errors_in_one_line(f"the same command resumes the run in {workdir}"):
+            config = normalize(values.config)
+            validate(config)
+            result = fit(record_folders(config, folders), workdir)
     if is_first_process():
         if result["finished"] < started:
             print(f"already finished on {result['finished']}")

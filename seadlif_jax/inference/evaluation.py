@@ -125,7 +125,8 @@ def _evaluate_batch(
 ) -> tuple[Sums, SpikeSums, Int[Array, "class class"]]:
     """Return the sums of one batch, which add up over batches."""
     inputs = batch.inputs if change_inputs is None else change_inputs(batch.inputs, jnp.asarray(number))
-    outputs, activity = task.run_with_activity(network, variables, inputs)
+    result: Any = network.apply(variables, inputs, method="with_activity")
+    outputs, activity = result
     sums = task.sums(outputs, batch.block_index, batch.targets)
     scores = aggregate(outputs, batch.block_index, batch.targets.shape[1] - 1, task.aggregation)
     return sums, count_spikes(activity, batch.block_index), _confusion(scores, batch.targets)

@@ -214,7 +214,8 @@ def run_network(
 
     `hyper` overrides the network's own numbers, so that all members of a sweep share one compiled function.
     """
-    return task.run(network, variables, inputs, hyper=hyper)
+    outputs: Any = network.apply(variables, inputs, hyper=hyper, feedback_from=task.feedback_from(inputs.shape[1]))
+    return outputs
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -226,7 +227,8 @@ def _class_probabilities(
     block_index: Int[Any, "sample time"],
 ) -> Float[Array, "sample class"]:
     """Return the softmax of the scores of block 1."""
-    scores = aggregate(task.run(network, variables, inputs), block_index, 1, task.aggregation)
+    outputs: Any = network.apply(variables, inputs)
+    scores = aggregate(outputs, block_index, 1, task.aggregation)
     return jax.nn.softmax(scores[:, 1])
 
 

@@ -78,8 +78,18 @@ class Network(nn.Module):
         inputs: Num[Array, "batch time channel"],
         dropout_key: Key[Array, "*samples"] | None = None,
         hyper: Hyperparameters | None = None,
+        feedback_from: int | None = None,
     ) -> Float[Array, "batch time output"]:
-        """Return the readout of every step, from the initial state. A dropout key makes it a training pass."""
+        """Return the readout of every step, from the initial state.
+
+        Args:
+          inputs: a batch of sequences.
+          dropout_key: makes it a training pass, with dropout.
+          hyper: numbers that override those of the modules.
+          feedback_from: for forecasts, the step from which the input is the network's own, detached output.
+        """
+        if feedback_from is not None:
+            return batch_major(self._forecast(inputs, feedback_from, dropout_key, hyper)[0])
         drop = self._dropout(dropout_key, len(inputs), hyper)
         layers = self.as_layers(inputs.shape[-1], hyper)
         return batch_major(scan_layers(layers, time_major(inputs), jax.vmap(drop, in_axes=(None, 0, 0)))[0])
@@ -107,13 +117,12 @@ class Network(nn.Module):
     def with_activity(
         self,
         inputs: Num[Array, "batch time channel"],
-        feedback_from: int | None = None,
         hyper: Hyperparameters | None = None,
+        feedback_from: int | None = None,
     ) -> tuple[Float[Array, "batch time output"], tuple[Float[Array, "batch time"], ...]]:
         """Return the readout, and the fraction of each hidden layer's neurons that spike, of every step.
 
-        From the initial state and without dropout; with `feedback_from`, as in `forecast`. Layers of neurons that do
-        not spike are left out.
+        As in a call without dropout. Layers of neurons that do not spike are left out.
         """
         if feedback_from is None:
             layers = self.as_layers(inputs.shape[-1], hyper)
@@ -122,16 +131,6 @@ class Network(nn.Module):
         else:
             outputs, rates = self._forecast(inputs, feedback_from, None, hyper)
         return batch_major(outputs), tuple(map(batch_major, rates))
-
-    def forecast(
-        self,
-        inputs: Num[Array, "batch time channel"],
-        feedback_from: int,
-        dropout_key: Key[Array, "*samples"] | None = None,
-        hyper: Hyperparameters | None = None,
-    ) -> Float[Array, "batch time channel"]:
-        """Return predictions of every step; from step `feedback_from` on, the input is the own, detached output."""
-        return batch_major(self._forecast(inputs, feedback_from, dropout_key, hyper)[0])
 
     def initial_state(self, batch: int) -> tuple[Any, ...]:
         """Return the state before the first step, for `step`: one entry a layer, the readout's last."""

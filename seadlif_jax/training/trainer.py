@@ -5,11 +5,12 @@ randomness comes from (seed, purpose, epoch, step), so that a run can be resumed
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax.build import build_network, build_task
@@ -111,9 +112,15 @@ class Trainer:
             batch = train.take(order[number * self.config.batch_size + positions])
             step_key = key_for(state.key, Purpose.DROPOUT, state.epoch, number)
             dropout_keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(step_key, positions)
-            gradient = functools.partial(
-                jax.grad(self._loss, has_aux=True), params, state.constants, hyper, dropout_keys
-            )
+
+            def loss(params: PyTree[Array], batch: Samples) -> tuple[Float[Array, ""], Sums]:
+                variables, inputs = {"params": params, "constants": state.constants}, batch.inputs
+                feedback_from = self.task.feedback_from(inputs.shape[1])
+                outputs: Any = network.apply(variables, inputs, dropout_keys, hyper.network, feedback_from)
+                sums = self.task.sums(outputs, batch.block_index, batch.targets)
+                return sums.loss, sums
+
+            gradient = functools.partial(jax.grad(loss, has_aux=True), params)
             # The devices may cut their batches to different lengths: they meet only here, not within the gradient.
             gradients, targets = self._shard.sum(in_bucket(gradient, batch, self._lengths))
             gradients = jax.tree.map(lambda total: total / jnp.maximum(targets.loss_terms, 1), gradients)
@@ -198,21 +205,6 @@ class Trainer:
         sums, spikes = sum_over_batches(sums_of, split, self.config.batch_size, self._shard)
         rates = {f"spike_rate_{layer}": rate for layer, rate in enumerate(spikes.mean_rate(), 1)}
         return self._metrics("", sums) | rates
-
-    def _loss(
-        self,
-        params: PyTree[Array],
-        constants: PyTree[Array],
-        hyper: Hyperparameters,
-        dropout_keys: Key[Array, " sample"],
-        batch: Samples,
-    ) -> tuple[Float[Array, ""], Sums]:
-        """Return the loss of a batch, summed over its targets, and all of its sums."""
-        variables = {"params": params, "constants": constants}
-        network = build_network(self.config, batch.inputs.shape[-1])
-        outputs = self.task.run(network, variables, batch.inputs, dropout_key=dropout_keys, hyper=hyper.network)
-        sums = self.task.sums(outputs, batch.block_index, batch.targets)
-        return sums.loss, sums
 
     def _learning_rate(self, state: TrainState, hyper: Hyperparameters) -> Float[Array, ""]:
         scale = divergence.learning_rate_scale(state.retries, self.config.divergence.factor)
