@@ -1,10 +1,15 @@
 """The layout holds: which part of the project may import which."""
 
 import ast
+import re
+import sys
+import traceback
 
 import pytest
 
-from tests.helpers import ROOT
+from seadlif_jax.cli import console
+from seadlif_jax.neurons import SEAdLIF
+from tests.helpers import QUICK, ROOT, TINY
 
 
 def imports(path):
@@ -85,3 +90,39 @@ def test_no_folder_has_more_files_than_one_reads_at_a_glance():
 def test_imports_stay_within_their_layer(folder, packages, allowed):
     folders = ("seadlif_jax", "data", "configs", "tests") if folder == "." else (folder,)
     assert set().union(*(importers(folder, *packages) for folder in folders)) <= allowed
+
+
+class Reached(Exception):  # noqa: N818  it is no error
+    """Training has come to the neuron's step."""
+
+
+# They call the functions that they are given, as `jax.jit` does: for all members and devices, and at one of few lengths.
+TRANSFORMATIONS = ("seadlif_jax/parallel/spmd.py", "seadlif_jax/data/on_device/bucketing.py")
+
+
+def test_the_calls_from_train_py_to_the_step_are_as_documented(tmp_path, monkeypatch):
+    original, calls = SEAdLIF.step, []
+
+    def step(self, *arguments):
+        frames = [frame for frame, _ in traceback.walk_stack(None)][::-1]
+        if "train_steps" not in {frame.f_code.co_name for frame in frames}:
+            return original(self, *arguments)
+        for frame in frames:
+            file = frame.f_code.co_filename.removeprefix(f"{ROOT}/")
+            if file.startswith("seadlif_jax/") and file not in TRANSFORMATIONS:
+                calls.append((file, frame.f_code.co_qualname.partition(".<locals>")[0]))  # a closure is of its function
+        raise Reached
+
+    monkeypatch.setattr(SEAdLIF, "step", step)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["train.py", QUICK, *TINY, f"--workdir={tmp_path}/run"])
+    for name in ("stdout", "stderr", "path"):  # which a program may change for good
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+
+    with pytest.raises(Reached):
+        console("train")
+    calls = [*dict.fromkeys(calls), ("seadlif_jax/neurons/adlif.py", "SEAdLIF.step")]
+    listed = re.findall(r"^\d+\. `([\w/.]+)`: `([\w.]+)`$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    assert calls == listed
+    assert len(calls) <= 12
+    assert len({file for file, _ in calls}) <= 7
