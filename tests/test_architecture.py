@@ -96,7 +96,7 @@ class Reached(Exception):  # noqa: N818  it is no error
     """Training has come to the neuron's step."""
 
 
-# They call the functions that they are given, as `jax.jit` does: for all members and devices, and at one of few lengths.
+# They call a function that they are given, as `jax.jit` does: for all members and devices; and at one of few lengths.
 TRANSFORMATIONS = ("seadlif_jax/parallel/spmd.py", "seadlif_jax/data/on_device/bucketing.py")
 
 

@@ -276,7 +276,7 @@ def test_the_gradient_reaches_the_first_state_from_the_last(neuron, x64):
         state = jax.checkpoint(last)(state, trained["inputs"][:7])
         return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(last(state, trained["inputs"][7:])))
 
-    state = jax.tree.map(lambda zero: zero + rng.normal(size=shape), layer.initial_state(shape[0]))
+    state = jax.tree.map(lambda zero: zero + rng.normal(size=shape), layer.neuron.initial_carry(shape))
     gradient = jax.grad(in_one)(state)
     assert all(jnp.abs(leaf).max() > 1e-6 for leaf in jax.tree.leaves(gradient))
     assert_close(jax.grad(in_two)(state), gradient, 1e-12)

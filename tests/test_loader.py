@@ -112,8 +112,8 @@ def test_a_file_of_the_users_does_not_stand_in_for_an_installed_package(tmp_path
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [
-        ("", "my_loader:load", "module my_loader has no function load"),
-        ("load = 3", "my_loader:load", "module my_loader has no function load"),
+        ("", "my_loader:load", "module my_loader has no load"),
+        ("load = 3", "my_loader:load", "load is not a function"),
         ("import nothing_like_it", "my_loader:load", "importing its module failed .No module named 'nothing_like_it'"),
         ("1 / 0", "my_loader:load", "importing its module failed .ZeroDivisionError: division by zero"),
         ("def load(:", "my_loader:load", "importing its module failed .SyntaxError"),

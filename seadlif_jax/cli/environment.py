@@ -6,6 +6,7 @@ import platform
 import re
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -30,7 +31,8 @@ def prepare_jax() -> None:
     if jax.config.values["jax_disable_jit"]:
         print("warning: JAX_DISABLE_JIT is set: nothing is compiled, and training takes hours", file=sys.stderr)
     try:
-        jax.numpy.zeros(()).block_until_ready()
+        with quiet_libraries():
+            jax.numpy.zeros(()).block_until_ready()
     except Exception as error:  # AssertionError, RuntimeError, ValueError, by platform
         settings = [f"{name}={os.environ[name]}" for name in ("JAX_PLATFORMS", "JAX_DEFAULT_DEVICE") if os.getenv(name)]
         reason = str(error).partition("\n")[0] or "no such device"
@@ -67,3 +69,30 @@ def _processor() -> str:
         if features:
             return f"{platform.machine()}-{zlib.crc32(features[0].encode()):08x}"
     return platform.machine()
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Show no log lines of libraries: orbax logs each step of a save, and raises errors as well.
+
+    In programs with absl's flags, --verbosity shows them.
+    """
+    from absl import flags, logging
+
+    if "verbosity" in flags.FLAGS and flags.FLAGS["verbosity"].present:
+        yield
+        return
+    verbosity, hook = logging.get_verbosity(), sys.unraisablehook
+    logging.set_verbosity(logging.FATAL)
+    sys.unraisablehook = _report_unraisable
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        sys.unraisablehook = hook
+
+
+def _report_unraisable(problem: "sys.UnraisableHookArgs") -> None:
+    """Report an error without a caller, except orbax's late "Event loop is closed" after a failed save."""
+    if str(problem.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(problem)

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 
 import jax
-from absl import flags, logging
 
+from seadlif_jax.cli.environment import quiet_libraries
 from seadlif_jax.utils.errors import SeadlifError, missing_package
 from seadlif_jax.utils.signals import Interrupted, stop_signals
 
@@ -24,7 +24,7 @@ def errors_in_one_line(interrupted: str) -> Iterator[None]:
     Args:
       interrupted: the line's second half after an interruption, such as "the same command resumes the run".
     """
-    with _stop_signals_raise(), _quiet_libraries():
+    with _stop_signals_raise(), quiet_libraries():
         try:
             yield
         except KeyboardInterrupt as interrupt:
@@ -62,28 +62,3 @@ def _stop_signals_raise() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Show no log lines of libraries: orbax logs each step of a save, and raises errors as well.
-
-    In programs with absl's flags, --verbosity shows them.
-    """
-    if "verbosity" in flags.FLAGS and flags.FLAGS["verbosity"].present:
-        yield
-        return
-    verbosity, hook = logging.get_verbosity(), sys.unraisablehook
-    logging.set_verbosity(logging.FATAL)
-    sys.unraisablehook = _report_unraisable
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        sys.unraisablehook = hook
-
-
-def _report_unraisable(problem: "sys.UnraisableHookArgs") -> None:
-    """Report an error without a caller, except orbax's late "Event loop is closed" after a failed save."""
-    if str(problem.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(problem)

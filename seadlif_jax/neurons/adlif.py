@@ -12,17 +12,18 @@ only difference.
 Source: Baronig, Ferrand, Sabathiel & Legenstein (arXiv 2408.07517), "Adaptive LIF" and "Symplectic Euler".
 
 **Gradient by hand.** With `x_bar` for the gradient of the loss for `x`, and `a`, `b` including `(1 - beta) q`, the
-backward pass goes from step t to t - 1 by
+backward pass goes from `u^_t` to `u^_{t-1}` by
 
-    SE:  u_bar += a w_bar,  z_bar += b w_bar                        w_t depends on u_t and z_t
-    u^_bar = u_bar (1 - z_t) + z_bar H'(u^_t - threshold)
     I_bar  = (1 - alpha) u^_bar
-    u_bar  = alpha u^_bar,  z_bar = W_rec I_bar,  w_bar = beta w_bar - I_bar
-    EF:  u_bar += a w_bar,  z_bar += b w_bar                        with w_bar of w_t, which depends on u_{t-1}, z_{t-1}
+    s_bar  = w_bar - I_bar for SE, w_bar for EF        for the w that u_{t-1} and z_{t-1} are the source of
+    u_bar  = alpha u^_bar + a s_bar
+    z_bar  = W_rec I_bar + b s_bar + (gradient from outside of the layer)
+    u^_bar = u_bar (1 - z_{t-1}) + z_bar H'(u^_{t-1} - threshold)
+    w_bar  = beta s_bar for SE, beta w_bar - I_bar for EF
 
 `u^` is all that this takes from the forward pass. The gradient for beta, `sum_t w_bar_t w_{t-1}`, seems to need the
-adaptation current too. But `w` is a filter of its sources `s = a u + b z`; with the filter turned around, onto `w_bar`,
-the sum becomes `w_0 p_0 + sum_t p_t s_t`, where `p_{t-1} = w_bar_t + beta p_t`, and `p = 0` behind the last step. It is
+adaptation current too. But `w` is a filter of its sources `s = a u + b z`; with the filter turned around, onto `s_bar`,
+the sum becomes `w_0 p_0 + sum_t p_t s_t`, where `p_{t-1} = s_bar_t + beta p_t`, and `p = 0` behind the last step. It is
 carried along the backward loop, like the sums for `a` and `b`.
 """
 
@@ -33,7 +34,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from seadlif_jax.neurons.lif import after_reset, alpha_bar
+from seadlif_jax.neurons.lif import before_first, membrane_alpha_bar, spike_and_reset
 from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
@@ -95,72 +96,62 @@ class _AdLIF(Neuron):
         """Return `u^_t`, the membrane potential before the reset."""
         return coefficients.alpha * state.u + (1 - coefficients.alpha) * (current - state.w)
 
-    def _spike(self, u_hat: PerSample) -> tuple[PerSample, PerSample]:
-        """Return `u_t` and `z_t`. No gradient goes through the reset: it would oppose the one through the spike."""
-        z = self.surrogate(u_hat - jax.lax.stop_gradient(self.threshold))
-        return u_hat * (1 - jax.lax.stop_gradient(z)), z
+    # The carry of the loop is `u^_t`, which is also the residual of the next step, and `w`: `u_t` and `z_t` follow.
 
-    def residual(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> PerSample:
-        return self._membrane(coefficients, state, current)
+    def initial_carry(self, shape: tuple[int, ...]) -> "AdLIFCarry":
+        return AdLIFCarry(jnp.zeros(shape), jnp.zeros(shape))
 
-    def outputs(self, coefficients: AdLIFCoefficients, first: AdLIFState, residuals: Array) -> Array:
-        return self.surrogate(residuals - self.threshold)
+    def residual(self, carry: "AdLIFCarry", current: PerSample) -> PerSample:
+        return carry.u_hat
+
+    def outputs(
+        self, coefficients: AdLIFCoefficients, first: "AdLIFCarry", residuals: Array, last: "AdLIFCarry"
+    ) -> Array:
+        return self.surrogate(jnp.concatenate([residuals[1:], last.u_hat[None]]) - self.threshold)
 
     def _backward(
         self,
         symplectic: bool,
         coefficients: AdLIFCoefficients,
-        first: AdLIFState,
+        first: "AdLIFCarry",
         residuals: Array,
-        last_bar: AdLIFState,
+        last: "AdLIFCarry",
+        last_bar: "AdLIFCarry",
         output_bars: Array,
         recur: Callable[[Array], Array],
-    ) -> tuple[Array, AdLIFCoefficients, AdLIFState]:
+    ) -> tuple[Array, AdLIFCoefficients, "AdLIFCarry"]:
         """Return the gradients of a chunk of steps (see `Neuron.backward`), by hand: from `u^_t` alone."""
         alpha, beta, a, b = coefficients
 
-        def add_source(bar: AdLIFState, w_bar: Array, u: Array, z: Array, sums: _Sums) -> tuple[AdLIFState, _Sums]:
-            """Go from an adaptation current back to its source, the state `u`, `z`."""
-            sums = _Sums(
-                p=w_bar + beta * sums.p,
-                beta=sums.beta + sums.p * (a * u + b * z),
-                a=sums.a + w_bar * u,
-                b=sums.b + w_bar * z,
-            )
-            return bar._replace(u=bar.u + a * w_bar, z=bar.z + b * w_bar), sums
-
-        def through_spike(bar: AdLIFState, u_hat: Array, output_bar: Array, w_bar: Array, sums: _Sums) -> _Carry:
-            """Go from the state of a step back to its membrane potential before the reset."""
+        def step_back(carry, step):
+            """Go back from `u^_t` to `u^_{t-1}`."""
+            (u_hat_bar, w_bar), sums = carry
+            u_hat, output_bar = step  # of t - 1
             v = u_hat - self.threshold
             z = self.surrogate(v)
-            # The state is the source of w_t for SE, of w_{t+1} for EF.
-            with_source, sums = add_source(bar, bar.w if symplectic else w_bar, u_hat * (1 - z), z, sums)
-            u_hat_bar = with_source.u * (1 - z) + (with_source.z + output_bar) * self.surrogate.derivative(v)
-            return _Carry(u_hat_bar, bar.w, sums)
+            u = u_hat * (1 - z)
+            current_bar = (1 - alpha) * u_hat_bar
+            # Of the adaptation current that u_{t-1} and z_{t-1} are a source of: w_{t-1} for SE, w_t for EF.
+            source_bar = w_bar - current_bar if symplectic else w_bar
+            sums = _Sums(
+                p=source_bar + beta * sums.p,
+                beta=sums.beta + sums.p * (a * u + b * z),
+                a=sums.a + source_bar * u,
+                b=sums.b + source_bar * z,
+            )
+            u_bar = alpha * u_hat_bar + a * source_bar
+            z_bar = output_bar + recur(current_bar) + b * source_bar
+            u_hat_bar = u_bar * (1 - z) + z_bar * self.surrogate.derivative(v)
+            w_bar = beta * source_bar if symplectic else beta * w_bar - current_bar
+            return (AdLIFCarry(u_hat_bar, w_bar), sums), current_bar
 
-        def through_membrane(carry: _Carry) -> tuple[AdLIFState, Array]:
-            """Go from the membrane potential back to the current and to the state of the step before."""
-            current_bar = (1 - alpha) * carry.u_hat_bar
-            bar = AdLIFState(alpha * carry.u_hat_bar, beta * carry.w_bar - current_bar, recur(current_bar))
-            return bar, current_bar
-
-        def step_back(carry: _Carry, step: tuple[Array, Array]) -> tuple[_Carry, Array]:
-            bar, current_bar = through_membrane(carry)
-            return through_spike(bar, *step, carry.w_bar, carry.sums), current_bar
-
-        # The loop goes from one membrane potential to the one before: XLA computes what is carried once, and anything
-        # else again wherever it is used.
-        zeros = jnp.zeros_like(first.u)
-        carry = through_spike(last_bar, residuals[-1], output_bars[-1], zeros, _Sums(zeros, zeros, zeros, zeros))
-        carry, current_bars = jax.lax.scan(step_back, carry, (residuals[:-1], output_bars[:-1]), reverse=True)
-        first_bar, first_current_bar = through_membrane(carry)
-        sums = carry.sums
-        if not symplectic:
-            first_bar, sums = add_source(first_bar, carry.w_bar, first.u, first.z, sums)
-        current_bars = jnp.concatenate([first_current_bar[None], current_bars])
-        before = after_reset(first.u, residuals, self.outputs(coefficients, first, residuals))
+        through_spike = output_bars[-1] * self.surrogate.derivative(last.u_hat - self.threshold)
+        zeros = jnp.zeros_like(first.u_hat)
+        carry = (last_bar._replace(u_hat=last_bar.u_hat + through_spike), _Sums(zeros, zeros, zeros, zeros))
+        steps = (residuals, before_first(output_bars))
+        (first_bar, sums), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
         coefficients_bar = AdLIFCoefficients(
-            alpha=alpha_bar(alpha, before, residuals, current_bars),
+            alpha=membrane_alpha_bar(self, alpha, residuals, last.u_hat, current_bars),
             beta=jnp.sum(sums.beta + sums.p * first.w, 0),
             a=sums.a.sum(0),
             b=sums.b.sum(0),
@@ -168,12 +159,11 @@ class _AdLIF(Neuron):
         return current_bars, coefficients_bar, first_bar
 
 
-class _Carry(NamedTuple):
-    """What the backward loop carries from step to step, `[batch, neuron]`."""
+class AdLIFCarry(NamedTuple):
+    """Carry of the loop: `u^_t`, and the newest adaptation current without it: `w_{t-1}` for SE, `w_t` for EF."""
 
-    u_hat_bar: Array
-    w_bar: Array
-    sums: "_Sums"
+    u_hat: PerSample
+    w: PerSample
 
 
 class _Sums(NamedTuple):
@@ -183,6 +173,11 @@ class _Sums(NamedTuple):
     beta: Array
     a: Array
     b: Array
+
+
+def _adaptation(coefficients: AdLIFCoefficients, w: PerSample, u: PerSample, z: PerSample) -> PerSample:
+    """Return the adaptation current that follows `w`, with the source `a u + b z`."""
+    return coefficients.beta * w + coefficients.a * u + coefficients.b * z
 
 
 class EFAdLIF(_AdLIF):
@@ -196,11 +191,20 @@ class EFAdLIF(_AdLIF):
 
     def step(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> AdLIFState:
         """Return `u_t`, `w_t`, `z_t`: the adaptation follows the previous membrane potential and spike."""
-        u, z = self._spike(self._membrane(coefficients, state, current))
-        w = coefficients.beta * state.w + coefficients.a * state.u + coefficients.b * state.z
+        u, z = spike_and_reset(self, self._membrane(coefficients, state, current))
+        w = _adaptation(coefficients, state.w, state.u, state.z)
         return AdLIFState(u, w, z)
 
-    def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFState]:
+    def pack(
+        self, coefficients: AdLIFCoefficients, before: AdLIFState, current: PerSample, after: AdLIFState
+    ) -> AdLIFCarry:
+        return AdLIFCarry(self._membrane(coefficients, before, current), after.w)
+
+    def unpack(self, coefficients: AdLIFCoefficients, carry: AdLIFCarry) -> AdLIFState:
+        u, z = spike_and_reset(self, carry.u_hat)
+        return AdLIFState(u, carry.w, z)
+
+    def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFCarry]:
         return self._backward(False, *arguments)
 
 
@@ -215,9 +219,18 @@ class SEAdLIF(_AdLIF):
 
     def step(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> AdLIFState:
         """Return `u_t`, `w_t`, `z_t`: the adaptation follows the new membrane potential and spike."""
-        u, z = self._spike(self._membrane(coefficients, state, current))
-        w = coefficients.beta * state.w + coefficients.a * u + coefficients.b * z
+        u, z = spike_and_reset(self, self._membrane(coefficients, state, current))
+        w = _adaptation(coefficients, state.w, u, z)
         return AdLIFState(u, w, z)
 
-    def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFState]:
+    def pack(
+        self, coefficients: AdLIFCoefficients, before: AdLIFState, current: PerSample, after: AdLIFState
+    ) -> AdLIFCarry:
+        return AdLIFCarry(self._membrane(coefficients, before, current), before.w)
+
+    def unpack(self, coefficients: AdLIFCoefficients, carry: AdLIFCarry) -> AdLIFState:
+        u, z = spike_and_reset(self, carry.u_hat)
+        return AdLIFState(u, _adaptation(coefficients, carry.w, u, z), z)
+
+    def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFCarry]:
         return self._backward(True, *arguments)

@@ -29,19 +29,24 @@ class LeakyIntegrator(Neuron):
 
     def step(self, coefficients: PerNeuron, state: LeakyIntegratorState, current: PerSample) -> LeakyIntegratorState:
         """Return `y_t`."""
-        return LeakyIntegratorState(self.residual(coefficients, state, current))
+        return LeakyIntegratorState(coefficients * state.y + (1 - coefficients) * current)
 
-    def residual(self, coefficients: PerNeuron, state: LeakyIntegratorState, current: PerSample) -> PerSample:
-        return coefficients * state.y + (1 - coefficients) * current
+    # The residual of a step is `y` before it.
 
-    def outputs(self, coefficients: PerNeuron, first: LeakyIntegratorState, residuals: Array) -> Array:
-        return residuals
+    def residual(self, carry: LeakyIntegratorState, current: PerSample) -> PerSample:
+        return carry.y
+
+    def outputs(
+        self, coefficients: PerNeuron, first: LeakyIntegratorState, residuals: Array, last: LeakyIntegratorState
+    ) -> Array:
+        return jnp.concatenate([residuals[1:], last.y[None]])
 
     def backward(
         self,
         coefficients: PerNeuron,
         first: LeakyIntegratorState,
         residuals: Array,
+        last: LeakyIntegratorState,
         last_bar: LeakyIntegratorState,
         output_bars: Array,
         recur: Callable[[Array], Array],
@@ -55,5 +60,5 @@ class LeakyIntegrator(Neuron):
             return alpha * y_bar + recur(current_bar), current_bar
 
         first_bar, current_bars = jax.lax.scan(step_back, last_bar.y, output_bars, reverse=True)
-        before = jnp.concatenate([first.y[None], residuals[:-1]])
-        return current_bars, alpha_bar(alpha, before, residuals, current_bars), LeakyIntegratorState(first_bar)
+        after = self.outputs(coefficients, first, residuals, last)
+        return current_bars, alpha_bar(alpha, residuals, after, current_bars), LeakyIntegratorState(first_bar)

@@ -8,7 +8,7 @@ Source: Baronig, Ferrand, Sabathiel & Legenstein (arXiv 2408.07517), "The leaky 
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,57 +62,79 @@ class LIF(Neuron):
 
     def step(self, coefficients: LIFCoefficients, state: LIFState, current: PerSample) -> LIFState:
         """Return `u_t` and `z_t`."""
-        u_hat = self._membrane(coefficients, state, current)
-        z = self.surrogate(u_hat - jax.lax.stop_gradient(self.threshold))
-        return LIFState(u_hat * (1 - jax.lax.stop_gradient(z)), z)
+        return LIFState(*spike_and_reset(self, self._membrane(coefficients, state, current)))
 
     def _membrane(self, coefficients: LIFCoefficients, state: LIFState, current: PerSample) -> PerSample:
         """Return `u^_t`, the membrane potential before the reset."""
         return coefficients.alpha * state.u + (1 - coefficients.alpha) * current
 
-    def residual(self, coefficients: LIFCoefficients, state: LIFState, current: PerSample) -> PerSample:
-        return self._membrane(coefficients, state, current)
+    # The carry of the loop is `u^_t`, which is also the residual of the next step: `u_t` and `z_t` follow from it.
 
-    def outputs(self, coefficients: LIFCoefficients, first: LIFState, residuals: Array) -> Array:
-        return self.surrogate(residuals - self.threshold)
+    def initial_carry(self, shape: tuple[int, ...]) -> PerSample:
+        return jnp.zeros(shape)
+
+    def unpack(self, coefficients: LIFCoefficients, carry: PerSample) -> LIFState:
+        return LIFState(*spike_and_reset(self, carry))
+
+    def pack(self, coefficients: LIFCoefficients, before: LIFState, current: PerSample, after: LIFState) -> PerSample:
+        return self._membrane(coefficients, before, current)
+
+    def residual(self, carry: PerSample, current: PerSample) -> PerSample:
+        return carry
+
+    def outputs(self, coefficients: LIFCoefficients, first: PerSample, residuals: Array, last: PerSample) -> Array:
+        return self.surrogate(jnp.concatenate([residuals[1:], last[None]]) - self.threshold)
 
     def backward(
         self,
         coefficients: LIFCoefficients,
-        first: LIFState,
+        first: PerSample,
         residuals: Array,
-        last_bar: LIFState,
+        last: PerSample,
+        last_bar: PerSample,
         output_bars: Array,
         recur: Callable[[Array], Array],
-    ) -> tuple[Array, LIFCoefficients, LIFState]:
+    ) -> tuple[Array, LIFCoefficients, PerSample]:
         """Return the gradients of a chunk of steps (see `Neuron.backward`), by hand: from `u^_t` alone."""
         alpha = coefficients.alpha
 
-        def step_back(bar: LIFState, step: tuple[Array, Array]) -> tuple[LIFState, Array]:
-            u_hat, output_bar = step
+        def step_back(u_hat_bar: PerSample, step: tuple[Array, Array]) -> tuple[PerSample, Array]:
+            """Go back from `u^_t` to `u^_{t-1}`."""
+            u_hat, output_bar = step  # of t - 1
             v = u_hat - self.threshold
-            u_hat_bar = bar.u * (1 - self.surrogate(v)) + (bar.z + output_bar) * self.surrogate.derivative(v)
             current_bar = (1 - alpha) * u_hat_bar
-            return LIFState(alpha * u_hat_bar, recur(current_bar)), current_bar
+            u_bar, z_bar = alpha * u_hat_bar, output_bar + recur(current_bar)
+            return u_bar * (1 - self.surrogate(v)) + z_bar * self.surrogate.derivative(v), current_bar
 
-        first_bar, current_bars = jax.lax.scan(step_back, last_bar, (residuals, output_bars), reverse=True)
-        before = after_reset(first.u, residuals, self.outputs(coefficients, first, residuals))
-        return current_bars, LIFCoefficients(alpha_bar(alpha, before, residuals, current_bars)), first_bar
+        last_bar = last_bar + output_bars[-1] * self.surrogate.derivative(last - self.threshold)
+        steps = (residuals, before_first(output_bars))
+        first_bar, current_bars = jax.lax.scan(step_back, last_bar, steps, reverse=True)
+        return current_bars, LIFCoefficients(membrane_alpha_bar(self, alpha, residuals, last, current_bars)), first_bar
 
 
-def alpha_bar(alpha: PerNeuron, u_before: Array, u_hats: Array, current_bars: Array) -> PerNeuron:
-    """Return the gradient for `alpha` of all steps `u^_t = alpha u_{t-1} + (1 - alpha) drive_t`.
+def spike_and_reset(neuron: Any, u_hat: PerSample) -> tuple[PerSample, PerSample]:
+    """Return `u_t` and `z_t`. No gradient goes through the reset: it would oppose the one through the spike."""
+    z = neuron.surrogate(u_hat - jax.lax.stop_gradient(neuron.threshold))
+    return u_hat * (1 - jax.lax.stop_gradient(z)), z
 
-    It is `sum_t u^_bar_t (u_{t-1} - drive_t)`. The drive is not kept, but it follows from the rest:
-    `u_{t-1} - drive_t = (u_{t-1} - u^_t) / (1 - alpha)`, and likewise `u^_bar_t = current_bar_t / (1 - alpha)`. All
-    arrays are `[time, batch, neuron]`.
+
+def before_first(output_bars: Array) -> Array:
+    """Return the gradients for the outputs of the step before each step; that before the first is of another chunk."""
+    return jnp.concatenate([jnp.zeros_like(output_bars[:1]), output_bars[:-1]])
+
+
+def alpha_bar(alpha: PerNeuron, before: Array, after: Array, current_bars: Array) -> PerNeuron:
+    """Return the gradient for `alpha` of all steps `after_t = alpha before_t + (1 - alpha) drive_t`.
+
+    It is `sum_t after_bar_t (before_t - drive_t)`. The drive is not kept, but it follows from the rest:
+    `before_t - drive_t = (before_t - after_t) / (1 - alpha)`, and likewise `after_bar_t = current_bar_t / (1 - alpha)`.
     """
-    scale = (1 - alpha) ** 2
+    total, scale = jnp.sum(current_bars * (before - after), (0, 1)), (1 - alpha) ** 2
     # A time constant so long that alpha is rounded to 1 cannot be trained.
-    total = jnp.sum(current_bars * (u_before - u_hats), (0, 1))
     return jnp.where(scale > 0, total / jnp.where(scale > 0, scale, 1), 0)
 
 
-def after_reset(first_u: PerSample, u_hats: Array, z: Array) -> Array:
-    """Return `u` before every step of a chunk, from the membrane potentials before the reset and the spikes."""
-    return jnp.concatenate([first_u[None], u_hats[:-1] * (1 - z[:-1])])
+def membrane_alpha_bar(neuron: Any, alpha: PerNeuron, u_hats: Array, last: PerSample, current_bars: Array) -> PerNeuron:
+    """Return `alpha_bar` of spiking neurons, which are reset before the next step."""
+    u = u_hats * (u_hats <= neuron.threshold)
+    return alpha_bar(alpha, u, jnp.concatenate([u_hats[1:], last[None]]), current_bars)

@@ -71,7 +71,8 @@ class Neuron(struct.PyTreeNode):
         super().__init_subclass__(**kwargs)
         # A gradient written by hand belongs to its step: a subclass with another step gets that of this class.
         if "step" in vars(cls) and "backward" not in vars(cls):
-            cls.residual, cls.outputs, cls.backward = Neuron.residual, Neuron.outputs, Neuron.backward  # type: ignore[method-assign]
+            for name in LOOP:
+                setattr(cls, name, getattr(Neuron, name))
 
     def parameters(self) -> Mapping[str, Range]:
         """Return the trained parameters by name, each with its range; one value a neuron.
@@ -110,18 +111,34 @@ class Neuron(struct.PyTreeNode):
             "recurrent_kernel": initializers.orthogonal(),
         }
 
-    # The gradient through time, over a chunk of steps. Time-major: arrays are `[time, batch, ...]`.
+    # The loop over a chunk of time steps, and its gradient. Time-major: arrays are `[time, batch, ...]`. A neuron need
+    # not define any of these; one with a gradient by hand defines all, to carry and keep as little as it can.
 
-    def residual(self, coefficients: Any, state: Any, current: Array) -> Array:
-        """Return the array that the backward pass keeps of a step, from the state before the step and the current.
+    def initial_carry(self, shape: tuple[int, ...]) -> Any:
+        """Return the carry of the loop before the first step."""
+        return self.initial_state(shape)
+
+    def unpack(self, coefficients: Any, carry: Any) -> Any:
+        """Return the state that a carry of the loop stands for; by default, the carry is the state."""
+        del coefficients
+        return carry
+
+    def pack(self, coefficients: Any, before: Any, current: Array, after: Any) -> Any:
+        """Return the carry after a step, from its current and the states before and after it."""
+        del coefficients, before, current
+        return after
+
+    def residual(self, carry: Any, current: Array) -> Array:
+        """Return the array that the backward pass keeps of a step, from the carry before the step and the current.
 
         By default the current: from it and the first state, all states are computed again without any product.
         """
-        del coefficients, state
+        del carry
         return current
 
-    def outputs(self, coefficients: Any, first: Any, residuals: Array) -> Array:
-        """Return the outputs of all steps from their residuals and the state before the first step."""
+    def outputs(self, coefficients: Any, first: Any, residuals: Array, last: Any) -> Array:
+        """Return the outputs of all steps from their residuals and the carries before and after them."""
+        del last
         return self._states(coefficients, first, residuals)[0].output
 
     def backward(
@@ -129,6 +146,7 @@ class Neuron(struct.PyTreeNode):
         coefficients: Any,
         first: Any,
         residuals: Array,
+        last: Any,
         last_bar: Any,
         output_bars: Array,
         recur: Callable[[Array], Array],
@@ -139,9 +157,10 @@ class Neuron(struct.PyTreeNode):
 
         Args:
           coefficients: as in the forward pass.
-          first: state before the first step.
+          first: carry before the first step.
           residuals: of all steps.
-          last_bar: for the state after the last step.
+          last: carry after the last step.
+          last_bar: for `last`.
           output_bars: for the outputs of all steps, from outside of the layer.
           recur: from the gradient for the current of a step to that for the output of the step before, through the
             recurrent weights.
@@ -149,6 +168,7 @@ class Neuron(struct.PyTreeNode):
         Returns:
           the gradients for the currents of all steps, for the coefficients, and for `first`.
         """
+        del last
         _, before = self._states(coefficients, first, residuals)
 
         def sample_step(coefficients, state, current):
@@ -181,6 +201,10 @@ class Neuron(struct.PyTreeNode):
             return new, (new, state)
 
         return jax.lax.scan(step, first, currents)[1]
+
+
+# What `__init_subclass__` gives to a subclass with a step of its own.
+LOOP = ("initial_carry", "unpack", "pack", "residual", "outputs", "backward")
 
 
 def decay(tau: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -62,9 +62,8 @@ def scan_layers(
     if not num_steps or not batch:
         empty = [jnp.zeros((num_steps, batch, layer.features)) for layer in layers]
         return empty[-1], observe(empty)
-    states = tuple(layer.initial_state(batch) for layer in layers)
     if execution.plain_scan:
-        return run(states, inputs, jnp.arange(num_steps))[1]
+        return run([layer.initial_state(batch) for layer in layers], inputs, jnp.arange(num_steps))[1]
 
     widest = max(layer.weights.bias.nbytes for layer in layers)
     chunk_steps = execution.chunk_steps(num_steps, batch * widest)
@@ -73,8 +72,9 @@ def scan_layers(
         inputs = jnp.pad(inputs, [(0, missing), (0, 0), (0, 0)])
     chunks = inputs.reshape(-1, chunk_steps, *inputs.shape[1:])
     steps = jnp.arange(len(inputs)).reshape(-1, chunk_steps)
+    carries = tuple(layer.neuron.initial_carry((batch, layer.features)) for layer in layers)
     run_remat = remat_unsaved(run)
-    _, out = jax.lax.scan(lambda states, chunk: run_remat(states, *chunk), states, (chunks, steps))
+    _, out = jax.lax.scan(lambda carries, chunk: run_remat(carries, *chunk), carries, (chunks, steps))
     return jax.tree.map(lambda chunks: chunks.reshape(-1, *chunks.shape[2:])[:num_steps], out)
 
 
@@ -89,52 +89,55 @@ def activity(
 
 @jax.custom_vjp
 def run_chunk(
-    layer: Layer, state: Any, inputs: Num[Array, "time batch channel"]
+    layer: Layer, carry: Any, inputs: Num[Array, "time batch channel"]
 ) -> tuple[Any, Float[Array, "time batch neuron"]]:
-    """Advance a layer by some steps; return the state after them, and the outputs of all of them.
+    """Advance a layer by some steps; return the carry after them, and the outputs of all of them.
 
-    Integer inputs, such as event counts, need no conversion and get no gradient. Nor do the hyperparameters of the
-    neuron, such as the slope of its surrogate gradient.
+    The carry stands for a state (see `Neuron.unpack`). Integer inputs, such as event counts, need no conversion and get
+    no gradient. Nor do the hyperparameters of the neuron, such as the slope of its surrogate gradient.
 
     Raises:
       NotImplementedError: the gradient is differentiated once more.
     """
-    return _run_forward(layer, state, inputs)[0]
+    return _run_forward(layer, carry, inputs)[0]
 
 
-def _run_forward(layer, state, inputs):
-    """Return the same, and what the backward pass needs; under `remat_unsaved`, of that only the residuals are kept."""
+def _run_forward(layer, first, inputs):
+    """Return the same, and what the backward pass needs; under `remat_unsaved`, all else is computed again."""
+    neuron, coefficients = layer.neuron, layer.coefficients
 
-    def step(state, projected):
+    def step(carry, projected):
+        state = neuron.unpack(coefficients, carry)
         current = layer.current(projected, state)
-        new_state = layer.neuron.step(layer.coefficients, state, current)
-        return new_state, layer.neuron.residual(layer.coefficients, state, current)
+        after = neuron.step(coefficients, state, current)
+        return neuron.pack(coefficients, state, current, after), neuron.residual(carry, current)
 
-    last, residuals = jax.lax.scan(step, state, layer.project(inputs), unroll=layer.execution.unroll)
-    residuals = save_residual(residuals)
-    return (last, layer.neuron.outputs(layer.coefficients, state, residuals)), (layer, state, inputs, residuals)
+    scanned = jax.lax.scan(step, first, layer.project(inputs), unroll=layer.execution.unroll)
+    last, residuals = save_residual(scanned)
+    outputs = neuron.outputs(coefficients, first, residuals, last)
+    return (last, outputs), (layer, first, inputs, residuals, last)
 
 
-def _run_backward(saved: tuple[Layer, Any, Array, Array], bars: tuple[Any, Array]) -> tuple[Any, ...]:
-    """Return the gradients for layer, state and inputs from those for the last state and the outputs."""
-    layer, state, inputs, residuals = saved
+def _run_backward(saved: tuple[Layer, Any, Array, Array, Any], bars: tuple[Any, Array]) -> tuple[Any, ...]:
+    """Return the gradients for layer, carry and inputs from those for the last carry and the outputs."""
+    layer, first, inputs, residuals, last = saved
     last_bar, output_bars = bars
-    neuron, weights, execution = layer.neuron, layer.weights, layer.execution
+    neuron, coefficients, weights, execution = layer.neuron, layer.coefficients, layer.weights, layer.execution
 
     def recur(current_bar):
         if weights.recurrent_kernel is None:
             return jnp.zeros_like(output_bars[0])
         return execution.matmul(current_bar, weights.recurrent_kernel.T).astype(output_bars.dtype)
 
-    current_bars, coefficients_bar, state_bar = neuron.backward(
-        layer.coefficients, state, residuals, last_bar, output_bars, recur
+    current_bars, coefficients_bar, first_bar = neuron.backward(
+        coefficients, first, residuals, last, last_bar, output_bars, recur
     )
 
     # One product for all weights: side by side, the sources of the currents take one transposition of `current_bars`.
     channels, sources = inputs.shape[-1], [inputs.astype(current_bars.dtype)]
     if weights.recurrent_kernel is not None:
-        outputs = neuron.outputs(layer.coefficients, state, residuals)
-        sources.append(jnp.concatenate([state.output[None], outputs[:-1]]))
+        outputs = neuron.outputs(coefficients, first, residuals, last)
+        sources.append(jnp.concatenate([neuron.unpack(coefficients, first).output[None], outputs[:-1]]))
     kernels_bar = execution.sum_of_outer_products(current_bars, jnp.concatenate(sources, axis=-1)).T
     recurrent_bar = None if weights.recurrent_kernel is None else kernels_bar[channels:]
     weights_bar = Weights(kernels_bar[:channels], current_bars.sum((0, 1)), recurrent_bar)
@@ -142,13 +145,13 @@ def _run_backward(saved: tuple[Layer, Any, Array, Array], bars: tuple[Any, Array
     if jnp.issubdtype(inputs.dtype, jnp.inexact):
         inputs_bar = _first_order(execution.matmul(current_bars, weights.kernel.T).astype(inputs.dtype))
     # Weights may be of a narrower type than states.
-    coefficients_bar, weights_bar, state_bar = jax.tree.map(
+    coefficients_bar, weights_bar, first_bar = jax.tree.map(
         lambda bar, primal: _first_order(bar).astype(primal.dtype),
-        (coefficients_bar, weights_bar, state_bar),
-        (layer.coefficients, weights, state),
+        (coefficients_bar, weights_bar, first_bar),
+        (coefficients, weights, first),
     )
     not_trained = jax.tree.map(jnp.zeros_like, neuron)
-    return Layer(not_trained, coefficients_bar, weights_bar, execution), state_bar, inputs_bar
+    return Layer(not_trained, coefficients_bar, weights_bar, execution), first_bar, inputs_bar
 
 
 run_chunk.defvjp(_run_forward, _run_backward)
