@@ -2,12 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-QUICK := architecture bsd cache command_line config dataset download ecg events imports import_command loader neurons \
+FAST := architecture bsd cache command_line config dataset download ecg events imports import_command loader neurons \
 	recordings reference_parity run surrogate torch_file
 # A change of the interpreter makes the environment anew.
 STAMP := $(VENV)/installed-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo test test-quick lint types docs check check-tpu check-wheel check-floors clean
+.PHONY: demo test test-fast lint types docs check check-tpu check-wheel check-floors clean
 
 demo: $(STAMP)
 	$(RUN) train.py --config=configs/bsd.py:quick
@@ -16,8 +16,8 @@ test: $(STAMP)
 	$(RUN) -m pytest -n auto --dist worksteal
 
 # Tests that take about a minute together.
-test-quick: $(STAMP)
-	$(RUN) -m pytest -n auto --dist worksteal $(wildcard $(QUICK:%=tests/test_%.py))
+test-fast: $(STAMP)
+	$(RUN) -m pytest -n auto --dist worksteal $(wildcard $(FAST:%=tests/test_%.py))
 
 lint: $(STAMP)
 	$(RUN) -m ruff format --check .
@@ -42,11 +42,11 @@ check-tpu: $(STAMP)
 check-wheel: $(STAMP)
 	$(RUN) tests/check_wheel.py
 
-# The quick tests on the oldest versions that pyproject.toml allows.
+# The fast tests on the oldest versions that pyproject.toml allows.
 check-floors:
 	$(PYTHON) -m venv --clear .venv-floors
 	.venv-floors/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c tests/floors.txt
-	.venv-floors/bin/python -m pytest -n auto $(wildcard $(QUICK:%=tests/test_%.py))
+	.venv-floors/bin/python -m pytest -n auto $(wildcard $(FAST:%=tests/test_%.py))
 
 clean:
 	rm -rf $(VENV) .venv-floors
