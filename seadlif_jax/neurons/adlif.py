@@ -6,8 +6,9 @@
     EF:  w_t = beta w_{t-1} + (1 - beta) q (a u_{t-1} + b z_{t-1})
     SE:  w_t = beta w_{t-1} + (1 - beta) q (a u_t + b z_t)
 
-The adaptation current `w` follows the *previous* membrane potential and spike in EF, the *new* ones in SE: that is the
-only difference.
+The adaptation current `w` follows the *previous* membrane potential and spike in EF, the *new* ones in SE. In other
+words, a step does the same two things in another order: EF drives the membrane by the adaptation current of before, and
+then brings this up to date; SE brings it up to date first. That is the only difference.
 
 Source: Baronig, Ferrand, Sabathiel & Legenstein (arXiv 2408.07517), "Adaptive LIF" and "Symplectic Euler".
 
@@ -34,7 +35,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from seadlif_jax.neurons.lif import before_first, membrane_alpha_bar, spike_and_reset
+from seadlif_jax.neurons.lif import before_first, membrane_alpha_bar, reset, spikes
 from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
@@ -49,11 +50,19 @@ class AdLIFCoefficients(NamedTuple):
 
 
 class AdLIFState(NamedTuple):
-    """Membrane potential `u` after the reset, adaptation current `w`, and spikes `z`."""
+    """Membrane potential `u_hat` before the reset, adaptation current `w`, and spikes `z`, after step t.
 
-    u: PerSample
+    `w` has taken up all steps before t: it is `w_t` of EF, and `w_{t-1}` of SE. `u` is the membrane potential after the
+    reset.
+    """
+
+    u_hat: PerSample
     w: PerSample
     z: PerSample
+
+    @property
+    def u(self) -> PerSample:
+        return reset(self.u_hat, self.z)
 
     @property
     def output(self) -> PerSample:
@@ -92,14 +101,24 @@ class _AdLIF(Neuron):
         scale = (1 - beta) * self.q
         return AdLIFCoefficients(alpha, beta, scale * params["a"], scale * params["b"])
 
-    def _membrane(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> PerSample:
-        """Return `u^_t`, the membrane potential before the reset."""
-        return coefficients.alpha * state.u + (1 - coefficients.alpha) * (current - state.w)
+    def _membrane(self, coefficients: AdLIFCoefficients, u: PerSample, drive: PerSample) -> PerSample:
+        """Return `u^_t = alpha u_{t-1} + (1 - alpha) drive_t`."""
+        return coefficients.alpha * u + (1 - coefficients.alpha) * drive
 
-    # The carry of the loop is `u^_t`, which is also the residual of the next step, and `w`: `u_t` and `z_t` follow.
+    def _adaptation(self, coefficients: AdLIFCoefficients, state: AdLIFState) -> PerSample:
+        """Return the adaptation current that has also taken up `u` and `z` of a state."""
+        return coefficients.beta * state.w + coefficients.a * state.u + coefficients.b * state.z
+
+    # The carry of the loop is `u^_t`, which is also the residual of the next step, and `w`: `z_t` and `u_t` follow.
 
     def initial_carry(self, shape: tuple[int, ...]) -> "AdLIFCarry":
         return AdLIFCarry(jnp.zeros(shape), jnp.zeros(shape))
+
+    def unpack(self, carry: "AdLIFCarry") -> AdLIFState:
+        return AdLIFState(carry.u_hat, carry.w, spikes(self, carry.u_hat))
+
+    def pack(self, state: AdLIFState) -> "AdLIFCarry":
+        return AdLIFCarry(state.u_hat, state.w)
 
     def residual(self, carry: "AdLIFCarry", current: PerSample) -> PerSample:
         return carry.u_hat
@@ -160,7 +179,7 @@ class _AdLIF(Neuron):
 
 
 class AdLIFCarry(NamedTuple):
-    """Carry of the loop: `u^_t`, and the newest adaptation current without it: `w_{t-1}` for SE, `w_t` for EF."""
+    """Carry of the loop: the fields `u_hat` and `w` of the state."""
 
     u_hat: PerSample
     w: PerSample
@@ -175,11 +194,6 @@ class _Sums(NamedTuple):
     b: Array
 
 
-def _adaptation(coefficients: AdLIFCoefficients, w: PerSample, u: PerSample, z: PerSample) -> PerSample:
-    """Return the adaptation current that follows `w`, with the source `a u + b z`."""
-    return coefficients.beta * w + coefficients.a * u + coefficients.b * z
-
-
 class EFAdLIF(_AdLIF):
     """Adaptive LIF neurons, discretised by Euler-forward.
 
@@ -190,19 +204,10 @@ class EFAdLIF(_AdLIF):
     """
 
     def step(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> AdLIFState:
-        """Return `u_t`, `w_t`, `z_t`: the adaptation follows the previous membrane potential and spike."""
-        u, z = spike_and_reset(self, self._membrane(coefficients, state, current))
-        w = _adaptation(coefficients, state.w, state.u, state.z)
-        return AdLIFState(u, w, z)
-
-    def pack(
-        self, coefficients: AdLIFCoefficients, before: AdLIFState, current: PerSample, after: AdLIFState
-    ) -> AdLIFCarry:
-        return AdLIFCarry(self._membrane(coefficients, before, current), after.w)
-
-    def unpack(self, coefficients: AdLIFCoefficients, carry: AdLIFCarry) -> AdLIFState:
-        u, z = spike_and_reset(self, carry.u_hat)
-        return AdLIFState(u, carry.w, z)
+        """Return the state after step t: the membrane is driven by the adaptation current of the step before."""
+        u_hat = self._membrane(coefficients, state.u, current - state.w)
+        w = self._adaptation(coefficients, state)
+        return AdLIFState(u_hat, w, spikes(self, u_hat))
 
     def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFCarry]:
         return self._backward(False, *arguments)
@@ -218,19 +223,10 @@ class SEAdLIF(_AdLIF):
     """
 
     def step(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> AdLIFState:
-        """Return `u_t`, `w_t`, `z_t`: the adaptation follows the new membrane potential and spike."""
-        u, z = spike_and_reset(self, self._membrane(coefficients, state, current))
-        w = _adaptation(coefficients, state.w, u, z)
-        return AdLIFState(u, w, z)
-
-    def pack(
-        self, coefficients: AdLIFCoefficients, before: AdLIFState, current: PerSample, after: AdLIFState
-    ) -> AdLIFCarry:
-        return AdLIFCarry(self._membrane(coefficients, before, current), before.w)
-
-    def unpack(self, coefficients: AdLIFCoefficients, carry: AdLIFCarry) -> AdLIFState:
-        u, z = spike_and_reset(self, carry.u_hat)
-        return AdLIFState(u, _adaptation(coefficients, carry.w, u, z), z)
+        """Return the state after step t: the membrane is driven by the adaptation current brought up to date before."""
+        w = self._adaptation(coefficients, state)
+        u_hat = self._membrane(coefficients, state.u, current - w)
+        return AdLIFState(u_hat, w, spikes(self, u_hat))
 
     def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFCarry]:
         return self._backward(True, *arguments)

@@ -25,10 +25,14 @@ class LIFCoefficients(NamedTuple):
 
 
 class LIFState(NamedTuple):
-    """Membrane potential `u` after the reset, and spikes `z`."""
+    """Membrane potential `u_hat` before the reset, and spikes `z`; `u` is the membrane potential after the reset."""
 
-    u: PerSample
+    u_hat: PerSample
     z: PerSample
+
+    @property
+    def u(self) -> PerSample:
+        return reset(self.u_hat, self.z)
 
     @property
     def output(self) -> PerSample:
@@ -61,23 +65,20 @@ class LIF(Neuron):
         return LIFCoefficients(decay(interpolate(params["k_u"], self.tau_u)))
 
     def step(self, coefficients: LIFCoefficients, state: LIFState, current: PerSample) -> LIFState:
-        """Return `u_t` and `z_t`."""
-        return LIFState(*spike_and_reset(self, self._membrane(coefficients, state, current)))
+        """Return `u^_t` and `z_t`."""
+        u_hat = coefficients.alpha * state.u + (1 - coefficients.alpha) * current
+        return LIFState(u_hat, spikes(self, u_hat))
 
-    def _membrane(self, coefficients: LIFCoefficients, state: LIFState, current: PerSample) -> PerSample:
-        """Return `u^_t`, the membrane potential before the reset."""
-        return coefficients.alpha * state.u + (1 - coefficients.alpha) * current
-
-    # The carry of the loop is `u^_t`, which is also the residual of the next step: `u_t` and `z_t` follow from it.
+    # The carry of the loop is `u^_t`, which is also the residual of the next step: `z_t` and `u_t` follow from it.
 
     def initial_carry(self, shape: tuple[int, ...]) -> PerSample:
         return jnp.zeros(shape)
 
-    def unpack(self, coefficients: LIFCoefficients, carry: PerSample) -> LIFState:
-        return LIFState(*spike_and_reset(self, carry))
+    def unpack(self, carry: PerSample) -> LIFState:
+        return LIFState(carry, spikes(self, carry))
 
-    def pack(self, coefficients: LIFCoefficients, before: LIFState, current: PerSample, after: LIFState) -> PerSample:
-        return self._membrane(coefficients, before, current)
+    def pack(self, state: LIFState) -> PerSample:
+        return state.u_hat
 
     def residual(self, carry: PerSample, current: PerSample) -> PerSample:
         return carry
@@ -112,10 +113,14 @@ class LIF(Neuron):
         return current_bars, LIFCoefficients(membrane_alpha_bar(self, alpha, residuals, last, current_bars)), first_bar
 
 
-def spike_and_reset(neuron: Any, u_hat: PerSample) -> tuple[PerSample, PerSample]:
-    """Return `u_t` and `z_t`. No gradient goes through the reset: it would oppose the one through the spike."""
-    z = neuron.surrogate(u_hat - jax.lax.stop_gradient(neuron.threshold))
-    return u_hat * (1 - jax.lax.stop_gradient(z)), z
+def spikes(neuron: Any, u_hat: PerSample) -> PerSample:
+    """Return `z = H(u^ - threshold)`. The threshold is not trained."""
+    return neuron.surrogate(u_hat - jax.lax.stop_gradient(neuron.threshold))
+
+
+def reset(u_hat: PerSample, z: PerSample) -> PerSample:
+    """Return `u = u^ (1 - sg(z))`. No gradient goes through the reset: it would oppose the one through the spike."""
+    return u_hat * (1 - jax.lax.stop_gradient(z))
 
 
 def before_first(output_bars: Array) -> Array:

@@ -118,15 +118,13 @@ class Neuron(struct.PyTreeNode):
         """Return the carry of the loop before the first step."""
         return self.initial_state(shape)
 
-    def unpack(self, coefficients: Any, carry: Any) -> Any:
+    def unpack(self, carry: Any) -> Any:
         """Return the state that a carry of the loop stands for; by default, the carry is the state."""
-        del coefficients
         return carry
 
-    def pack(self, coefficients: Any, before: Any, current: Array, after: Any) -> Any:
-        """Return the carry after a step, from its current and the states before and after it."""
-        del coefficients, before, current
-        return after
+    def pack(self, state: Any) -> Any:
+        """Return the carry of the loop for a state: as much of it as the rest follows from."""
+        return state
 
     def residual(self, carry: Any, current: Array) -> Array:
         """Return the array that the backward pass keeps of a step, from the carry before the step and the current.

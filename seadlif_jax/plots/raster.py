@@ -31,7 +31,7 @@ def save_raster(sample: Any, outputs: Any, states: Sequence[Any], aggregation: s
     predictions = np.asarray(scores[0]).argmax(axis=-1)
     outputs = np.asarray(outputs)[0]
     layers = [
-        {name: np.asarray(values)[0] for name, values in state._asdict().items()}
+        {name: np.asarray(getattr(state, name))[0] for name in ("u", "w", "z") if hasattr(state, name)}
         for state in states
         if "z" in state._fields
     ]
