@@ -78,7 +78,6 @@ def test_a_field_given_twice_is_refused(form):
         ((QUICK, "--config.data.validation=test"), "config.data.validation = 'test'"),
         ((QUICK, "--config.batch_size=5000"), "config.batch_size = 5000: the train split has only 2800 samples"),
         ((OSCILLATION, "--config.data.spring=(0,9)"), "config.data.spring = (0, 9): it must be a"),
-        ((OSCILLATION, "--config.data.num_masses=3"), "config.data.num_classes = 4: it must be"),
         (("--config=configs/ecg.py", "--config.data.dir=nowhere"), "no nowhere/QTDB/QTDB_train.mat"),
     ],
 )
