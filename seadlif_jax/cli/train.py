@@ -39,6 +39,8 @@ from seadlif_jax.utils.modules import search_path
 def define_flags(argv: Sequence[str]) -> flags.FlagValues:
     """Return the command's flags, which are parsed from `argv` later."""
     values = flags.FlagValues()
+    # ml_collections imports every config file under this name, and would keep what an earlier one has defined.
+    sys.modules.pop("config_config", None)
     config_flags.DEFINE_config_file(
         "config", None, "Config file FILE.py[:VARIANT].", flag_values=values, lock_config=True, sys_argv=list(argv)
     )
