@@ -57,7 +57,9 @@ def cycle_frequency() -> float:
 def simulate(neuron: Neuron, coefficients: Any, current: np.ndarray) -> Curves:
     """Return the states of a neuron driven by `current` `[time]`, by name, and its `sensitivity`."""
     arguments = (neuron, coefficients, jnp.asarray(current)[:, None])
-    curves = {**respond(*arguments)._asdict(), "sensitivity": input_sensitivity(*arguments)}
+    states = respond(*arguments)
+    curves = {name: getattr(states, name) for name in ("u", "w", "z") if hasattr(states, name)}
+    curves["sensitivity"] = input_sensitivity(*arguments)
     return {name: np.asarray(values)[:, 0] for name, values in curves.items()}
 
 

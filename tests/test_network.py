@@ -260,7 +260,7 @@ def test_the_step_of_the_neuron_is_what_runs_everywhere(monkeypatch, inputs):
         "streaming": lambda: network.apply(variables, network.initial_state(BATCH), inputs[:, 0], method="step"),
         "forecast": lambda: network.apply(variables, inputs, feedback_from=10),
         "export": lambda: serialize_network(network, variables, inputs.shape[-1]),
-        "costs": lambda: measure_costs(network, variables, [inputs]),
+        "costs": lambda: measure_costs(network, variables, inputs),
     }
     for call in calls.values():
         with pytest.raises(NotImplementedError, match="the step of this test"):

@@ -8,7 +8,7 @@ from seadlif_jax.neurons import Scalar
 from seadlif_jax.nn.execution import save_residual
 
 
-def sample_keys(key: Key[Array, "*samples"] | None, batch: int) -> Key[Array, " batch"] | None:
+def sample_keys(key: Array | None, batch: int) -> Key[Array, " batch"] | None:
     """Return a key for each sample, from one for the batch, or one for each; None for no dropout."""
     if key is not None and not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.wrap_key_data(key)  # of the older kind, `jax.random.PRNGKey`

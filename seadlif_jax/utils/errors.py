@@ -21,6 +21,11 @@ class SeadlifError(ValueError):
     """An error that the user can correct: the message names the field, file or option, and the remedy.
 
     Every error that the library raises on purpose derives from it; the commands print its message in one line.
+
+    Example:
+      >>> from seadlif_jax.config import ConfigError
+      >>> issubclass(ConfigError, SeadlifError)
+      True
     """
 
 
