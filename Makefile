@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-FAST := architecture bsd cache command_line config dataset download ecg events imports import_command loader neurons \
-	recordings reference_parity run surrogate torch_file
+FAST := architecture bsd cache command_line config download ecg events execution imports loader loading losses \
+	metrics neurons paths recordings reference_parity run_folder stability storage surrogate tasks torch_file
 # A change of the interpreter makes the environment anew.
 STAMP := $(VENV)/installed-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
