@@ -44,7 +44,7 @@ def test_objects_in_a_cache_are_not_loaded(tmp_path):
     manifest = json.loads((entry / "manifest.json").read_text())
     manifest["checksums"][recordings.NUM_STEPS] = zlib.crc32((entry / recordings.NUM_STEPS).read_bytes())
     (entry / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match="is not what this program writes; delete it"):
+    with pytest.raises(DataError, match="is damaged; delete it"):
         recordings.frames(path, binning, 0, tmp_path / "cache")
 
 
