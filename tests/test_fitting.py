@@ -17,10 +17,12 @@ from seadlif_jax.config import ConfigError
 from seadlif_jax.data.dataset import Dataset, Split
 from seadlif_jax.data.on_device.samples import to_device
 from seadlif_jax.inference import load_network
+from seadlif_jax.inference.trained_model import run_network
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.runs.metrics import MetricsLog
+from seadlif_jax.tasks import Forecast
 from seadlif_jax.training import fit, fitting
 from seadlif_jax.training.fitting import Due, Saver
 from seadlif_jax.training.state import Position
@@ -142,8 +144,8 @@ def test_a_forecast_leaves_its_error_along_the_trajectory(tmp_path, tiny_config,
     assert not (tmp_path / "raster.png").exists()
 
     network, variables = load_network(tmp_path)
-    errors = forecast_error.errors(
-        forecast_error.predict(network, variables, jnp.asarray(split.inputs)), to_device(split)
+    errors = forecast_error.squared_errors(
+        run_network(network, Forecast(), variables, jnp.asarray(split.inputs)), to_device(split)
     )
     assert float(errors.second_half) == pytest.approx(result["test"]["mse"], rel=1e-5)
 
