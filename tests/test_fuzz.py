@@ -48,7 +48,7 @@ FACTOR = int(os.getenv("SEADLIF_FUZZ", "1"))
 
 @pytest.fixture(autouse=True)
 def _impatience(monkeypatch):
-    monkeypatch.setattr(probe, "PATIENCE", 10)
+    monkeypatch.setattr(probe, "TIMEOUT", 10)
     yield
     gc.collect()  # what orbax drops, before the warnings about it count
 
