@@ -133,7 +133,7 @@ def test_of_a_sweep_one_must_be_chosen(tmp_path, tiny_config):
 
 
 def test_a_loader_that_reads_no_files_says_so(trained):
-    with pytest.raises(ConfigError, match=r"'data.bsd:load' has no function read\(path, config\)"):
+    with pytest.raises(ConfigError, match=r"'data.bsd:load': its module has no function read"):
         trained.read("recordings.h5")
 
 

@@ -48,7 +48,8 @@ class FirstNonFinite(NamedTuple):
     @classmethod
     def none(cls) -> "FirstNonFinite":
         """Return the value of an epoch without such a step."""
-        return cls(jnp.asarray(-1), jnp.asarray(-1))
+        none = jnp.asarray(-1, int)  # with its type: without, the next call would be compiled again
+        return cls(none, none)
 
     def update(self, finite: Bool[Array, ""], step: Int[Array, ""], gradients: PyTree[Array]) -> "FirstNonFinite":
         """Return the value after a step, which was `finite` or not."""
