@@ -41,6 +41,7 @@ def input_sensitivity(neuron: Neuron, coefficients: Any, current: Currents) -> C
     """Return `d u_T / d I_t` of every step `t`, with `u_T` the membrane potential after the last; arguments as above.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> from seadlif_jax.neurons import LIF, LIFCoefficients
       >>> input_sensitivity(LIF(), LIFCoefficients(jnp.array([0.5])), jnp.zeros((4, 1)))[:, 0].tolist()
       [0.0625, 0.125, 0.25, 0.5]
