@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from seadlif_jax.config import neuron_class
+from seadlif_jax.config import configured_neuron
 from seadlif_jax.neurons import Neuron, Surrogate
 from seadlif_jax.nn import Execution, Hyperparameters, LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.tasks import TASKS, Task
@@ -20,7 +20,7 @@ def build_task(config: ConfigDict | FrozenConfigDict) -> Task:
 
 def build_neuron(config: ConfigDict | FrozenConfigDict) -> Neuron:
     """Return the neuron that `config.model` describes."""
-    model, neuron = config.model, neuron_class(config.model)
+    model, neuron = config.model, configured_neuron(config.model).neuron
     fields = {field.name for field in dataclasses.fields(neuron)} & set(model)
     values = {name: tuple(model[name]) if isinstance(model[name], list | tuple) else model[name] for name in fields}
     if "surrogate" in fields:

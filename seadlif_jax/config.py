@@ -18,7 +18,8 @@ import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict, config_dict
 
 from seadlif_jax.losses import AGGREGATIONS
-from seadlif_jax.neurons import NEURONS, Neuron, find_neuron
+from seadlif_jax.neurons import NEURONS, find_neuron
+from seadlif_jax.neurons.registry import FoundNeuron
 from seadlif_jax.neurons.surrogate import SURROGATES
 from seadlif_jax.nn.execution import PRECISIONS
 from seadlif_jax.utils.errors import SeadlifError
@@ -407,8 +408,7 @@ def validate(config: ConfigDict) -> None:
             raise ConfigError(f"config.{name}: missing; it must be {check.requirement}")
         if not check.accepts(fields[name]):
             raise ConfigError(f"config.{name} = {fields[name]!r}: it must be {check.requirement}")
-    neuron = neuron_class(config.model)
-    own = {field.name for field in dataclasses.fields(neuron)}
+    own = {field.name for field in dataclasses.fields(configured_neuron(config.model).neuron)}
     for name in fields:
         if name.startswith("model.") and name not in CHECKS and name.removeprefix("model.") not in own:
             raise unknown_field(name, [f"model.{field}" for field in own])
@@ -429,15 +429,19 @@ def validate(config: ConfigDict) -> None:
         raise ConfigError(f"config.sweep: {members} members; at most {MAX_MEMBERS} are possible")
 
 
-def neuron_folders(model: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = ()) -> list[Path]:
-    """Return the folders to search for the module of a config's neuron: that of `model.neuron_dir` first."""
-    return [*([Path(model.neuron_dir)] if model.neuron_dir else []), *folders]
+def configured_neuron(model: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = ()) -> FoundNeuron:
+    """Return the neuron that the section `model` of a config names.
 
+    Args:
+      model: the section.
+      folders: searched for the neuron's module after `model.neuron_dir`.
 
-def neuron_class(model: ConfigDict | FrozenConfigDict) -> type[Neuron]:
-    """Return the class of the neuron that the section `model` of a config names; raises a `ConfigError` without one."""
+    Raises:
+      ConfigError: there is no such neuron.
+    """
+    recorded = [Path(model.neuron_dir)] if model.neuron_dir else []
     try:
-        return find_neuron(model.neuron, neuron_folders(model)).neuron
+        return find_neuron(model.neuron, [*recorded, *folders])
     except SeadlifError as error:
         raise ConfigError(str(error)) from error
 

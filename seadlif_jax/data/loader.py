@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import ConfigError, neuron_folders
-from seadlif_jax.neurons import find_neuron
+from seadlif_jax.config import ConfigError, configured_neuron
 from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.modules import find_object, search_path
 
@@ -81,7 +80,7 @@ def record_folders(config: ConfigDict, folders: Sequence[Path] = ()) -> ConfigDi
       ConfigError: the loader or the neuron is not found.
     """
     loader_dir = find_loader(config.data, folders).folder
-    neuron_dir = find_neuron(config.model.neuron, neuron_folders(config.model, folders)).folder
+    neuron_dir = configured_neuron(config.model, folders).folder
     recorded = ConfigDict(config.to_dict())
     recorded.data.loader_dir = str(loader_dir) if loader_dir else ""
     recorded.model.neuron_dir = str(neuron_dir) if neuron_dir else ""
