@@ -36,7 +36,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from seadlif_jax.neurons.lif import before_first, membrane_alpha_bar, reset, spikes
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate
+from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, after_each, decay, interpolate
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
@@ -126,7 +126,7 @@ class _AdLIF(Neuron):
     def outputs(
         self, coefficients: AdLIFCoefficients, first: "AdLIFCarry", residuals: Array, last: "AdLIFCarry"
     ) -> Array:
-        return self.surrogate(jnp.concatenate([residuals[1:], last.u_hat[None]]) - self.threshold)
+        return self.surrogate(after_each(residuals, last.u_hat) - self.threshold)
 
     def _backward(
         self,

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array
 
 from seadlif_jax.neurons.lif import alpha_bar
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample
+from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, after_each
 
 
 class LeakyIntegratorState(NamedTuple):
@@ -39,7 +38,7 @@ class LeakyIntegrator(Neuron):
     def outputs(
         self, coefficients: PerNeuron, first: LeakyIntegratorState, residuals: Array, last: LeakyIntegratorState
     ) -> Array:
-        return jnp.concatenate([residuals[1:], last.y[None]])
+        return after_each(residuals, last.y)
 
     def backward(
         self,

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate
+from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, after_each, decay, interpolate
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
@@ -84,7 +84,7 @@ class LIF(Neuron):
         return carry
 
     def outputs(self, coefficients: LIFCoefficients, first: PerSample, residuals: Array, last: PerSample) -> Array:
-        return self.surrogate(jnp.concatenate([residuals[1:], last[None]]) - self.threshold)
+        return self.surrogate(after_each(residuals, last) - self.threshold)
 
     def backward(
         self,
@@ -142,4 +142,4 @@ def alpha_bar(alpha: PerNeuron, before: Array, after: Array, current_bars: Array
 def membrane_alpha_bar(neuron: Any, alpha: PerNeuron, u_hats: Array, last: PerSample, current_bars: Array) -> PerNeuron:
     """Return `alpha_bar` of spiking neurons, which are reset before the next step."""
     u = u_hats * (u_hats <= neuron.threshold)
-    return alpha_bar(alpha, u, jnp.concatenate([u_hats[1:], last[None]]), current_bars)
+    return alpha_bar(alpha, u, after_each(u_hats, last), current_bars)

@@ -205,6 +205,11 @@ class Neuron(struct.PyTreeNode):
 LOOP = ("initial_carry", "unpack", "pack", "residual", "outputs", "backward")
 
 
+def after_each(residuals: Array, last: Array) -> Array:
+    """Return the values after each step of a chunk, from those before each step and that after the last."""
+    return jnp.concatenate([residuals[1:], last[None]])
+
+
 def decay(tau: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return `exp(-1 / tau)`: the factor by which a potential with time constant `tau` (steps) shrinks in a step."""
     return jnp.exp(-1 / tau)
