@@ -35,8 +35,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from seadlif_jax.neurons.lif import before_first, membrane_alpha_bar, reset, spikes
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, after_each, decay, interpolate
+from seadlif_jax.neurons.lif import alpha_bar, before_first, membrane, reset, spikes
+from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
@@ -52,8 +52,7 @@ class AdLIFCoefficients(NamedTuple):
 class AdLIFState(NamedTuple):
     """Membrane potential `u_hat` before the reset, adaptation current `w`, and spikes `z`, after step t.
 
-    `w` has taken up all steps before t: it is `w_t` of EF, and `w_{t-1}` of SE. `u` is the membrane potential after the
-    reset.
+    `u` is the membrane potential after the reset.
     """
 
     u_hat: PerSample
@@ -101,32 +100,21 @@ class _AdLIF(Neuron):
         scale = (1 - beta) * self.q
         return AdLIFCoefficients(alpha, beta, scale * params["a"], scale * params["b"])
 
-    def _membrane(self, coefficients: AdLIFCoefficients, u: PerSample, drive: PerSample) -> PerSample:
-        """Return `u^_t = alpha u_{t-1} + (1 - alpha) drive_t`."""
-        return coefficients.alpha * u + (1 - coefficients.alpha) * drive
+    def _adaptation(self, coefficients: AdLIFCoefficients, w: PerSample, u: PerSample, z: PerSample) -> PerSample:
+        """Return `beta w + a u + b z`, where `a` and `b` of the coefficients include `(1 - beta) q`."""
+        return coefficients.beta * w + coefficients.a * u + coefficients.b * z
 
-    def _adaptation(self, coefficients: AdLIFCoefficients, state: AdLIFState) -> PerSample:
-        """Return the adaptation current that has also taken up `u` and `z` of a state."""
-        return coefficients.beta * state.w + coefficients.a * state.u + coefficients.b * state.z
-
-    # The carry of the loop is `u^_t`, which is also the residual of the next step, and `w`: `z_t` and `u_t` follow.
+    # The carry of the loop is `u^_t`, which is also the residual of the next step, and the adaptation current from
+    # before u_t and z_t drive it: `z_t` and `u_t` follow.
 
     def initial_carry(self, shape: tuple[int, ...]) -> "AdLIFCarry":
         return AdLIFCarry(jnp.zeros(shape), jnp.zeros(shape))
 
-    def unpack(self, carry: "AdLIFCarry") -> AdLIFState:
-        return AdLIFState(carry.u_hat, carry.w, spikes(self, carry.u_hat))
-
-    def pack(self, state: AdLIFState) -> "AdLIFCarry":
-        return AdLIFCarry(state.u_hat, state.w)
-
     def residual(self, carry: "AdLIFCarry", current: PerSample) -> PerSample:
         return carry.u_hat
 
-    def outputs(
-        self, coefficients: AdLIFCoefficients, first: "AdLIFCarry", residuals: Array, last: "AdLIFCarry"
-    ) -> Array:
-        return self.surrogate(after_each(residuals, last.u_hat) - self.threshold)
+    def outputs_before(self, coefficients: AdLIFCoefficients, first: "AdLIFCarry", residuals: Array) -> Array:
+        return spikes(self, residuals)
 
     def _backward(
         self,
@@ -153,6 +141,7 @@ class _AdLIF(Neuron):
             # Of the adaptation current that u_{t-1} and z_{t-1} are a source of: w_{t-1} for SE, w_t for EF.
             source_bar = w_bar - current_bar if symplectic else w_bar
             sums = _Sums(
+                alpha=sums.alpha + current_bar * u,
                 p=source_bar + beta * sums.p,
                 beta=sums.beta + sums.p * (a * u + b * z),
                 a=sums.a + source_bar * u,
@@ -162,15 +151,18 @@ class _AdLIF(Neuron):
             z_bar = output_bar + recur(current_bar) + b * source_bar
             u_hat_bar = u_bar * (1 - z) + z_bar * self.surrogate.derivative(v)
             w_bar = beta * source_bar if symplectic else beta * w_bar - current_bar
+            sums = sums._replace(alpha=sums.alpha - (1 - alpha) * u_hat_bar * u_hat)
             return (AdLIFCarry(u_hat_bar, w_bar), sums), current_bar
 
         through_spike = output_bars[-1] * self.surrogate.derivative(last.u_hat - self.threshold)
+        last_bar = last_bar._replace(u_hat=last_bar.u_hat + through_spike)
         zeros = jnp.zeros_like(first.u_hat)
-        carry = (last_bar._replace(u_hat=last_bar.u_hat + through_spike), _Sums(zeros, zeros, zeros, zeros))
+        carry = (last_bar, _Sums(-(1 - alpha) * last_bar.u_hat * last.u_hat, zeros, zeros, zeros, zeros))
         steps = (residuals, before_first(output_bars))
         (first_bar, sums), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
+        alpha_sum = sums.alpha + (1 - alpha) * first_bar.u_hat * first.u_hat
         coefficients_bar = AdLIFCoefficients(
-            alpha=membrane_alpha_bar(self, alpha, residuals, last.u_hat, current_bars),
+            alpha=alpha_bar(alpha, alpha_sum.sum(0)),
             beta=jnp.sum(sums.beta + sums.p * first.w, 0),
             a=sums.a.sum(0),
             b=sums.b.sum(0),
@@ -186,8 +178,9 @@ class AdLIFCarry(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """Sums of the backward loop, `[batch, neuron]`: the filter `p`, and the gradients for beta, `a` and `b`."""
+    """Sums of the backward loop, `[batch, neuron]`: the filter `p`, and the gradients for alpha, beta, `a` and `b`."""
 
+    alpha: Array
     p: Array
     beta: Array
     a: Array
@@ -195,7 +188,7 @@ class _Sums(NamedTuple):
 
 
 class EFAdLIF(_AdLIF):
-    """Adaptive LIF neurons, discretised by Euler-forward.
+    """Adaptive LIF neurons, discretised by Euler-forward, the explicit Euler method.
 
     Example:
       >>> neuron = EFAdLIF(tau_u=(5.0, 25.0), q=120.0)
@@ -204,10 +197,17 @@ class EFAdLIF(_AdLIF):
     """
 
     def step(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> AdLIFState:
-        """Return the state after step t: the membrane is driven by the adaptation current of the step before."""
-        u_hat = self._membrane(coefficients, state.u, current - state.w)
-        w = self._adaptation(coefficients, state)
-        return AdLIFState(u_hat, w, spikes(self, u_hat))
+        """Return the state after step t; the adaptation current follows the potential and spike *before* it."""
+        u_hat = membrane(coefficients.alpha, state.u, current - state.w)
+        z = spikes(self, u_hat)
+        w = self._adaptation(coefficients, state.w, state.u, state.z)
+        return AdLIFState(u_hat, w, z)
+
+    def unpack(self, coefficients: AdLIFCoefficients, carry: AdLIFCarry) -> AdLIFState:
+        return AdLIFState(carry.u_hat, carry.w, spikes(self, carry.u_hat))
+
+    def pack(self, before: AdLIFState, after: AdLIFState) -> AdLIFCarry:
+        return AdLIFCarry(after.u_hat, after.w)
 
     def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFCarry]:
         return self._backward(False, *arguments)
@@ -223,10 +223,21 @@ class SEAdLIF(_AdLIF):
     """
 
     def step(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> AdLIFState:
-        """Return the state after step t: the membrane is driven by the adaptation current brought up to date before."""
-        w = self._adaptation(coefficients, state)
-        u_hat = self._membrane(coefficients, state.u, current - w)
-        return AdLIFState(u_hat, w, spikes(self, u_hat))
+        """Return the state after step t; the adaptation current follows its *new* potential and spike."""
+        u_hat = membrane(coefficients.alpha, state.u, current - state.w)
+        z = spikes(self, u_hat)
+        w = self._adaptation(coefficients, state.w, reset(u_hat, z), z)
+        return AdLIFState(u_hat, w, z)
+
+    # In the loop, w_t is computed at the start of step t + 1, where EF computes it: one backward pass serves both.
+
+    def unpack(self, coefficients: AdLIFCoefficients, carry: AdLIFCarry) -> AdLIFState:
+        z = spikes(self, carry.u_hat)
+        w = self._adaptation(coefficients, carry.w, reset(carry.u_hat, z), z)
+        return AdLIFState(carry.u_hat, w, z)
+
+    def pack(self, before: AdLIFState, after: AdLIFState) -> AdLIFCarry:
+        return AdLIFCarry(after.u_hat, before.w)
 
     def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFCarry]:
         return self._backward(True, *arguments)

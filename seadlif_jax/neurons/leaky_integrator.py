@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from seadlif_jax.neurons.lif import alpha_bar
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, after_each
+from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample
 
 
 class LeakyIntegratorState(NamedTuple):
@@ -35,10 +36,8 @@ class LeakyIntegrator(Neuron):
     def residual(self, carry: LeakyIntegratorState, current: PerSample) -> PerSample:
         return carry.y
 
-    def outputs(
-        self, coefficients: PerNeuron, first: LeakyIntegratorState, residuals: Array, last: LeakyIntegratorState
-    ) -> Array:
-        return after_each(residuals, last.y)
+    def outputs_before(self, coefficients: PerNeuron, first: LeakyIntegratorState, residuals: Array) -> Array:
+        return residuals
 
     def backward(
         self,
@@ -59,5 +58,6 @@ class LeakyIntegrator(Neuron):
             return alpha * y_bar + recur(current_bar), current_bar
 
         first_bar, current_bars = jax.lax.scan(step_back, last_bar.y, output_bars, reverse=True)
-        after = self.outputs(coefficients, first, residuals, last)
-        return current_bars, alpha_bar(alpha, residuals, after, current_bars), LeakyIntegratorState(first_bar)
+        after = jnp.concatenate([residuals[1:], last.y[None]])
+        total = jnp.sum(current_bars * (residuals - after), (0, 1))
+        return current_bars, alpha_bar(alpha, total), LeakyIntegratorState(first_bar)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, after_each, decay, interpolate
+from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
@@ -25,7 +25,10 @@ class LIFCoefficients(NamedTuple):
 
 
 class LIFState(NamedTuple):
-    """Membrane potential `u_hat` before the reset, and spikes `z`; `u` is the membrane potential after the reset."""
+    """Membrane potential `u_hat` before the reset, and spikes `z`, after step t.
+
+    `u` is the membrane potential after the reset.
+    """
 
     u_hat: PerSample
     z: PerSample
@@ -65,8 +68,8 @@ class LIF(Neuron):
         return LIFCoefficients(decay(interpolate(params["k_u"], self.tau_u)))
 
     def step(self, coefficients: LIFCoefficients, state: LIFState, current: PerSample) -> LIFState:
-        """Return `u^_t` and `z_t`."""
-        u_hat = coefficients.alpha * state.u + (1 - coefficients.alpha) * current
+        """Return the state after step t."""
+        u_hat = membrane(coefficients.alpha, state.u, current)
         return LIFState(u_hat, spikes(self, u_hat))
 
     # The carry of the loop is `u^_t`, which is also the residual of the next step: `z_t` and `u_t` follow from it.
@@ -74,17 +77,17 @@ class LIF(Neuron):
     def initial_carry(self, shape: tuple[int, ...]) -> PerSample:
         return jnp.zeros(shape)
 
-    def unpack(self, carry: PerSample) -> LIFState:
+    def unpack(self, coefficients: LIFCoefficients, carry: PerSample) -> LIFState:
         return LIFState(carry, spikes(self, carry))
 
-    def pack(self, state: LIFState) -> PerSample:
-        return state.u_hat
+    def pack(self, before: LIFState, after: LIFState) -> PerSample:
+        return after.u_hat
 
     def residual(self, carry: PerSample, current: PerSample) -> PerSample:
         return carry
 
-    def outputs(self, coefficients: LIFCoefficients, first: PerSample, residuals: Array, last: PerSample) -> Array:
-        return self.surrogate(after_each(residuals, last) - self.threshold)
+    def outputs_before(self, coefficients: LIFCoefficients, first: PerSample, residuals: Array) -> Array:
+        return spikes(self, residuals)
 
     def backward(
         self,
@@ -99,18 +102,29 @@ class LIF(Neuron):
         """Return the gradients of a chunk of steps (see `Neuron.backward`), by hand: from `u^_t` alone."""
         alpha = coefficients.alpha
 
-        def step_back(u_hat_bar: PerSample, step: tuple[Array, Array]) -> tuple[PerSample, Array]:
+        def step_back(carry: tuple[PerSample, PerSample], step: tuple[Array, Array]) -> tuple[Any, Array]:
             """Go back from `u^_t` to `u^_{t-1}`."""
+            u_hat_bar, alpha_sum = carry
             u_hat, output_bar = step  # of t - 1
             v = u_hat - self.threshold
+            z = self.surrogate(v)
             current_bar = (1 - alpha) * u_hat_bar
+            alpha_sum = alpha_sum + current_bar * u_hat * (1 - z)
             u_bar, z_bar = alpha * u_hat_bar, output_bar + recur(current_bar)
-            return u_bar * (1 - self.surrogate(v)) + z_bar * self.surrogate.derivative(v), current_bar
+            u_hat_bar = u_bar * (1 - z) + z_bar * self.surrogate.derivative(v)
+            return (u_hat_bar, alpha_sum - (1 - alpha) * u_hat_bar * u_hat), current_bar
 
         last_bar = last_bar + output_bars[-1] * self.surrogate.derivative(last - self.threshold)
+        carry = (last_bar, -(1 - alpha) * last_bar * last)
         steps = (residuals, before_first(output_bars))
-        first_bar, current_bars = jax.lax.scan(step_back, last_bar, steps, reverse=True)
-        return current_bars, LIFCoefficients(membrane_alpha_bar(self, alpha, residuals, last, current_bars)), first_bar
+        (first_bar, alpha_sum), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
+        alpha_sum = alpha_sum + (1 - alpha) * first_bar * first
+        return current_bars, LIFCoefficients(alpha_bar(alpha, alpha_sum.sum(0))), first_bar
+
+
+def membrane(alpha: PerNeuron, u: PerSample, drive: PerSample) -> PerSample:
+    """Return `u^_t = alpha u_{t-1} + (1 - alpha) drive_t`."""
+    return alpha * u + (1 - alpha) * drive
 
 
 def spikes(neuron: Any, u_hat: PerSample) -> PerSample:
@@ -128,18 +142,16 @@ def before_first(output_bars: Array) -> Array:
     return jnp.concatenate([jnp.zeros_like(output_bars[:1]), output_bars[:-1]])
 
 
-def alpha_bar(alpha: PerNeuron, before: Array, after: Array, current_bars: Array) -> PerNeuron:
-    """Return the gradient for `alpha` of all steps `after_t = alpha before_t + (1 - alpha) drive_t`.
+def alpha_bar(alpha: PerNeuron, total: PerNeuron) -> PerNeuron:
+    """Return the gradient for `alpha` of steps `v_t = alpha u_{t-1} + (1 - alpha) drive_t`.
 
-    It is `sum_t after_bar_t (before_t - drive_t)`. The drive is not kept, but it follows from the rest:
-    `before_t - drive_t = (before_t - after_t) / (1 - alpha)`, and likewise `after_bar_t = current_bar_t / (1 - alpha)`.
+    It is `sum_t v_bar_t (u_{t-1} - drive_t)`. The drive is not stored, but it follows from the rest:
+    `u_{t-1} - drive_t = (u_{t-1} - v_t) / (1 - alpha)`. Likewise, `v_bar_t = current_bar_t / (1 - alpha)`.
+
+    Args:
+      alpha: decays.
+      total: `sum_t current_bar_t (u_{t-1} - v_t)`.
     """
-    total, scale = jnp.sum(current_bars * (before - after), (0, 1)), (1 - alpha) ** 2
+    scale = (1 - alpha) ** 2
     # A time constant so long that alpha is rounded to 1 cannot be trained.
     return jnp.where(scale > 0, total / jnp.where(scale > 0, scale, 1), 0)
-
-
-def membrane_alpha_bar(neuron: Any, alpha: PerNeuron, u_hats: Array, last: PerSample, current_bars: Array) -> PerNeuron:
-    """Return `alpha_bar` of spiking neurons, which are reset before the next step."""
-    u = u_hats * (u_hats <= neuron.threshold)
-    return alpha_bar(alpha, u, after_each(u_hats, last), current_bars)

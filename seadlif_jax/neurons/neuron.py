@@ -5,8 +5,8 @@ also a pytree of its numbers, so that a sweep can pass traced ones. A layer of `
 
     state = neuron.step(coefficients, state, current)      # one time step, dt = 1
 
-This step is what runs in training, evaluation, streaming and export. The gradient stands beside it: every neuron
-inherits one that differentiates the step, and can replace it by one written by hand, in the same class.
+This step is what runs in training, evaluation, streaming and export. Its gradient is found through the neuron: every
+neuron inherits one that differentiates the step, and can replace it by one written by hand.
 """
 
 from collections.abc import Callable, Mapping
@@ -112,19 +112,27 @@ class Neuron(struct.PyTreeNode):
         }
 
     # The loop over a chunk of time steps, and its gradient. Time-major: arrays are `[time, batch, ...]`. A neuron need
-    # not define any of these; one with a gradient by hand defines all, to carry and keep as little as it can.
+    # not define any of these. A gradient by hand is `residual`, `outputs_before` and `backward`; a carry that is less
+    # than the state, with which the loop is faster, is `initial_carry`, `unpack` and `pack`.
 
     def initial_carry(self, shape: tuple[int, ...]) -> Any:
         """Return the carry of the loop before the first step."""
         return self.initial_state(shape)
 
-    def unpack(self, carry: Any) -> Any:
+    def unpack(self, coefficients: Any, carry: Any) -> Any:
         """Return the state that a carry of the loop stands for; by default, the carry is the state."""
+        del coefficients
         return carry
 
-    def pack(self, state: Any) -> Any:
-        """Return the carry of the loop for a state: as much of it as the rest follows from."""
-        return state
+    def pack(self, before: Any, after: Any) -> Any:
+        """Return the carry of the loop for the state after a step: as much as the rest follows from.
+
+        Args:
+          before: state before the step.
+          after: state after the step.
+        """
+        del before
+        return after
 
     def residual(self, carry: Any, current: Array) -> Array:
         """Return the array that the backward pass keeps of a step, from the carry before the step and the current.
@@ -134,10 +142,9 @@ class Neuron(struct.PyTreeNode):
         del carry
         return current
 
-    def outputs(self, coefficients: Any, first: Any, residuals: Array, last: Any) -> Array:
-        """Return the outputs of all steps from their residuals and the carries before and after them."""
-        del last
-        return self._states(coefficients, first, residuals)[0].output
+    def outputs_before(self, coefficients: Any, first: Any, residuals: Array) -> Array:
+        """Return the outputs before each step, from the carry before the first step and the residuals of all."""
+        return self._states_before(coefficients, first, residuals).output
 
     def backward(
         self,
@@ -154,7 +161,7 @@ class Neuron(struct.PyTreeNode):
         In the names, `x_bar` is the gradient of the loss with respect to `x`.
 
         Args:
-          coefficients: as in the forward pass.
+          coefficients: as for `step`.
           first: carry before the first step.
           residuals: of all steps.
           last: carry after the last step.
@@ -167,7 +174,7 @@ class Neuron(struct.PyTreeNode):
           the gradients for the currents of all steps, for the coefficients, and for `first`.
         """
         del last
-        _, before = self._states(coefficients, first, residuals)
+        before = self._states_before(coefficients, first, residuals)
 
         def sample_step(coefficients, state, current):
             new = self.step(coefficients, state, current)
@@ -191,23 +198,17 @@ class Neuron(struct.PyTreeNode):
         first_bar = jax.tree.map(jnp.add, first_bar, through_output)
         return current_bars, jax.tree.map(lambda sums: sums.sum(0), sums), first_bar
 
-    def _states(self, coefficients: Any, first: Any, currents: Array) -> tuple[Any, Any]:
-        """Return the states after, and before, every step."""
+    def _states_before(self, coefficients: Any, first: Any, currents: Array) -> Any:
+        """Return the states before each step."""
 
         def step(state, current):
-            new = self.step(coefficients, state, current)
-            return new, (new, state)
+            return self.step(coefficients, state, current), state
 
         return jax.lax.scan(step, first, currents)[1]
 
 
 # What `__init_subclass__` gives to a subclass with a step of its own.
-LOOP = ("initial_carry", "unpack", "pack", "residual", "outputs", "backward")
-
-
-def after_each(residuals: Array, last: Array) -> Array:
-    """Return the values after each step of a chunk, from those before each step and that after the last."""
-    return jnp.concatenate([residuals[1:], last[None]])
+LOOP = ("initial_carry", "unpack", "pack", "residual", "outputs_before", "backward")
 
 
 def decay(tau: Float[Array, "..."]) -> Float[Array, "..."]:

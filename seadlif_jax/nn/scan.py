@@ -107,13 +107,14 @@ def _run_forward(layer, first, inputs):
     neuron, coefficients = layer.neuron, layer.coefficients
 
     def step(carry, projected):
-        state = neuron.unpack(carry)
+        state = neuron.unpack(coefficients, carry)
         current = layer.current(projected, state)
-        return neuron.pack(neuron.step(coefficients, state, current)), neuron.residual(carry, current)
+        return neuron.pack(state, neuron.step(coefficients, state, current)), neuron.residual(carry, current)
 
     scanned = jax.lax.scan(step, first, layer.project(inputs), unroll=layer.execution.unroll)
     last, residuals = save_residual(scanned)
-    outputs = neuron.outputs(coefficients, first, residuals, last)
+    before = neuron.outputs_before(coefficients, first, residuals)
+    outputs = jnp.concatenate([before[1:], neuron.unpack(coefficients, last).output[None]])
     return (last, outputs), (layer, first, inputs, residuals, last)
 
 
@@ -135,8 +136,7 @@ def _run_backward(saved: tuple[Layer, Any, Array, Array, Any], bars: tuple[Any, 
     # One product for all weights: side by side, the sources of the currents take one transposition of `current_bars`.
     channels, sources = inputs.shape[-1], [inputs.astype(current_bars.dtype)]
     if weights.recurrent_kernel is not None:
-        outputs = neuron.outputs(coefficients, first, residuals, last)
-        sources.append(jnp.concatenate([neuron.unpack(first).output[None], outputs[:-1]]))
+        sources.append(neuron.outputs_before(coefficients, first, residuals))
     kernels_bar = execution.sum_of_outer_products(current_bars, jnp.concatenate(sources, axis=-1)).T
     recurrent_bar = None if weights.recurrent_kernel is None else kernels_bar[channels:]
     weights_bar = Weights(kernels_bar[:channels], current_bars.sum((0, 1)), recurrent_bar)
