@@ -1,5 +1,7 @@
 """`python train.py ...` in a clone is `seadlif train ...`: see seadlif_jax/cli/train.py, or --help.
 
+docs/architecture.md lists the calls from here to the equation of the neuron.
+
 python train.py --config=configs/<task>.py[:variant] [--workdir=DIR] [--config.<field>=<value> ...]
 """
 

@@ -26,7 +26,7 @@ def blocks():
 
 
 def command_line(text):
-    words = shlex.split(text if text != "make demo" else "python train.py --config=configs/bsd.py:quick")
+    words = shlex.split(text if text != "make demo" else "python train.py --config=configs/bsd.py:quick", comments=True)
     if words[0] == "seadlif":
         return [sys.executable, "-m", "seadlif_jax", *words[1:]]
     assert words[0] == "python", f"{text}: define here how it is run, or why it is not"

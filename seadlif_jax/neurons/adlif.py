@@ -6,26 +6,26 @@
     EF:  w_t = beta w_{t-1} + (1 - beta) q (a u_{t-1} + b z_{t-1})
     SE:  w_t = beta w_{t-1} + (1 - beta) q (a u_t + b z_t)
 
-The adaptation current `w` follows the *previous* membrane potential and spike in EF, the *new* ones in SE. In other
-words, a step does the same two things in another order: EF drives the membrane by the adaptation current of before, and
-then brings this up to date; SE brings it up to date first. That is the only difference.
+The adaptation current `w` follows the *previous* membrane potential and spike in EF (the explicit Euler method), and
+the *new* ones in SE. That is the only difference.
 
 Source: Baronig, Ferrand, Sabathiel & Legenstein (arXiv 2408.07517), "Adaptive LIF" and "Symplectic Euler".
 
-**Gradient by hand.** With `x_bar` for the gradient of the loss for `x`, and `a`, `b` including `(1 - beta) q`, the
-backward pass goes from `u^_t` to `u^_{t-1}` by
+**Gradient by hand.** Let `x_bar` be the gradient of the loss for `x`, and let `a` and `b` include `(1 - beta) q`. The
+backward pass goes from `u^_bar_t` and `w_bar_t` to those of the step before:
 
-    I_bar  = (1 - alpha) u^_bar
-    s_bar  = w_bar - I_bar for SE, w_bar for EF        for the w that u_{t-1} and z_{t-1} are the source of
-    u_bar  = alpha u^_bar + a s_bar
-    z_bar  = W_rec I_bar + b s_bar + (gradient from outside of the layer)
-    u^_bar = u_bar (1 - z_{t-1}) + z_bar H'(u^_{t-1} - threshold)
-    w_bar  = beta s_bar for SE, beta w_bar - I_bar for EF
+    I_bar_t      = (1 - alpha) u^_bar_t
+    w_bar_{t-1}  = beta w_bar_t - I_bar_t
+    s_bar        = w_bar_{t-1} for SE, w_bar_t for EF           of the adaptation current that u_{t-1} and z_{t-1} drive
+    u_bar_{t-1}  = alpha u^_bar_t + a s_bar
+    z_bar_{t-1}  = I_bar_t W_rec^T + b s_bar + (gradient from outside of the layer)
+    u^_bar_{t-1} = u_bar_{t-1} (1 - z_{t-1}) + z_bar_{t-1} H'(u^_{t-1} - threshold)
 
-`u^` is all that this takes from the forward pass. The gradient for beta, `sum_t w_bar_t w_{t-1}`, seems to need the
-adaptation current too. But `w` is a filter of its sources `s = a u + b z`; with the filter turned around, onto `s_bar`,
-the sum becomes `w_0 p_0 + sum_t p_t s_t`, where `p_{t-1} = s_bar_t + beta p_t`, and `p = 0` behind the last step. It is
-carried along the backward loop, like the sums for `a` and `b`.
+`u^` is all that this needs from the forward pass. The gradient for beta, `sum_t w_bar_t w_{t-1}`, seems to need the
+adaptation current too. But `w` is a filter of `a u + b z`. With the filter reversed in time, the sum becomes
+`sum_t p_t (a u_{t-1} + b z_{t-1})`, where `p_{t-1} = s_bar + beta p_t`, and `p = 0` after the last step. The backward
+loop adds it up, like the sums for alpha, `a` and `b`. These gradients are for `coefficients`: JAX continues from there
+to the trained parameters, and to `beta` within `(1 - beta) q`.
 """
 
 from collections.abc import Callable, Mapping
@@ -104,8 +104,9 @@ class _AdLIF(Neuron):
         """Return `beta w + a u + b z`, where `a` and `b` of the coefficients include `(1 - beta) q`."""
         return coefficients.beta * w + coefficients.a * u + coefficients.b * z
 
-    # The carry of the loop is `u^_t`, which is also the residual of the next step, and the adaptation current from
-    # before u_t and z_t drive it: `z_t` and `u_t` follow.
+    # The carry of the loop is `u^_t`, from which `u_t` and `z_t` follow, and the last adaptation current that does not
+    # depend on them: w_t for EF; w_{t-1} for SE, which computes w_t at the start of the next step. So one backward loop
+    # serves both, with `u^_{t-1}` as the residual of step t.
 
     def initial_carry(self, shape: tuple[int, ...]) -> "AdLIFCarry":
         return AdLIFCarry(jnp.zeros(shape), jnp.zeros(shape))
@@ -132,13 +133,13 @@ class _AdLIF(Neuron):
 
         def step_back(carry, step):
             """Go back from `u^_t` to `u^_{t-1}`."""
-            (u_hat_bar, w_bar), sums = carry
+            (u_hat_bar, w_bar), sums = carry  # of the carry after step t: for SE, `w_bar` is beta w_bar_t
             u_hat, output_bar = step  # of t - 1
             v = u_hat - self.threshold
             z = self.surrogate(v)
             u = u_hat * (1 - z)
             current_bar = (1 - alpha) * u_hat_bar
-            # Of the adaptation current that u_{t-1} and z_{t-1} are a source of: w_{t-1} for SE, w_t for EF.
+            # For the adaptation current that u_{t-1} and z_{t-1} drive: w_{t-1} for SE, w_t for EF.
             source_bar = w_bar - current_bar if symplectic else w_bar
             sums = _Sums(
                 alpha=sums.alpha + current_bar * u,
@@ -163,7 +164,7 @@ class _AdLIF(Neuron):
         alpha_sum = sums.alpha + (1 - alpha) * first_bar.u_hat * first.u_hat
         coefficients_bar = AdLIFCoefficients(
             alpha=alpha_bar(alpha, alpha_sum.sum(0)),
-            beta=jnp.sum(sums.beta + sums.p * first.w, 0),
+            beta=jnp.sum(sums.beta + sums.p * first.w, 0),  # the chunk starts with an adaptation current
             a=sums.a.sum(0),
             b=sums.b.sum(0),
         )
@@ -171,7 +172,7 @@ class _AdLIF(Neuron):
 
 
 class AdLIFCarry(NamedTuple):
-    """Carry of the loop: the fields `u_hat` and `w` of the state."""
+    """Carry of the loop: `u^_t`, and `w_t` for EF, `w_{t-1}` for SE."""
 
     u_hat: PerSample
     w: PerSample
@@ -209,6 +210,7 @@ class EFAdLIF(_AdLIF):
     def pack(self, before: AdLIFState, after: AdLIFState) -> AdLIFCarry:
         return AdLIFCarry(after.u_hat, after.w)
 
+    # In the class of `step`: a subclass with another step must not inherit it.
     def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFCarry]:
         return self._backward(False, *arguments)
 
@@ -229,8 +231,6 @@ class SEAdLIF(_AdLIF):
         w = self._adaptation(coefficients, state.w, reset(u_hat, z), z)
         return AdLIFState(u_hat, w, z)
 
-    # In the loop, w_t is computed at the start of step t + 1, where EF computes it: one backward pass serves both.
-
     def unpack(self, coefficients: AdLIFCoefficients, carry: AdLIFCarry) -> AdLIFState:
         z = spikes(self, carry.u_hat)
         w = self._adaptation(coefficients, carry.w, reset(carry.u_hat, z), z)
@@ -239,5 +239,6 @@ class SEAdLIF(_AdLIF):
     def pack(self, before: AdLIFState, after: AdLIFState) -> AdLIFCarry:
         return AdLIFCarry(after.u_hat, before.w)
 
+    # In the class of `step`: a subclass with another step must not inherit it.
     def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFCarry]:
         return self._backward(True, *arguments)

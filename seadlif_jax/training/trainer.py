@@ -31,7 +31,8 @@ class Trainer:
 
     Args:
       config: config of the run, or of the sweep.
-      lengths: lengths that batches of the training split are cut to (see `data.bucketing`); none to leave them whole.
+      lengths: lengths that batches of the training split are cut to (`data.on_device.bucketing`); none leaves them
+        whole.
       shard: part of each batch that a device computes; on several devices, the functions are for `parallelize`.
     """
 
