@@ -1,4 +1,4 @@
-"""`python train.py ...` in a clone is `seadlif train ...`: see seadlif_jax/cli/train.py, or --help.
+"""`python train.py ...` in a clone is `seadlif train ...`: see seadlif_jax/cli/train_command.py, or --help.
 
 docs/architecture.md lists the calls from here to the equation of the neuron.
 

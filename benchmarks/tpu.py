@@ -28,7 +28,7 @@ from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.nn.execution import CHUNK_MIB
 from seadlif_jax.parallel import add_member_axis
 from seadlif_jax.runs.files import versions
-from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.state import TrainingHyperparameters
 from seadlif_jax.training.trainer import Trainer
 
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "Topology, by its name in the TPU compiler.")
@@ -65,7 +65,7 @@ def compile_for(shape: Shape, mesh: Mesh, members: int = 1) -> dict[str, jax.sta
         return place(jax.eval_shape(samples), parallel.replicated(mesh))
 
     train, validation = split(shape.train), split(shape.validation)
-    hyper = Hyperparameters.from_config(config)
+    hyper = TrainingHyperparameters.from_config(config)
     state = jax.eval_shape(program.init, 0, hyper, train)
     one = (state, jax.eval_shape(program.start_epoch, state), hyper)
     own = place(jax.eval_shape(lambda tree: add_member_axis(tree, members), one), parallel.member_sharded(mesh))

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.io
 
 from seadlif_jax.data.dataset import DataError, Dataset, Split, draw_samples
-from seadlif_jax.data.probe import probe
+from seadlif_jax.data.probe import probe_file
 from seadlif_jax.utils.storage import storage_error
 
 FOLDER = "QTDB"
@@ -73,7 +73,7 @@ def read(path: Path, config: Any = None) -> Split:
     """Return the recordings of one file: spikes as int8, one target a step. The config is not used."""
     if not path.is_file():
         raise DataError(f"there is no file {path}. {REMEDY}")
-    probe(path, parse)
+    probe_file(path, parse)
     try:
         ((x, y),) = parse(path)
     except Exception as error:  # scipy raises many types

@@ -100,6 +100,21 @@ class Reached(Exception):  # noqa: N818  it is no error
 TRANSFORMATIONS = ("seadlif_jax/parallel/spmd.py", "seadlif_jax/data/on_device/bucketing.py")
 
 
+# Every command has a `main`, every loader of recordings a `read`.
+CONTRACTS = {"main", "read"}
+
+
+def test_no_two_things_of_the_library_have_one_name():
+    modules, definitions = set(), []
+    for path in (ROOT / "seadlif_jax").glob("**/*.py"):
+        modules.add(path.parent.name if path.stem == "__init__" else path.stem)
+        nodes = ast.parse(path.read_text()).body
+        found = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        definitions += [name for name in found if not name.startswith("_") and name not in CONTRACTS]
+    assert not modules & set(definitions)
+    assert sorted(definitions) == sorted(set(definitions))
+
+
 def test_the_calls_from_train_py_to_the_step_are_as_documented(tmp_path, monkeypatch):
     original, calls = SEAdLIF.step, []
 

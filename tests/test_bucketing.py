@@ -7,7 +7,7 @@ import pytest
 
 from seadlif_jax.data.on_device.bucketing import MAX_LENGTHS, MIN_SAVING, choose_bucket_lengths, in_bucket
 from seadlif_jax.data.on_device.samples import Samples
-from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.state import TrainingHyperparameters
 from seadlif_jax.training.trainer import Trainer
 
 
@@ -76,7 +76,7 @@ def test_training_on_trimmed_batches_gives_the_same_parameters(tiny_config, x64,
     tiny_config.batch_size = 2
     own = np.random.default_rng(1).integers(10, 60, 24)
     samples = random_samples(own, 60)
-    hyper = Hyperparameters.from_config(tiny_config)
+    hyper = TrainingHyperparameters.from_config(tiny_config)
 
     def trained(lengths):
         trainer = Trainer(tiny_config, lengths)

@@ -11,7 +11,7 @@ from absl import flags, logging
 from seadlif_jax.cli import COMMANDS, main
 from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.flags import parse_flags
-from seadlif_jax.cli.train import default_workdir, loader_folders
+from seadlif_jax.cli.train_command import default_workdir, loader_folders
 from seadlif_jax.config import ConfigError, base_config
 from seadlif_jax.utils.signals import Interrupted
 from tests.helpers import QUICK, ROOT

@@ -11,7 +11,7 @@ import pytest
 import tonic.datasets
 
 from seadlif_jax.data.dataset import DataError
-from seadlif_jax.data.download import download
+from seadlif_jax.data.download import download_file
 from seadlif_jax.data.recordings import read
 from tests.recordings_file import write
 
@@ -47,7 +47,7 @@ def path(tmp_path):
 
 
 def test_a_file_is_fetched_verified_and_unpacked(served, path, capsys):
-    download(path, "SHD", "train")
+    download_file(path, "SHD", "train")
     assert len(read(path).labels) == 12
     assert sorted(file.name for file in path.parent.iterdir()) == [
         ".shd_train.h5.lock",
@@ -58,10 +58,10 @@ def test_a_file_is_fetched_verified_and_unpacked(served, path, capsys):
 
 
 def test_an_archive_that_is_there_is_not_fetched_again(served, path):
-    download(path, "SHD", "train")
+    download_file(path, "SHD", "train")
     path.unlink()
     (served / "shd_train.h5.zip").unlink()
-    download(path, "SHD", "train")
+    download_file(path, "SHD", "train")
     assert path.exists()
 
 
@@ -69,14 +69,14 @@ def test_half_an_archive_is_fetched_again(served, path):
     path.parent.mkdir(parents=True)
     content = (served / "shd_train.h5.zip").read_bytes()
     path.with_name("shd_train.h5.zip").write_bytes(content[: len(content) // 2])
-    download(path, "SHD", "train")
+    download_file(path, "SHD", "train")
     assert len(read(path).labels) == 12
 
 
 def test_another_archive_than_expected_is_refused(served, path):
     (served / "shd_train.h5.zip").write_bytes(b"something else")
     with pytest.raises(DataError, match=r"it could not be downloaded \(File not found or corrupted.\)"):
-        download(path, "SHD", "train")
+        download_file(path, "SHD", "train")
     assert not path.exists()
 
 
@@ -86,12 +86,12 @@ def test_an_archive_without_the_file_is_refused(served, path, monkeypatch):
     md5 = hashlib.md5((served / "shd_train.h5.zip").read_bytes()).hexdigest()
     monkeypatch.setattr(tonic.datasets.SHD, "train_md5", md5)
     with pytest.raises(DataError, match="could not be downloaded"):
-        download(path, "SHD", "train")
+        download_file(path, "SHD", "train")
     assert not path.exists()
 
 
 def test_two_at_once_fetch_it_once(served, path, capsys):
-    threads = [threading.Thread(target=download, args=(path, "SHD", "train")) for _ in range(2)]
+    threads = [threading.Thread(target=download_file, args=(path, "SHD", "train")) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -105,10 +105,10 @@ def test_a_server_that_does_not_answer_is_given_up(path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(tonic.datasets.SHD, "base_url", f"http://127.0.0.1:{silent.getsockname()[1]}/")
         with pytest.raises(DataError, match="timed out"):
-            download(path, "SHD", "train")
+            download_file(path, "SHD", "train")
 
 
 def test_the_time_limit_of_other_connections_is_left_as_it_was(served, path):
     before = socket.getdefaulttimeout()
-    download(path, "SHD", "train")
+    download_file(path, "SHD", "train")
     assert socket.getdefaulttimeout() == before

@@ -10,7 +10,7 @@ from seadlif_jax import load_run
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.inference import Evaluation, evaluate
 from seadlif_jax.training import fit
-from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.state import TrainingHyperparameters
 from seadlif_jax.training.trainer import Trainer
 
 
@@ -72,7 +72,7 @@ def test_without_a_weight_a_class_is_not_learnt(tiny_config):
     """Its samples, with their labels, have no influence on the parameters."""
     tiny_config.data.class_weights = (1.0, 1.0, 0.0)
     tiny_config.batch_size = 8
-    trainer, hyper = Trainer(tiny_config), Hyperparameters.from_config(tiny_config)
+    trainer, hyper = Trainer(tiny_config), TrainingHyperparameters.from_config(tiny_config)
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.integers(0, 3, (8, 20, 4)), jnp.float32)
     labels = np.arange(8) % 3

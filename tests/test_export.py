@@ -8,7 +8,7 @@ import pytest
 from configs import ecg, shd
 from seadlif_jax.data.dataset import Split
 from seadlif_jax.data.on_device.samples import to_device
-from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.state import TrainingHyperparameters
 from seadlif_jax.training.trainer import Trainer
 
 
@@ -29,7 +29,7 @@ def one_batch(config, steps, channels, blocks):
 )
 def test_training_and_evaluation_can_be_exported_to_gpus_and_tpus(config, shape):
     samples = one_batch(config, *shape)
-    trainer, hyper = Trainer(config), Hyperparameters.from_config(config)
+    trainer, hyper = Trainer(config), TrainingHyperparameters.from_config(config)
     state = jax.eval_shape(trainer.init, 0, hyper, samples)
     running = jax.eval_shape(trainer.start_epoch, state)
     for function, arguments in (

@@ -34,7 +34,7 @@ from seadlif_jax.members import expand_sweep
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.errors import CheckpointError, RunError
 from seadlif_jax.runs.folder import RunFolder
-from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.state import TrainingHyperparameters
 from seadlif_jax.training.sweep import stack_members
 from seadlif_jax.utils.arrays import ArrayError, as_native
 from seadlif_jax.utils.paths import PathError
@@ -129,7 +129,7 @@ def test_configs(changes):
     hypers = stack_members([member.config for member in members])[1]
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(hypers))
     assert json.loads(to_json(config))["model"]["tau_u"][0] > 0
-    assert all(math.isfinite(leaf) for leaf in jax.tree.leaves(Hyperparameters.from_config(members[-1].config)))
+    assert all(math.isfinite(leaf) for leaf in jax.tree.leaves(TrainingHyperparameters.from_config(members[-1].config)))
 
 
 @pytest.fixture(scope="module")

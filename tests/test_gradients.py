@@ -7,7 +7,7 @@ from seadlif_jax.analysis.gradients import gradient_norms
 from seadlif_jax.analysis.trained_parameters import neuron_parameters
 from seadlif_jax.data.on_device.samples import to_device
 from seadlif_jax.losses import classification
-from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.state import TrainingHyperparameters
 from seadlif_jax.training.trainer import Trainer
 
 
@@ -18,7 +18,7 @@ def test_parameters_before_training_are_those_that_it_began_with(finished_run):
         (layer, name) for layer in (1, 2) for name in ("tau_u", "tau_w", "a", "b")
     ]
     config, train = trained.config, to_device(trained.dataset().train)
-    begin = jax.jit(Trainer(config).init)(config.seed, Hyperparameters.from_config(config), train).params
+    begin = jax.jit(Trainer(config).init)(config.seed, TrainingHyperparameters.from_config(config), train).params
     for one in parameters:
         low, high = one.bounds
         for params, values in ((begin, one.before), (trained.variables["params"], one.after)):

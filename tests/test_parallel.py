@@ -10,7 +10,7 @@ import pytest
 from seadlif_jax import parallel
 from seadlif_jax.data.dataset import Split
 from seadlif_jax.data.on_device.samples import to_device
-from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.state import TrainingHyperparameters
 from seadlif_jax.training.trainer import Trainer
 
 SAMPLES, STEPS, CHANNELS, CLASSES = 85, 30, 4, 3
@@ -41,7 +41,7 @@ def test_an_epoch_on_two_devices_is_that_on_one(tiny_config, x64, neuron, task, 
     tiny_config.model.dropout = 0.3
     tiny_config.data.num_classes = CLASSES
     splits = [random_split(seed, task) for seed in (0, 1)]
-    hyper = Hyperparameters.from_config(tiny_config)
+    hyper = TrainingHyperparameters.from_config(tiny_config)
 
     def trained(mesh):
         trainer = Trainer(tiny_config, lengths, parallel.BatchShard.on(mesh))
@@ -157,7 +157,7 @@ def test_every_function_of_an_epoch_makes_a_single_exchange_at_a_time(tiny_confi
     mesh = parallel.choose_mesh(32)
     trainer, hyper = (
         Trainer(tiny_config, (10, 20, 30), parallel.BatchShard(2)),
-        Hyperparameters.from_config(tiny_config),
+        TrainingHyperparameters.from_config(tiny_config),
     )
     train = to_device(random_split(0), parallel.replicated(mesh))
     state = jax.jit(trainer.init)(0, hyper, train)

@@ -32,22 +32,22 @@ def hanging(path):
 
 
 def test_a_reader_that_comes_to_an_end_has_finished():
-    assert probe.probe(FILE, reading)
+    assert probe.probe_file(FILE, reading)
 
 
 def test_an_exception_is_left_to_the_caller():
-    assert not probe.probe(FILE, raising)
+    assert not probe.probe_file(FILE, raising)
 
 
 def test_a_crash_is_reported():
     with pytest.raises(DataError, match="a file is damaged: reading it crashes a process"):
-        probe.probe(FILE, crashing)
+        probe.probe_file(FILE, crashing)
 
 
 def test_a_reader_without_an_end_is_reported(monkeypatch):
     monkeypatch.setattr(probe, "TIMEOUT", 3)
     with pytest.raises(DataError, match="a file is damaged: reading it does not end"):
-        probe.probe(FILE, hanging)
+        probe.probe_file(FILE, hanging)
 
 
 def killed(path):
@@ -57,5 +57,5 @@ def killed(path):
 
 def test_a_reader_that_is_killed_says_nothing_of_the_file():
     with pytest.raises(DataError, match=r"reading a file was stopped by signal 9, perhaps for lack of memory") as error:
-        probe.probe(FILE, killed)
+        probe.probe_file(FILE, killed)
     assert "damaged" not in str(error.value)

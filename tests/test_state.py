@@ -6,14 +6,14 @@ import pytest
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.parallel import add_member_axis
 from seadlif_jax.runs.checkpoint import Checkpoints
-from seadlif_jax.training.state import EpochSums, Hyperparameters, Position, Running
+from seadlif_jax.training.state import EpochSums, Position, Running, TrainingHyperparameters
 from seadlif_jax.training.trainer import Trainer
 
 SAMPLES = Samples(jnp.ones((2, 3, 4)), jnp.ones((2, 2), int), jnp.ones((2, 3), int))
 
 
 def states_of(config, seed):
-    state = jax.jit(Trainer(config).init)(seed, Hyperparameters.from_config(config), SAMPLES)
+    state = jax.jit(Trainer(config).init)(seed, TrainingHyperparameters.from_config(config), SAMPLES)
     state = state._replace(epoch=jnp.asarray(seed, jnp.int32))
     running = Running(state.params, state.opt_state, EpochSums.zero())
     return add_member_axis((state, jax.tree.map(lambda array: array + 1, running)), 1)

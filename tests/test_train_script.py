@@ -16,7 +16,7 @@ from seadlif_jax.cli.errors import EXIT_RESUMABLE
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.parallel import add_member_axis
 from seadlif_jax.runs.checkpoint import Checkpoints
-from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.state import TrainingHyperparameters
 from seadlif_jax.training.trainer import Trainer
 from tests.helpers import QUICK, ROOT, TINY, command, metrics_without_time, run
 
@@ -49,7 +49,9 @@ def final_arrays(workdir):
     config.model.hidden = (8,)
     config.model.dropout = 0.1
     samples = Samples(jnp.ones((1, 1, 10)), jnp.ones((1, 2), int), jnp.ones((1, 1), int))
-    template = add_member_axis(jax.jit(Trainer(config).init)(0, Hyperparameters.from_config(config), samples), 1)
+    template = add_member_axis(
+        jax.jit(Trainer(config).init)(0, TrainingHyperparameters.from_config(config), samples), 1
+    )
     with Checkpoints(workdir / "checkpoints", config) as checkpoints:
         state = checkpoints.restore(lambda metadata: {"last": template}).trees["last"]
     assert state.epoch.tolist() == [EPOCHS]

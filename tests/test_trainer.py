@@ -10,7 +10,7 @@ from seadlif_jax import losses, parallel
 from seadlif_jax.build import build_network
 from seadlif_jax.data.dataset import Split
 from seadlif_jax.data.on_device.samples import to_device
-from seadlif_jax.training.state import Best, Hyperparameters
+from seadlif_jax.training.state import Best, TrainingHyperparameters
 from seadlif_jax.training.trainer import Trainer, better
 from seadlif_jax.utils.keys import Purpose, key_for
 
@@ -18,7 +18,7 @@ from seadlif_jax.utils.keys import Purpose, key_for
 @pytest.fixture
 def setup(tiny_config):
     dataset = bsd.load(tiny_config)
-    trainer, hyper = Trainer(tiny_config), Hyperparameters.from_config(tiny_config)
+    trainer, hyper = Trainer(tiny_config), TrainingHyperparameters.from_config(tiny_config)
     train, validation = to_device(dataset.train), to_device(dataset.validation)
     state = jax.jit(trainer.init)(0, hyper, train)
     return trainer, hyper, train, validation, state
@@ -155,7 +155,7 @@ def test_the_plateau_schedule_scales_the_learning_rate(tiny_config):
     tiny_config.optimizer.plateau_patience = 0
     tiny_config.optimizer.learning_rate = 1e-12  # no progress: the loss stalls from the second epoch on
     dataset = bsd.load(tiny_config)
-    trainer, hyper = Trainer(tiny_config), Hyperparameters.from_config(tiny_config)
+    trainer, hyper = Trainer(tiny_config), TrainingHyperparameters.from_config(tiny_config)
     train, validation = to_device(dataset.train), to_device(dataset.validation)
     state, rates = trainer.init(0, hyper, train), []
     train_epoch = jax.jit(trainer.train_epoch)
@@ -184,7 +184,7 @@ def test_forecasting_trains_on_its_own_loss(tiny_config):
     samples = to_device(
         Split(waves[:, :-1], np.concatenate([dummy, waves[:, 1:]], axis=1), np.ones((40, 40), np.uint8))
     )
-    trainer, hyper = Trainer(tiny_config), Hyperparameters.from_config(tiny_config)
+    trainer, hyper = Trainer(tiny_config), TrainingHyperparameters.from_config(tiny_config)
     state, validation_losses = trainer.init(0, hyper, samples), []
     train_epoch = jax.jit(trainer.train_epoch)
     for _ in range(30):

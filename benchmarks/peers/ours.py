@@ -10,7 +10,7 @@ from benchmarks.shapes import Shape
 from benchmarks.workers import Subject
 from seadlif_jax import parallel
 from seadlif_jax.parallel import add_member_axis
-from seadlif_jax.training.state import Hyperparameters
+from seadlif_jax.training.state import TrainingHyperparameters
 from seadlif_jax.training.trainer import Trainer
 
 REQUIRES = ("jax", "jaxlib", "flax", "optax")
@@ -36,7 +36,7 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
     everywhere = parallel.replicated(mesh)
     program = Trainer(config, shard=parallel.BatchShard.on(mesh))
     # A run is a sweep of one member.
-    hyper, seed = add_member_axis((Hyperparameters.from_config(config), jnp.asarray(config.seed)), 1)
+    hyper, seed = add_member_axis((TrainingHyperparameters.from_config(config), jnp.asarray(config.seed)), 1)
 
     batch = jax_device.samples(shape, shape.batch_size, everywhere)
     state = parallel.parallelize(program.init, mesh, per_member=2)(seed, hyper, batch)

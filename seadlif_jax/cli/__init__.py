@@ -12,13 +12,13 @@ from seadlif_jax.cli.environment import import_jax
 from seadlif_jax.cli.output import protect_output
 from seadlif_jax.utils.errors import missing_package
 
-# The module of each command, and the line that `seadlif --help` shows.
+# Each command, in the module of this folder with `_command` after its name, and its line in `seadlif --help`.
 COMMANDS = {
-    "train": ("train", "train a network, or a sweep of many, as a config says"),
-    "evaluate": ("evaluate", "test a run class by class, for its costs, and under shifts of its input"),
-    "inspect": ("inspect", "draw the spikes, parameters and gradients of a run"),
-    "compare": ("compare", "list runs side by side, with their learning curves"),
-    "import": ("import_command", "make a run of a checkpoint of the authors' PyTorch program"),
+    "train": "train a network, or a sweep of many, as a config says",
+    "evaluate": "test a run class by class, for its costs, and under shifts of its input",
+    "inspect": "draw the spikes, parameters and gradients of a run",
+    "compare": "list runs side by side, with their learning curves",
+    "import": "make a run of a checkpoint of the authors' PyTorch program",
 }
 HELP = "\n".join(
     (
@@ -26,7 +26,7 @@ HELP = "\n".join(
         "",
         "Spiking neural networks of adaptive LIF neurons in JAX.",
         "",
-        *(f"  {name:10}{line}" for name, (_, line) in COMMANDS.items()),
+        *(f"  {name:10}{line}" for name, line in COMMANDS.items()),
         "",
         "seadlif COMMAND --help lists the options of a command; seadlif --version is the version.",
     )
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"error: {name!r} is not a command of seadlif; {hint}")
     try:
         import_jax()
-        command = importlib.import_module(f"seadlif_jax.cli.{COMMANDS[name][0]}")
+        command = importlib.import_module(f"seadlif_jax.cli.{name}_command")
     except ModuleNotFoundError as error:
         missing = missing_package(error)
         if missing is None:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.parsers import Parser
-from seadlif_jax.cli.train import loader_folders
+from seadlif_jax.cli.train_command import loader_folders
 from seadlif_jax.config import ConfigError, normalize
 from seadlif_jax.data.loader import record_folders
 from seadlif_jax.interop.lightning import read_reference_checkpoint

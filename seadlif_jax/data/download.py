@@ -15,7 +15,7 @@ from seadlif_jax.utils.errors import missing_package
 TIMEOUT = 30  # seconds without an answer
 
 
-def download(path: Path, dataset: str, split: str) -> None:
+def download_file(path: Path, dataset: str, split: str) -> None:
     """Download the archive of a split ("train", "valid", "test") beside `path`, verify it, and extract `path`.
 
     The archive is kept; one that is already there is not downloaded again.

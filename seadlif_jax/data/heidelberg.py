@@ -8,7 +8,7 @@ import numpy as np
 
 from seadlif_jax.data import recordings
 from seadlif_jax.data.dataset import DataError, Dataset, Split, draw_groups, draw_samples
-from seadlif_jax.data.download import download
+from seadlif_jax.data.download import download_file
 from seadlif_jax.data.events import MAX_TIME, Binning
 
 # Fields of `config.data` beyond those that all tasks share.
@@ -86,7 +86,7 @@ def find(folder: str, name: str, split: str, file: str) -> Path:
     else:
         path = given / file if (given / file).is_file() else given / name / file
     if not path.is_file():
-        download(path, name, split)
+        download_file(path, name, split)
     return path
 
 

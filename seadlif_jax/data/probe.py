@@ -26,7 +26,7 @@ FINISHED, RAISED = 0, 3  # exit statuses
 CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from seadlif_jax.data import probe; probe.main()"
 
 
-def probe(path: Path, reader: Callable[[Path], Iterable[Any]]) -> bool:
+def probe_file(path: Path, reader: Callable[[Path], Iterable[Any]]) -> bool:
     """Call a reader for a file in a child process; return whether it finished without an exception.
 
     Args:

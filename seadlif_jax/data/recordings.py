@@ -17,7 +17,7 @@ from tqdm import tqdm
 from seadlif_jax.data.cache import cached
 from seadlif_jax.data.dataset import DataError
 from seadlif_jax.data.events import Binning, EventError, bin_events, count_bins
-from seadlif_jax.data.probe import probe
+from seadlif_jax.data.probe import probe_file
 from seadlif_jax.utils.storage import storage_error
 
 TIMES, UNITS, LABELS, SPEAKERS = "spikes/times", "spikes/units", "labels", "extra/speaker"
@@ -120,11 +120,11 @@ def check(path: Path, cache: Path) -> None:
     """
 
     def read_through(folder: Path) -> None:
-        if not probe(path, read_all):
+        if not probe_file(path, read_all):
             raise _UnreadableError
 
     if cache.is_dir() and not os.access(cache, os.W_OK):  # of another user
-        probe(path, read_all)
+        probe_file(path, read_all)
         return
     with contextlib.suppress(_UnreadableError):
         cached(cache, f"{path.stem}-checked", _identity(path), read_through)

@@ -18,7 +18,7 @@ from seadlif_jax.runs.checkpoint import Checkpoints, Variables
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.files import timestamp, versions
 from seadlif_jax.runs.folder import RunFolder
-from seadlif_jax.training.state import Best, Hyperparameters, Position, TrainState
+from seadlif_jax.training.state import Best, Position, TrainingHyperparameters, TrainState
 from seadlif_jax.training.trainer import Trainer
 
 
@@ -80,7 +80,7 @@ def _states(config: ConfigDict, variables: Variables, epoch: int) -> TrainState:
     """Return the state of a run whose best epoch has these variables, with a leading axis of one member."""
     inputs = jnp.zeros((1, 1, len(variables["params"]["layers_0"]["kernel"])))
     samples = Samples(inputs, jnp.zeros((1, 2), int), jnp.zeros((1, 1), int))
-    state = Trainer(config).init(config.seed, Hyperparameters.from_config(config), samples)
+    state = Trainer(config).init(config.seed, TrainingHyperparameters.from_config(config), samples)
     number = jnp.asarray(epoch, jnp.int32)
     state = state._replace(
         epoch=number,

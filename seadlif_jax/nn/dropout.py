@@ -15,7 +15,7 @@ def sample_keys(key: Array | None, batch: int) -> Key[Array, " batch"] | None:
     return jax.random.split(key, batch) if key is not None and key.ndim == 0 else key
 
 
-def dropout(
+def apply_dropout(
     x: Float[Array, "batch neuron"],
     keys: Key[Array, " batch"] | None,
     rate: Scalar | None,

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Num
 
 from seadlif_jax.neurons import Neuron, Scalar
-from seadlif_jax.nn.dropout import dropout, sample_keys
+from seadlif_jax.nn.dropout import apply_dropout, sample_keys
 from seadlif_jax.nn.layer import Layer
 from seadlif_jax.nn.layers import LeakyReadout, RecurrentLayer, batch_major, time_major
 from seadlif_jax.nn.scan import (
@@ -173,7 +173,7 @@ class Network(nn.Module):
             key = self.make_rng("dropout")
         keys = None if key is None else sample_keys(key, batch)  # a batch without a fixed size has no key
         rate = (self.dropout or None) if hyper is None else hyper.dropout
-        return lambda index, x, step: dropout(x, keys, rate, index, step)
+        return lambda index, x, step: apply_dropout(x, keys, rate, index, step)
 
     def _forecast(self, inputs, feedback_from, dropout_key, hyper):
         """Return the predictions, and the activity of the hidden layers; both time-major."""

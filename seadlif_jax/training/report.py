@@ -172,10 +172,10 @@ def _(task: Classification, network, hyper, variables, test, step_ms, folder):
 def _(task: Forecast, network, hyper, variables, test, step_ms, folder):
     samples = Samples.of(test)
     outputs = run_network(network, task, variables, samples.inputs, hyper)
-    save_forecast(samples, outputs, step_ms, folder / "forecast")
+    draw_forecast(samples, outputs, step_ms, folder / "forecast")
 
 
-def save_forecast(samples: Samples, outputs: Array, step_ms: float | None, stem: Path) -> ForecastError:
+def draw_forecast(samples: Samples, outputs: Array, step_ms: float | None, stem: Path) -> ForecastError:
     """Leave the forecast of the first of some samples, and the error in the course of all of them.
 
     Returns:

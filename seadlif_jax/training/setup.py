@@ -30,7 +30,7 @@ from seadlif_jax.parallel import (
     temporary_bytes,
     to_host,
 )
-from seadlif_jax.training.state import Hyperparameters, TrainState
+from seadlif_jax.training.state import TrainingHyperparameters, TrainState
 from seadlif_jax.training.sweep import stack_members
 from seadlif_jax.training.trainer import Trainer
 from seadlif_jax.utils.progress import say
@@ -56,7 +56,7 @@ class Setup(NamedTuple):
     mesh: jax.sharding.Mesh
     width: int
     initial: TrainState
-    hyper: Hyperparameters
+    hyper: TrainingHyperparameters
     train: SplitOnDevices
     validation: SplitOnDevices
     test: SplitOnDevices
@@ -148,7 +148,11 @@ def _is_sharded(config: ConfigDict, dataset: Dataset, mesh: jax.sharding.Mesh) -
 
 
 def _choose_width(
-    config: ConfigDict, mesh: jax.sharding.Mesh, initial: TrainState, hyper: Hyperparameters, train: SplitOnDevices
+    config: ConfigDict,
+    mesh: jax.sharding.Mesh,
+    initial: TrainState,
+    hyper: TrainingHyperparameters,
+    train: SplitOnDevices,
 ) -> int:
     """Return how many members each device computes at a time: on a CPU one, elsewhere as many as its memory holds."""
     members = len(initial.epoch) // mesh.shape[MEMBER]

@@ -15,14 +15,14 @@ from seadlif_jax.runs.checkpoint import Checkpoint, Checkpoints, Variables
 from seadlif_jax.training.divergence import FirstNonFinite
 
 
-class Hyperparameters(NamedTuple):
+class TrainingHyperparameters(NamedTuple):
     """Numbers that may differ between the members of a sweep: traced values, never compiled in."""
 
     learning_rate: Float[Array, ""]
     network: nn.Hyperparameters
 
     @classmethod
-    def from_config(cls, config: ConfigDict | FrozenConfigDict) -> "Hyperparameters":
+    def from_config(cls, config: ConfigDict | FrozenConfigDict) -> "TrainingHyperparameters":
         """Return the hyperparameters of a single run."""
         return cls(jnp.asarray(config.optimizer.learning_rate, float), build_hyperparameters(config))
 

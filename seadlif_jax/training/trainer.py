@@ -20,7 +20,7 @@ from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.losses import Sums
 from seadlif_jax.parallel import BatchShard
 from seadlif_jax.training import divergence, optimizer
-from seadlif_jax.training.state import Best, EpochSums, Hyperparameters, Running, TrainState
+from seadlif_jax.training.state import Best, EpochSums, Running, TrainingHyperparameters, TrainState
 from seadlif_jax.utils.keys import Purpose, key_for
 
 Metrics = dict[str, Float[Array, ""]]
@@ -49,7 +49,7 @@ class Trainer:
         factor, patience = config.optimizer.plateau_factor, config.optimizer.plateau_patience
         self._schedule = optimizer.plateau_schedule(factor, patience) if factor < 1 else None
 
-    def init(self, seed: Int[Array, ""] | int, hyper: Hyperparameters, samples: SplitOnDevices) -> TrainState:
+    def init(self, seed: Int[Array, ""] | int, hyper: TrainingHyperparameters, samples: SplitOnDevices) -> TrainState:
         """Return the state before the first epoch; of the samples, only the number of channels matters."""
         key = jax.random.key(seed)
         inputs = samples.inputs[:1, :1]
@@ -68,7 +68,7 @@ class Trainer:
         )
 
     def train_epoch(
-        self, state: TrainState, hyper: Hyperparameters, train: SplitOnDevices, validation: SplitOnDevices
+        self, state: TrainState, hyper: TrainingHyperparameters, train: SplitOnDevices, validation: SplitOnDevices
     ) -> tuple[TrainState, Metrics]:
         """Return state and metrics after a whole epoch in one call."""
         running = self.train_steps(state, self.start_epoch(state), hyper, train, 0, self.steps_per_epoch(train))
@@ -87,7 +87,7 @@ class Trainer:
         self,
         state: TrainState,
         running: Running,
-        hyper: Hyperparameters,
+        hyper: TrainingHyperparameters,
         train: SplitOnDevices,
         first: Int[Array, ""] | int,
         stop: Int[Array, ""] | int,
@@ -149,7 +149,7 @@ class Trainer:
         self,
         state: TrainState,
         running: Running,
-        hyper: Hyperparameters,
+        hyper: TrainingHyperparameters,
         validation: SplitOnDevices,
         epoch: Int[Array, ""] | int,
     ) -> tuple[TrainState, divergence.Outcome]:
@@ -194,7 +194,7 @@ class Trainer:
         return state, divergence.Outcome(metrics, active, finite, retries, sums.first_non_finite)
 
     def evaluate(
-        self, params: PyTree[Array], constants: PyTree[Array], hyper: Hyperparameters, split: SplitOnDevices
+        self, params: PyTree[Array], constants: PyTree[Array], hyper: TrainingHyperparameters, split: SplitOnDevices
     ) -> Metrics:
         """Return loss, metric and spike rates of all samples of a split, every target weighing the same."""
         variables = {"params": params, "constants": constants}
@@ -207,11 +207,11 @@ class Trainer:
         rates = {f"spike_rate_{layer}": rate for layer, rate in enumerate(spikes.mean_rate(), 1)}
         return self._metrics("", sums) | rates
 
-    def _learning_rate(self, state: TrainState, hyper: Hyperparameters) -> Float[Array, ""]:
+    def _learning_rate(self, state: TrainState, hyper: TrainingHyperparameters) -> Float[Array, ""]:
         scale = divergence.learning_rate_scale(state.retries, self.config.divergence.factor)
         return hyper.learning_rate * (scale * state.plateau.scale if self._schedule else scale)
 
-    def _adam(self, hyper: Hyperparameters) -> optax.GradientTransformationExtraArgs:
+    def _adam(self, hyper: TrainingHyperparameters) -> optax.GradientTransformationExtraArgs:
         return optimizer.clipped_adam(hyper.learning_rate, self.config.optimizer.clip_norm)
 
     def _metrics(self, prefix: str, sums: Sums) -> Metrics:

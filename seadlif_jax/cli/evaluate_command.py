@@ -41,7 +41,7 @@ from seadlif_jax.inference import TrainedModel, evaluate, open_run
 from seadlif_jax.losses import feedback_start
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.runs.folder import RunFolder
-from seadlif_jax.training.report import save_forecast
+from seadlif_jax.training.report import draw_forecast
 from seadlif_jax.utils.paths import workdir_path
 from seadlif_jax.utils.tables import as_columns
 
@@ -104,7 +104,7 @@ def _report_classes(trained: TrainedModel, split: Split, name: str, stem: str) -
 def _report_forecast(trained: TrainedModel, split: Split, name: str, stem: str) -> None:
     """Print and save the error of a forecast."""
     samples, outputs = Samples.of(split), jnp.asarray(trained.outputs(split.inputs))
-    errors = save_forecast(samples, outputs, trained.config.data.step_ms, Path(f"{stem}_forecast"))
+    errors = draw_forecast(samples, outputs, trained.config.data.step_ms, Path(f"{stem}_forecast"))
     print(f"{name} mse {errors.second_half:.4f}  (second half, from the network's own output)", flush=True)
 
 
