@@ -52,6 +52,7 @@ def base_config() -> ConfigDict:
     config.model = model = ConfigDict()
     model.neuron = "se_adlif"  # lif, ef_adlif, se_adlif, lstm; or module:Class of one's own (see docs/own-neuron.md)
     model.neuron_dir = ""  # folder of the neuron's module (unset: near the config file, or the current one)
+    model.neuron_checksum = ""  # of the neuron's module, recorded by the run; another one does not continue it
     model.hidden = (128,)  # neurons in each hidden layer
     model.recurrent = True  # recurrent connections within each hidden layer
     model.tau_u = (5.0, 25.0)  # range of the membrane time constants, steps
@@ -106,7 +107,7 @@ def base_config() -> ConfigDict:
     return config.lock()
 
 
-# What a sweep can vary: name in `config.sweep`, and the field.
+# What a sweep can vary besides hyperparameters of a neuron of one's own: name in `config.sweep`, and the field.
 SWEPT: Mapping[str, str] = MappingProxyType(
     {
         "seed": "seed",
@@ -200,6 +201,8 @@ _TAU_RANGE = Check(
 )
 _COUPLING_RANGE = Check(lambda v: _is_pair(v) and v[0] <= v[1], "a pair (min, max) with min <= max, such as (0.0, 1.0)")
 
+_NUMBER = Check(_is_number, "a number")
+
 _RUN_CHECKS: Mapping[str, Check] = {
     "task": _one_of(TASK_NAMES),
     "seed": _integer(0, 2**31 - 1),
@@ -224,6 +227,7 @@ _RUN_CHECKS: Mapping[str, Check] = {
         f"one of {', '.join(NEURONS)}, or module:Class of your own",
     ),
     "model.neuron_dir": _TEXT,
+    "model.neuron_checksum": _TEXT,
     "model.hidden": Check(
         lambda v: isinstance(v, tuple | list) and len(v) > 0 and all(map(_integer(1).accepts, v)),
         "a tuple of layer widths, such as (360, 360)",
@@ -265,9 +269,15 @@ _RUN_CHECKS: Mapping[str, Check] = {
 }
 
 
+def swept_fields(config: ConfigDict) -> dict[str, str]:
+    """Return what the sweep of a config can vary: name in `config.sweep`, and the field."""
+    own = (name for name in config.sweep if name not in SWEPT and name != "samples")
+    return {**SWEPT, **{name: f"model.{name}" for name in own}}
+
+
 def is_sweep(config: ConfigDict) -> bool:
     """Return whether `config.sweep` varies anything, if only over a single value."""
-    return any(len(config.sweep[name]) for name in SWEPT)
+    return any(len(config.sweep[name]) for name in swept_fields(config))
 
 
 def is_range(values: Any) -> bool:
@@ -396,32 +406,44 @@ def validate(config: ConfigDict) -> None:
     """Raise a `ConfigError` unless every shared field is there and in range, and no field is unknown.
 
     A loader may add fields under `data`, which `data.loading.load_dataset` checks; the task checks its own. A neuron
-    may add its fields under `model`.
+    may add its fields under `model`, and under `sweep` those that are numbers or ranges.
     """
     config = normalize(config)
     fields = flatten(config)
     for name in fields:
-        if name not in CHECKS and not name.startswith(("data.", "model.")):
+        if name not in CHECKS and not name.startswith(("data.", "model.", "sweep.")):
             raise unknown_field(name)
     for name, check in CHECKS.items():
         if name not in fields:
             raise ConfigError(f"config.{name}: missing; it must be {check.requirement}")
         if not check.accepts(fields[name]):
             raise ConfigError(f"config.{name} = {fields[name]!r}: it must be {check.requirement}")
-    own = {field.name for field in dataclasses.fields(configured_neuron(config.model).neuron)}
-    for name in fields:
-        if name.startswith("model.") and name not in CHECKS and name.removeprefix("model.") not in own:
-            raise unknown_field(name, [f"model.{field}" for field in own])
+    own = _neuron_defaults(config.model)
+    for name, value in fields.items():
+        section, _, field = name.partition(".")
+        if section in ("model", "sweep") and name not in CHECKS:
+            if field not in own:
+                raise unknown_field(name, [f"{section}.{field}" for field in own])
+            check = _values(_COUPLING_RANGE if isinstance(own[field], tuple | list) else _NUMBER)
+            if section == "sweep" and not check.accepts(value):
+                raise ConfigError(f"config.{name} = {value!r}: it must be {check.requirement}")
+    for name, default in own.items():
+        if name in config.model and isinstance(default, tuple | list) != isinstance(config.model[name], tuple | list):
+            raise ConfigError(
+                f"config.model.{name} = {config.model[name]!r}, but {name} of {config.model.neuron} is {default!r}; "
+                "give the hyperparameter of your neuron another name"
+            )
     for name, field in SWEPT.items():
         part = field.removeprefix("model.").partition(".")[0]
-        if len(config.sweep[name]) and field.startswith("model.") and part not in own | {"dropout"}:
+        if len(config.sweep[name]) and field.startswith("model.") and part not in {*own, "dropout"}:
             raise ConfigError(f"config.sweep.{name}: not a parameter of {config.model.neuron} neurons; leave it out")
-    ranges = [name for name in SWEPT if is_range(config.sweep[name])]
+    swept = swept_fields(config)
+    ranges = [name for name in swept if is_range(config.sweep[name])]
     if ranges and not config.sweep.samples:
         raise ConfigError(
             f"config.sweep.samples = 0: it must be the number of settings to draw from config.sweep.{ranges[0]}"
         )
-    settings = math.prod(len(config.sweep[name]) or 1 for name in SWEPT if name != "seed")
+    settings = math.prod(len(config.sweep[name]) or 1 for name in swept if name != "seed")
     if config.sweep.samples and not ranges and config.sweep.samples > settings:
         raise ConfigError(f"config.sweep.samples = {config.sweep.samples}: there are only {settings} combinations")
     members = (config.sweep.samples or settings) * (len(config.sweep.seed) or 1)
@@ -444,6 +466,30 @@ def configured_neuron(model: ConfigDict | FrozenConfigDict, folders: Sequence[Pa
         return find_neuron(model.neuron, [*recorded, *folders])
     except SeadlifError as error:
         raise ConfigError(str(error)) from error
+
+
+def _neuron_defaults(model: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = ()) -> dict[str, Any]:
+    """Return the hyperparameters of the neuron that the section `model` names, with the defaults of its class."""
+    return {field.name: field.default for field in dataclasses.fields(configured_neuron(model, folders).neuron)}
+
+
+def add_neuron_fields(config: ConfigDict, folders: Sequence[Path] = ()) -> ConfigDict:
+    """Return a config with all hyperparameters of a neuron of one's own under `model`, and under `sweep` the numbers.
+
+    Args:
+      config: the config.
+      folders: searched for the neuron's module.
+
+    Raises:
+      ConfigError: there is no such neuron.
+    """
+    extended = ConfigDict(config.to_dict())
+    if config.model.neuron not in NEURONS:
+        for name, default in _neuron_defaults(config.model, folders).items():
+            if isinstance(default, int | float | tuple) and not isinstance(default, bool):
+                extended.model[name] = extended.model.get(name, default)
+                extended.sweep[name] = extended.sweep.get(name, ())
+    return extended.lock()
 
 
 def to_json(config: ConfigDict) -> str:

@@ -1,6 +1,6 @@
 """The runs that a config stands for: itself, or the members of its sweep.
 
-`config.sweep.<name>` holds values of a hyperparameter, or a range to draw from (`config.SWEPT` has the names). A
+`config.sweep.<name>` holds values of a hyperparameter, or a range to draw from (`config.swept_fields` has the names). A
 setting is one combination of them, and is trained with every seed; a member is one of these runs.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import SWEPT, is_range, is_sweep, validate
+from seadlif_jax.config import is_range, is_sweep, swept_fields, validate
 
 Setting = dict[str, Any]  # values of what is varied, by its name in `config.sweep`
 
@@ -63,7 +63,7 @@ def without_seed(varied: Setting) -> Setting:
 
 def _settings(config: ConfigDict) -> list[Setting]:
     """Return all combinations of the values, or as many random ones as `config.sweep.samples` says; seeds apart."""
-    values = {name: config.sweep[name] for name in SWEPT if name != "seed" and len(config.sweep[name])}
+    values = {name: config.sweep[name] for name in swept_fields(config) if name != "seed" and len(config.sweep[name])}
     if not config.sweep.samples:
         return [dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
     rng = np.random.default_rng(config.seed)
@@ -83,12 +83,13 @@ def _draw(rng: np.random.Generator, values: Sequence[Any]) -> Any:
 
 def _member(config: ConfigDict, varied: Setting) -> Member:
     single = ConfigDict(config.to_dict())
-    for name in SWEPT:
+    fields = swept_fields(config)
+    for name in fields:
         single.sweep[name] = ()
     single.sweep.samples = 0
     single.devices.mesh = single.devices.width = None  # for many members
     for name, value in varied.items():
-        *section, field = SWEPT[name].split(".")
+        *section, field = fields[name].split(".")
         target = single
         for part in section:
             target = target[part]

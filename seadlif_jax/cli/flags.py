@@ -4,10 +4,13 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from absl import flags
+from ml_collections import ConfigDict
 
-from seadlif_jax.config import CHECKS, unknown_field
+from seadlif_jax.config import CHECKS, add_neuron_fields, unknown_field
 
 
 def parse_flags(
@@ -39,6 +42,29 @@ def parse_flags(
     if rest[1:]:
         sys.exit(f"error: {rest[1]!r}: not an option; every argument has the form --name=value")
     return rest
+
+
+class ConfigFileParser(flags.ArgumentParser):
+    """Parser of a config file, which adds the hyperparameters of a neuron of one's own, with the defaults of its class.
+
+    Args:
+      parser: the parser of config files.
+      argv: the command line, which may name the neuron.
+      folders: searched for the neuron's module.
+    """
+
+    def __init__(self, parser: flags.ArgumentParser, argv: Sequence[str], folders: Sequence[Path]):
+        self._parser = parser
+        self._model = {name: option(argv, f"config.model.{name}") for name in ("neuron", "neuron_dir")}
+        self._folders = folders
+
+    def parse(self, path: str) -> Any:
+        config = self._parser.parse(path)
+        if not isinstance(config, ConfigDict) or "neuron" not in config.get("model", {}):
+            return config  # later checks say what is wrong
+        named = ConfigDict(config.to_dict())
+        named.model.update({name: value for name, value in self._model.items() if value is not None})
+        return add_neuron_fields(named, self._folders)
 
 
 def option(argv: Sequence[str], name: str) -> str | None:

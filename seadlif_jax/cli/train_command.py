@@ -25,8 +25,8 @@ from ml_collections import ConfigDict, config_flags
 
 from seadlif_jax.cli.environment import cache_folder, prepare_jax
 from seadlif_jax.cli.errors import errors_in_one_line
-from seadlif_jax.cli.flags import option, parse_flags
-from seadlif_jax.config import SWEPT, is_sweep, normalize, validate
+from seadlif_jax.cli.flags import ConfigFileParser, option, parse_flags
+from seadlif_jax.config import is_sweep, normalize, swept_fields, validate
 from seadlif_jax.data.loader import record_folders
 from seadlif_jax.parallel import is_first_process, use_all_cpu_cores
 from seadlif_jax.parallel.coordinator import CoordinatorError, reserve
@@ -36,14 +36,15 @@ from seadlif_jax.training.report import describe_result
 from seadlif_jax.utils.modules import search_path
 
 
-def define_flags(argv: Sequence[str]) -> flags.FlagValues:
-    """Return the command's flags, which are parsed from `argv` later."""
+def define_flags(argv: Sequence[str], folders: Sequence[Path] = ()) -> flags.FlagValues:
+    """Return the command's flags, which are parsed from `argv` later; `folders` are searched for the neuron."""
     values = flags.FlagValues()
     # ml_collections imports every config file under this name, and would keep what an earlier one has defined.
     sys.modules.pop("config_config", None)
     config_flags.DEFINE_config_file(
         "config", None, "Config file FILE.py[:VARIANT].", flag_values=values, lock_config=True, sys_argv=list(argv)
     )
+    values["config"].parser = ConfigFileParser(values["config"].parser, argv, folders)
     flags.DEFINE_string("workdir", None, "Folder of the run (default: runs/<name>).", flag_values=values)
     flags.DEFINE_bool("distributed", False, "Be one of the processes of a run on several machines.", flag_values=values)
     flags.DEFINE_string("coordinator", None, "Address HOST:PORT of the first process.", flag_values=values)
@@ -67,7 +68,7 @@ def default_workdir(config_file: str, config: ConfigDict) -> Path:
     words = sorted(word.replace(os.sep, "_") for word in variant.split(",") if word)
     varied = [f"seed{config.seed}"]
     if is_sweep(config):
-        varied = ["sweep", *(name for name in SWEPT if len(config.sweep[name]))]
+        varied = ["sweep", *(name for name in swept_fields(config) if len(config.sweep[name]))]
     return Path("runs") / "-".join((Path(path).stem, *words, *varied))
 
 
@@ -93,13 +94,13 @@ def join_other_processes(values: flags.FlagValues) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Run `seadlif train`."""
     argv = ["seadlif train", *arguments]
-    values = define_flags(argv)
+    config_file = option(argv, "config")
+    folders = loader_folders(config_file) if config_file else []
+    values = define_flags(argv, folders)
     if {"--help", "-help", "-h"}.intersection(arguments):
         print(f"{__doc__}\n" + "\n".join(f"  --{name:16}{values[name].help}" for name in values))
         return
     use_all_cpu_cores()  # before the config, which may use JAX
-    config_file = option(argv, "config")
-    folders = loader_folders(config_file) if config_file else []
     with search_path(folders):
         parse_flags(argv, lambda: check_flags(values), values)
         assert config_file is not None

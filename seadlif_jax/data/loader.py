@@ -70,7 +70,9 @@ def find_loader(data: ConfigDict, folders: Sequence[Path] = ()) -> Loader:
 
 
 def record_folders(config: ConfigDict, folders: Sequence[Path] = ()) -> ConfigDict:
-    """Return the config with the folders of its loader and its neuron, for later use from anywhere.
+    """Return the config with the folders of its loader and its neuron, and the neuron's checksum.
+
+    So the run can be used from anywhere later, and notices another version of the neuron.
 
     Args:
       config: a normalized config.
@@ -80,8 +82,9 @@ def record_folders(config: ConfigDict, folders: Sequence[Path] = ()) -> ConfigDi
       ConfigError: the loader or the neuron is not found.
     """
     loader_dir = find_loader(config.data, folders).folder
-    neuron_dir = configured_neuron(config.model, folders).folder
+    neuron = configured_neuron(config.model, folders)
     recorded = ConfigDict(config.to_dict())
     recorded.data.loader_dir = str(loader_dir) if loader_dir else ""
-    recorded.model.neuron_dir = str(neuron_dir) if neuron_dir else ""
+    recorded.model.neuron_dir = str(neuron.folder) if neuron.folder else ""
+    recorded.model.neuron_checksum = neuron.checksum
     return recorded.lock()

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seadlif_jax.build import build_network
-from seadlif_jax.config import is_sweep
+from seadlif_jax.config import configured_neuron, is_sweep
 from seadlif_jax.data.loading import Dataset, fingerprint
 from seadlif_jax.inference.trained_model import TrainedModel
 from seadlif_jax.members import expand_sweep
@@ -18,6 +18,7 @@ from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder, read_config
 from seadlif_jax.utils.forks import refuse_fork
 from seadlif_jax.utils.paths import workdir_path
+from seadlif_jax.utils.progress import say
 
 
 def load_run(workdir: str | Path, member: int | None = None) -> TrainedModel:
@@ -45,6 +46,11 @@ def load_run(workdir: str | Path, member: int | None = None) -> TrainedModel:
     if not 0 <= member < len(members):
         raise RunError(f"{folder} has no member {member}; its members are 0..{len(members) - 1}")
     config_of_member = members[member].config
+    if configured_neuron(config.model).checksum != config.model.neuron_checksum:
+        say(
+            f"warning: the module of config.model.neuron = {config.model.neuron!r} has changed since {folder} was "
+            "trained; what this network computes may differ from the run's results"
+        )
 
     def templates(metadata: Mapping[str, Any]) -> dict[str, Variables]:
         """Return the shapes of the variables that the checkpoint with this metadata holds."""

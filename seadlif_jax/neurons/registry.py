@@ -1,5 +1,6 @@
 """Neurons by name."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -18,11 +19,17 @@ NEURONS: Mapping[str, type[Neuron]] = MappingProxyType(
 """The neurons of the library by name: `lif`, `ef_adlif`, `se_adlif`, `lstm`."""
 
 
+def constant_threshold(neuron: Neuron) -> float | None:
+    """Return the threshold of a neuron of the library; None for one's own, where it may change, and without spikes."""
+    return getattr(neuron, "threshold", None) if type(neuron) in NEURONS.values() else None
+
+
 class FoundNeuron(NamedTuple):
-    """The class of a neuron, and the folder from which its module is imported; None for an installed one."""
+    """The class of a neuron, the folder and the checksum of its module; no folder if the module is installed."""
 
     neuron: type[Neuron]
     folder: Path | None = None
+    checksum: str = ""
 
 
 def find_neuron(name: str, folders: Sequence[Path] = ()) -> FoundNeuron:
@@ -41,7 +48,8 @@ def find_neuron(name: str, folders: Sequence[Path] = ()) -> FoundNeuron:
         raise SeadlifError(
             f"config.model.neuron = {name!r}: it must be one of {', '.join(NEURONS)}, or module:Class of your own"
         )
-    neuron, _, folder = find_object(name, folders, "config.model.neuron")
+    neuron, module, folder = find_object(name, folders, "config.model.neuron")
     if not (isinstance(neuron, type) and issubclass(neuron, Neuron)):
         raise SeadlifError(f"config.model.neuron = {name!r}: it is not a subclass of seadlif_jax.neurons.Neuron")
-    return FoundNeuron(neuron, folder)
+    file = getattr(module, "__file__", None)  # the module of a notebook has none
+    return FoundNeuron(neuron, folder, hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else "")

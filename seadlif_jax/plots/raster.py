@@ -16,13 +16,21 @@ from seadlif_jax.plots.style import BLACK, BLUE, CLASS_COLOURS, GREEN, ORANGE, S
 
 
 @picture
-def save_raster(sample: Any, outputs: Any, states: Sequence[Any], aggregation: str, path: Path) -> None:
-    """Draw input, hidden spikes, membrane and adaptation traces, and readout of the first sample of a batch.
+def save_raster(
+    sample: Any,
+    outputs: Any,
+    states: Sequence[Any],
+    thresholds: Sequence[float | None],
+    aggregation: str,
+    path: Path,
+) -> None:
+    """Draw input, hidden spikes, traces of all other states, and readout of the first sample of a batch.
 
     Args:
       sample: the batch, with `inputs [batch, time, channel]`, `targets` and `block_index`.
       outputs: the readout `[batch, time, class]`.
       states: the hidden layers' states, every field `[batch, time, neuron]`.
+      thresholds: the hidden layers' thresholds; None for one that is not constant.
       aggregation: aggregation of the steps of a block, a name in `losses.AGGREGATIONS`.
       path: file to write.
     """
@@ -31,17 +39,17 @@ def save_raster(sample: Any, outputs: Any, states: Sequence[Any], aggregation: s
     predictions = np.asarray(scores[0]).argmax(axis=-1)
     outputs = np.asarray(outputs)[0]
     layers = [
-        {name: np.asarray(getattr(state, name))[0] for name in ("u", "w", "z") if hasattr(state, name)}
-        for state in states
+        ({name: np.asarray(getattr(state, name))[0] for name in _traced(state)}, threshold)
+        for state, threshold in zip(states, thresholds, strict=True)
         if "z" in state._fields
     ]
 
     panels: list[tuple[float, Callable[[Axes], None]]] = [(1.2, lambda ax: _inputs(ax, inputs))]
-    for number, layer in enumerate(layers, 1):
+    for number, (layer, threshold) in enumerate(layers, 1):
         panels.append((2.0, functools.partial(_spikes, spikes=layer["z"], title=f"spikes of hidden layer {number}")))
-        for name in ("u", "w"):
-            if name in layer:
-                panels.append((1.3, functools.partial(_traces, state=layer, name=name, number=number)))
+        for name in (name for name in layer if name != "z"):
+            trace = functools.partial(_traces, state=layer, name=name, threshold=threshold, number=number)
+            panels.append((1.3, trace))
     if len(targets) == 2 and targets[1] != IGNORED:
         panels.append((1.5, lambda ax: _decision(ax, outputs, block_index, int(targets[1]), int(predictions[1]))))
     else:
@@ -76,8 +84,14 @@ def _spikes(ax: Axes, spikes: np.ndarray, title: str) -> None:
     ax.set_title(f"{title}: {100 * spikes.mean():.1f} % of neurons per step")
 
 
-def _traces(ax: Axes, state: Mapping[str, np.ndarray], name: str, number: int) -> None:
-    """Draw membrane potential or adaptation current of two neurons with firing rates near their layer's mean."""
+def _traced(state: Any) -> list[str]:
+    """Return the names of what is drawn of a state: the membrane potential after the reset, not that before it."""
+    others = [name for name in state._fields if name not in ("u", "u_hat")]
+    return ["u", *others] if hasattr(state, "u") else others
+
+
+def _traces(ax: Axes, state: Mapping[str, np.ndarray], name: str, threshold: float | None, number: int) -> None:
+    """Draw a variable of the state of two neurons with firing rates near their layer's mean."""
     counts = state["z"].sum(axis=0)
     distance = np.where(counts > 0, np.abs(counts - counts.mean()), np.inf)  # silent neurons last
     neurons = np.argsort(distance, kind="stable")[:2]
@@ -87,10 +101,11 @@ def _traces(ax: Axes, state: Mapping[str, np.ndarray], name: str, number: int) -
             spikes = np.flatnonzero(state["z"][:, neuron])
             ax.plot(spikes, np.full(len(spikes), 1.3 + 0.3 * row), "|", color=colour, markersize=5)
     if name == "u":
-        ax.axhline(1.0, color=BLACK, linewidth=0.8, linestyle=":", label="threshold")
+        if threshold is not None:
+            ax.axhline(threshold, color=BLACK, linewidth=0.8, linestyle=":", label="threshold")
         ax.set_title(f"two neurons of hidden layer {number} after reset (ticks: their spikes)")
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    ax.set_ylabel({"u": "membrane\npotential u", "w": "adaptation\ncurrent w"}[name])
+    ax.set_ylabel({"u": "membrane\npotential u", "w": "adaptation\ncurrent w"}.get(name, name))
 
 
 def _decision(ax: Axes, outputs: np.ndarray, block_index: np.ndarray, target: int, prediction: int) -> None:
