@@ -7,12 +7,18 @@ FAST := architecture bsd cache command_line config download ecg events execution
 # A change of the interpreter makes the environment anew.
 STAMP := $(VENV)/installed-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo test test-fast lint types docs check check-tpu check-wheel check-floors clean
+.PHONY: demo env test test-all test-fast lint types docs check check-tpu check-wheel check-floors clean
 
 demo: $(STAMP)
 	$(RUN) train.py --config=configs/bsd.py:quick
 
+env: $(STAMP)
+
+# All tests but the slow ones, which take as long again.
 test: $(STAMP)
+	$(RUN) -m pytest -n auto --dist worksteal -m "not slow"
+
+test-all: $(STAMP)
 	$(RUN) -m pytest -n auto --dist worksteal
 
 # Tests that take about a minute together.

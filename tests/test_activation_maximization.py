@@ -16,6 +16,7 @@ from seadlif_jax.nn import LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.training import fit
 from tests.helpers import ROOT, is_drawn
 
+pytestmark = pytest.mark.slow
 COUNTED = np.arange(60) >= 50
 NETWORK = Network(
     layers=(RecurrentLayer(3, LIF(), recurrent=False),),

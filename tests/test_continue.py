@@ -106,6 +106,7 @@ def test_more_epochs_on_other_data_change_nothing(runs, tmp_path, monkeypatch):
     assert fit(config_with(num_epochs=2), folder)["best_epoch"] <= 2  # the result is still there
 
 
+@pytest.mark.slow
 def test_more_epochs_of_a_sweep_are_those_of_one_that_had_them_from_the_start(tmp_path):
     """With a member that diverges."""
     for name, lengths in (("extended", (1, 3)), ("whole", (3,))):
@@ -229,6 +230,7 @@ def sweeps(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_members_added_to_a_sweep_are_those_of_a_sweep_that_had_them_from_the_start(sweeps, tmp_path):
     """Bit for bit, if the devices have equal shares in both; and under the same numbers."""
     folder = shutil.copytree(sweeps / "2", tmp_path / "sweep")
@@ -248,6 +250,7 @@ def test_members_added_to_a_sweep_are_those_of_a_sweep_that_had_them_from_the_st
     assert numbers(more["a"]) == numbers(more["b"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["training", "config.json", "members", "result.json"])
 def test_adding_that_is_killed_at_any_moment_goes_on(sweeps, tmp_path, monkeypatch, moment):
     """In training, or before a part of the whole sweep is moved to its place."""

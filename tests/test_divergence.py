@@ -96,6 +96,7 @@ def test_steps_that_are_not_finite_can_be_skipped(tmp_path, poisoned_config):
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
 
 
+@pytest.mark.slow
 def test_without_divergence_all_actions_give_the_same_numbers(tmp_path, tiny_config):
     tiny_config.num_epochs = 2
     for action in ("stop", "skip", "back"):
@@ -130,6 +131,7 @@ def test_a_diverging_member_is_reported_and_affects_no_other(tmp_path, tiny_conf
             assert_close(row, expected_row)
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_can_retry_with_a_smaller_learning_rate(tmp_path, tiny_config, capsys, monkeypatch):
     """It repeats the epoch, and so do the others, to the same bits; also when interrupted there."""
     tiny_config.divergence.action = "back"

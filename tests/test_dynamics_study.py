@@ -14,6 +14,7 @@ from seadlif_jax.analysis.sensitivity import input_sensitivity, respond
 from seadlif_jax.neurons import AdLIFCoefficients, LIFCoefficients, decay, find_neuron
 from tests.helpers import is_drawn
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 
 # Neurons side by side: the published example, where EF is unstable; of the shortest and longest time constants; slow.

@@ -86,6 +86,7 @@ def is_default(task, variant):
     return variant == next(variant for other, variant in every_word_once() if other == task)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "variant"), [pair for pair in every_word_once() if not is_default(*pair)])
 def test_every_variant_trains(tmp_path, data_dir, task, variant):
     config = importlib.import_module(f"configs.{task}").get_config(variant)

@@ -157,6 +157,7 @@ def test_a_bad_config_is_refused_before_anything_is_made(tmp_path, tiny_config):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before the row", "before the save", "during the save"])
 def test_a_run_killed_at_any_moment_of_an_epoch_continues_to_the_same_numbers(
     tmp_path, tiny_config, monkeypatch, moment
@@ -214,6 +215,7 @@ def test_a_run_interrupted_within_an_epoch_is_continued_at_that_step(tmp_path, t
         assert resumed.get(name) == whole.get(name)
 
 
+@pytest.mark.slow
 # Orbax drops coroutines of its own when a restore fails.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_from_a_damaged_checkpoint_a_sweep_is_continued_at_the_one_before(tmp_path, tiny_config, monkeypatch):

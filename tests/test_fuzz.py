@@ -42,7 +42,7 @@ from tests import recordings_file
 from tests.test_checkpoint import assert_same, at, files, restore
 
 # Orbax drops coroutines of its own when a restore fails.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 FACTOR = int(os.getenv("SEADLIF_FUZZ", "1"))
 
 

@@ -126,6 +126,7 @@ def test_the_gradient_may_be_mapped_over(neuron, x64):
         assert_close(jax.tree.map(lambda leaf, i=index: leaf[i], mapped), expected, 1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neuron", SPIKING)
 def test_a_network_has_the_gradient_of_its_plain_scan(neuron, x64):
     inputs = 3.0 * jax.random.bernoulli(jax.random.key(1), 0.5, (4, 31, 5))

@@ -69,6 +69,7 @@ def data(loader, loader_dir=""):
     return config.data
 
 
+@pytest.mark.slow
 def test_a_package_data_beside_the_config_trains_and_is_found_again_from_elsewhere(project, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

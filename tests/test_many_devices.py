@@ -15,6 +15,7 @@ from seadlif_jax.inference import load_network
 from seadlif_jax.runs.metrics import MetricsLog
 from tests.helpers import ROOT
 
+pytestmark = pytest.mark.slow
 SMALL = (
     "--config=configs/bsd.py:quick",
     "--config.data.num_samples=400",

@@ -26,6 +26,7 @@ from seadlif_jax.runs.files import write_table
 from seadlif_jax.training import fit
 from seadlif_jax.utils.tables import as_columns
 
+pytestmark = pytest.mark.slow
 KEY = jax.random.key(0)
 INPUTS = jnp.asarray(np.random.default_rng(0).integers(0, 3, (50, 60, 20)), jnp.uint8)
 

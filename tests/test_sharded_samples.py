@@ -38,6 +38,7 @@ def test_every_device_gets_the_samples_it_asks_for_wherever_they_are(dtypes):
         np.testing.assert_array_equal(array, original[np.array([[6, 0, 3], [2, 2, 5]])])
 
 
+@pytest.mark.slow
 def test_training_on_sharded_data_is_the_same(tmp_path, tiny_config, x64):
     """With samples that fill up the parts, which no epoch may see."""
     tiny_config.data.num_samples = 110  # 77 are for training

@@ -11,6 +11,7 @@ import scipy.io
 
 from tests.helpers import is_drawn
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 
 

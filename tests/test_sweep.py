@@ -124,6 +124,7 @@ def test_a_member_is_the_run_with_the_same_settings(tmp_path, sweep_config, x64)
         assert fit(config, own)["finished"] == member["finished"]
 
 
+@pytest.mark.slow
 def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_config, x64):
     """On one device; with ranges of the neurons' parameters that differ."""
     sweep_config.devices.mesh = (1, 1)
@@ -182,6 +183,7 @@ def test_a_sweep_leaves_its_tables_and_its_picture(tmp_path, sweep_config, capsy
     assert lines[2].startswith("epoch 1/3  4 of 4 members  validation accuracy ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(tmp_path, sweep_config, monkeypatch, moment):
     """With a member that has diverged before."""
@@ -201,6 +203,7 @@ def test_a_sweep_killed_at_a_save_continues_to_the_same_numbers(tmp_path, sweep_
         assert rows_of(tmp_path / "killed", number) == rows_of(tmp_path / "whole", number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [2, 4])
 def test_a_sweep_cut_off_while_its_members_are_written_goes_on_there(tmp_path, sweep_config, monkeypatch, moment):
     """In the middle of a member, or when all are there."""

@@ -20,7 +20,7 @@ from seadlif_jax.training.state import TrainingHyperparameters
 from seadlif_jax.training.trainer import Trainer
 from tests.helpers import QUICK, ROOT, TINY, command, metrics_without_time, run
 
-EPOCHS = 12
+EPOCHS = 40  # so many that a signal after a few comes before the end
 
 
 def own_compiler():
@@ -106,6 +106,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path, arguments, message
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["NaN", "truncated"])
 def test_damaged_data_gets_one_line_and_leaves_nothing(tmp_path, damage):
     (tmp_path / "QTDB").mkdir()
@@ -133,6 +134,7 @@ def test_the_workdir_of_another_run_is_left_alone(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_compiled_programs_are_kept_in_the_users_folder_for_caches(tmp_path):
     environment = own_compiler() | {"XDG_CACHE_HOME": str(tmp_path / "caches")}
     kept = []
@@ -164,6 +166,7 @@ def test_a_setting_of_jax_that_cannot_be_gets_one_line(tmp_path, variable, messa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_training_works_under_the_checks_of_those_who_write_jax_code(tmp_path):
     checks = {
         "JAX_NUMPY_RANK_PROMOTION": "raise",

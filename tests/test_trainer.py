@@ -83,6 +83,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_others(setup):
     assert not jnp.array_equal(once[0].params["layers_0"]["kernel"], other.params["layers_0"]["kernel"])
 
 
+@pytest.mark.slow
 def test_runs_can_be_mapped_over_seed_and_hyperparameters(setup):
     trainer, hyper, train, validation, _ = setup
     seeds = jnp.array([0, 5])

@@ -38,6 +38,7 @@ def on_disk(folder, script):
     )
 
 
+@pytest.mark.slow
 @needs_mount
 def test_on_a_full_disk_training_stops_and_goes_on_when_there_is_room(tmp_path):
     (tmp_path / "disk").mkdir()
@@ -74,6 +75,7 @@ def test_a_disk_that_is_read_only_is_told_before_training(tmp_path):
     assert "epoch" not in result.stdout
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path):
     arguments = (QUICK, *TINY, "--config.num_epochs=300", f"--workdir={tmp_path}")
     with subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True) as first:

@@ -5,6 +5,7 @@ shifts. All channels are affected. The noise of the reference program reaches on
 by mistake, so its curve is not comparable.
 """
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -153,7 +154,7 @@ def _score(shift: str, level: float, evaluations: Sequence[Evaluation], protocol
         level,
         draws=len(evaluations),
         accuracy=float(np.mean(accuracies)),
-        accuracy_std=float(np.std(accuracies, ddof=1)) if len(evaluations) > 1 else None,
+        accuracy_std=statistics.stdev(accuracies) if len(evaluations) > 1 else None,
         loss=float(np.mean([evaluation.loss for evaluation in evaluations])),
         protocol=protocol,
     )
