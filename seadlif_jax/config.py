@@ -418,7 +418,7 @@ def validate(config: ConfigDict) -> None:
             raise ConfigError(f"config.{name}: missing; it must be {check.requirement}")
         if not check.accepts(fields[name]):
             raise ConfigError(f"config.{name} = {fields[name]!r}: it must be {check.requirement}")
-    own = _neuron_defaults(config.model)
+    own = {field.name: field.default for field in dataclasses.fields(configured_neuron(config.model).neuron)}
     for name, value in fields.items():
         section, _, field = name.partition(".")
         if section in ("model", "sweep") and name not in CHECKS:
@@ -468,28 +468,24 @@ def configured_neuron(model: ConfigDict | FrozenConfigDict, folders: Sequence[Pa
         raise ConfigError(str(error)) from error
 
 
-def _neuron_defaults(model: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = ()) -> dict[str, Any]:
-    """Return the hyperparameters of the neuron that the section `model` names, with the defaults of its class."""
-    return {field.name: field.default for field in dataclasses.fields(configured_neuron(model, folders).neuron)}
-
-
-def add_neuron_fields(config: ConfigDict, folders: Sequence[Path] = ()) -> ConfigDict:
-    """Return a config with all hyperparameters of a neuron of one's own under `model`, and under `sweep` the numbers.
+def add_neuron_fields(config: ConfigDict, neuron: str, folders: Sequence[Path]) -> None:
+    """Add to a config, under `model` and `sweep`, the numbers and ranges that are hyperparameters of one's own neuron.
 
     Args:
       config: the config.
+      neuron: its neuron, as in `config.model.neuron`.
       folders: searched for the neuron's module.
 
     Raises:
-      ConfigError: there is no such neuron.
+      SeadlifError: there is no such neuron.
     """
-    extended = ConfigDict(config.to_dict())
-    if config.model.neuron not in NEURONS:
-        for name, default in _neuron_defaults(config.model, folders).items():
-            if isinstance(default, int | float | tuple) and not isinstance(default, bool):
-                extended.model[name] = extended.model.get(name, default)
-                extended.sweep[name] = extended.sweep.get(name, ())
-    return extended.lock()
+    if neuron in NEURONS:
+        return
+    with config.unlocked():
+        for field in dataclasses.fields(find_neuron(neuron, folders).neuron):
+            if isinstance(field.default, int | float | tuple) and not isinstance(field.default, bool):
+                config.model[field.name] = config.model.get(field.name, field.default)
+                config.sweep[field.name] = config.sweep.get(field.name, ())
 
 
 def to_json(config: ConfigDict) -> str:

@@ -121,6 +121,7 @@ def test_shapes_are_those_of_the_tasks(name):
     assert shape.num_classes > samples.targets.max()
 
 
+@pytest.mark.slow
 def test_ours_is_measured_from_end_to_end(tiny_shape, monkeypatch):
     monkeypatch.setattr(rounds, "SAMPLE_SECONDS", 0.0)
 

@@ -5,6 +5,7 @@ from seadlif_jax.runs.errors import RunError
 from seadlif_jax.training import fit
 
 
+@pytest.mark.slow
 def test_members_of_a_sweep_and_their_settings(tmp_path, tiny_config, finished_run):
     tiny_config.sweep.learning_rate = (0.01, 0.03)
     result = fit(tiny_config, tmp_path / "sweep")

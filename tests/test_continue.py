@@ -145,6 +145,7 @@ def _leaves(tree, prefix=""):
             yield prefix + name, np.asarray(value)
 
 
+@pytest.mark.slow
 def test_every_member_of_a_sweep_starts_from_them(runs, tmp_path):
     config = config_with(
         num_epochs=1, init_from=str(runs / "5"), sweep__seed=(0, 1), sweep__learning_rate=(1e-30,), model__dropout=0.0
@@ -279,6 +280,7 @@ def test_adding_that_is_killed_at_any_moment_goes_on(sweeps, tmp_path, monkeypat
     assert not (folder / extension.FOLDER).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "message"),
     [

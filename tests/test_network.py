@@ -8,7 +8,7 @@ from seadlif_jax.analysis.synops import measure_costs
 from seadlif_jax.inference.streaming import serialize_network
 from seadlif_jax.neurons import LIF, LSTM, NEURONS, SEAdLIF, Surrogate
 from seadlif_jax.nn import Hyperparameters, LeakyReadout, Network, RecurrentCell, RecurrentLayer
-from seadlif_jax.nn.dropout import dropout as drop
+from seadlif_jax.nn.dropout import apply_dropout as drop
 
 NUM_STEPS = 30
 BATCH = 4

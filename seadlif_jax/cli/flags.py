@@ -55,16 +55,16 @@ class ConfigFileParser(flags.ArgumentParser):
 
     def __init__(self, parser: flags.ArgumentParser, argv: Sequence[str], folders: Sequence[Path]):
         self._parser = parser
-        self._model = {name: option(argv, f"config.model.{name}") for name in ("neuron", "neuron_dir")}
+        self._neuron, self._neuron_dir = (option(argv, f"config.model.{name}") for name in ("neuron", "neuron_dir"))
         self._folders = folders
 
     def parse(self, path: str) -> Any:
         config = self._parser.parse(path)
-        if not isinstance(config, ConfigDict) or "neuron" not in config.get("model", {}):
-            return config  # later checks say what is wrong
-        named = ConfigDict(config.to_dict())
-        named.model.update({name: value for name, value in self._model.items() if value is not None})
-        return add_neuron_fields(named, self._folders)
+        if isinstance(config, ConfigDict) and {"model", "sweep"} <= set(config) and "neuron" in config.model:
+            folder = self._neuron_dir or config.model.get("neuron_dir")  # later checks say what is wrong elsewhere
+            folders = [Path(folder), *self._folders] if folder else self._folders
+            add_neuron_fields(config, self._neuron or config.model.neuron, folders)
+        return config
 
 
 def option(argv: Sequence[str], name: str) -> str | None:

@@ -30,7 +30,6 @@ from seadlif_jax.config import is_sweep, normalize, swept_fields, validate
 from seadlif_jax.data.loader import record_folders
 from seadlif_jax.parallel import is_first_process, use_all_cpu_cores
 from seadlif_jax.parallel.coordinator import CoordinatorError, reserve
-from seadlif_jax.runs.files import timestamp
 from seadlif_jax.training import fit
 from seadlif_jax.training.report import describe_result
 from seadlif_jax.utils.modules import search_path
@@ -108,13 +107,10 @@ def main(arguments: Sequence[str]) -> None:
             join_other_processes(values)
         prepare_jax()
         workdir = values.workdir or default_workdir(config_file, values.config)
-        started = timestamp()
         with errors_in_one_line(f"the same command resumes the run in {workdir}"):
             config = normalize(values.config)
             validate(config)
             result = fit(record_folders(config, folders), workdir)
     if is_first_process():
-        if result["finished"] < started:
-            print(f"already finished on {result['finished']}")
         print("\n".join(describe_result(result)))
         print(f"results and pictures: {workdir}")

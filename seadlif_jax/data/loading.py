@@ -26,8 +26,8 @@ class DatasetError(SeadlifError):
     """Data set that breaks the contract; the message names the split and what is wrong with it."""
 
 
-def load_dataset(config: ConfigDict) -> Dataset:
-    """Return the data set of the loader that `config.data.loader` names.
+def load_dataset(config: ConfigDict, given: Any = None) -> Dataset:
+    """Return the data set of the loader that `config.data.loader` names, or a given one, checked.
 
     The loader's module may list the fields under `config.data` that it adds in `FIELDS`, and those that may be missing
     in `OPTIONAL`; others are then refused. The loader returns a `Dataset`, or any object with the same attributes.
@@ -47,7 +47,7 @@ def load_dataset(config: ConfigDict) -> Dataset:
     for name in ("dir", "cache_dir"):
         if name in config.data and isinstance(config.data[name], str):
             local_path(config.data[name], f"config.data.{name} =")
-    dataset = loader.load(config)
+    dataset = loader.load(config) if given is None else given
     for name in (*SPLITS, "protocol"):
         if not hasattr(dataset, name):
             raise DatasetError(f"{config.data.loader} returned a value without {name!r}; return a Dataset")

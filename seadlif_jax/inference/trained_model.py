@@ -60,6 +60,10 @@ class TrainedModel:
     network: Network
     variables: dict[str, Any]
 
+    def __repr__(self) -> str:
+        model = self.config.model
+        return f"TrainedModel({model.neuron}, hidden={tuple(model.hidden)}, {self.num_channels} channels)"
+
     @property
     def num_channels(self) -> int:
         """Number of input channels."""
@@ -89,8 +93,8 @@ class TrainedModel:
 
         Args:
           inputs: counts of events, or any numbers, `[sample, time, channel]`.
-          step_mask: bool `[sample, time]`, the time steps used for the prediction; None for all. Best are those that
-            the network was trained to answer in: `block_index == 1`, in its data set.
+          step_mask: bool `[sample, time]`, the time steps used for the prediction; None for all, padding included. Best
+            are those that the network was trained to answer in: `block_index == 1`, in its data set.
 
         Raises:
           ValueError: also for a sample whose mask is all False, and for networks that forecast.

@@ -143,7 +143,7 @@ class RunFolder:
         if changed:
             raise RunError(
                 f"{self.path} holds a run on other data: the {changed} split has changed since it was started. "
-                "Bring the data back, or start over in another --workdir"
+                "Bring the data back, or start over in another folder (--workdir)"
             )
 
     @_first_process_only

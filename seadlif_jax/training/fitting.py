@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from seadlif_jax.build import build_task
 from seadlif_jax.config import MAY_MOVE, flatten, is_sweep, normalize, validate
+from seadlif_jax.data.in_memory import LOADER
 from seadlif_jax.data.loader import record_folders
 from seadlif_jax.data.loading import Dataset, fingerprint, load_dataset
 from seadlif_jax.members import Member, expand_sweep
@@ -43,7 +44,7 @@ CALL_SECONDS = 1.0  # of a compiled call, so that a progress bar can move, and a
 MAX_GROWTH = 4  # of the steps of a call: the first call is slow, since it compiles
 
 
-def fit(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
+def fit(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None) -> dict[str, Any]:
     """Train as a config says, select the best epoch on validation, and test it once.
 
     With values in `config.sweep`, all its members are trained in one program; one that diverges is frozen at its last
@@ -55,9 +56,10 @@ def fit(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     Args:
       config: the config, see `seadlif_jax.config.base_config`.
       workdir: folder of the run.
+      dataset: the data, if they are in memory; otherwise they come from the loader that the config names.
 
     Returns:
-      the content of `result.json`.
+      the content of `result.json`; `result["test"]` has the metrics of the test.
 
     Raises:
       ConfigError: a field is unknown, missing or out of range; or `init_from` has other parameters.
@@ -75,6 +77,9 @@ def fit(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
 
       (Takes 20 seconds; docs/first-steps.ipynb has a smaller one.)
     """
+    if dataset is not None:
+        config = ConfigDict(config.to_dict())
+        config.data.loader = LOADER
     config = normalize(config)
     validate(config)
     build_task(config)
@@ -87,10 +92,13 @@ def fit(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     folder.refuse_imported()
     result = None if addition else folder.result()
     if broadcast(result is not None):
+        if dataset is not None:
+            folder.check_data(fingerprint(load_dataset(config, dataset)))
+        say(f"already finished on {(result or {}).get('finished')}")
         return result or {}
 
     start = None if addition else warm_start.load_start(folder, members)
-    dataset = load_dataset(config)
+    dataset = load_dataset(config, dataset)
     checksums = fingerprint(dataset)
     _refuse_differences(config, checksums)
     with folder.lock(), deferred_signals() as interrupted:
