@@ -130,6 +130,9 @@ def classification(
     With `class_weights`, one a class, the cross-entropy of each target is multiplied by the weight of its class; the
     numbers of terms and the score are those without.
 
+    Raises:
+      ValueError: `targets` has no column besides that of block 0, which has none.
+
     Example:
       >>> outputs = jnp.array([[[9.0, 9.0], [1.0, 0.0], [3.0, 2.0], [0.0, 5.0]]])  # one sample of four steps
       >>> block_index = jnp.array([[0, 1, 1, 2]])
@@ -137,6 +140,11 @@ def classification(
       >>> float(sums.score), int(sums.score_terms)  # block 1 is right, block 2 wrong, block 0 has no target
       (1.0, 2)
     """
+    if targets.ndim != 2 or targets.shape[1] < 2:
+        raise ValueError(
+            f"targets have shape {targets.shape}; they must be [batch, num_blocks + 1] with -1 in column 0: for one "
+            "class per sample, jnp.stack([jnp.full_like(labels, -1), labels], axis=1)"
+        )
     scores = aggregate(outputs, block_index, targets.shape[1] - 1, aggregation)
     counted = targets != IGNORED
     labels = jnp.where(counted, targets, 0)

@@ -92,3 +92,8 @@ def test_class_weights_multiply_the_loss_of_each_target_and_nothing_else(aggrega
     assert weighted[1:] == plain[1:]
     ones = losses.classification(outputs, blocks, targets, aggregation, (1.0,) * outputs.shape[-1])
     assert float(ones.loss) == float(plain.loss)
+
+
+def test_labels_without_the_column_of_block_0_are_refused():
+    with pytest.raises(ValueError, match=r"targets have shape \(3, 1\); .* jnp.stack\("):
+        losses.classification(jnp.zeros((3, 5, 2)), jnp.ones((3, 5), int), jnp.zeros((3, 1), int), "softmax")

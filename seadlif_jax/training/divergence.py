@@ -181,11 +181,11 @@ class LayerMonitor:
                 self._reported.discard((member, layer))
             elif (member, layer) not in self._reported:
                 self._reported.add((member, layer))
-                state = "is silent" if rate == 0 else "is saturated"
+                state, remedy = ("silent", "up") if rate == 0 else ("saturated", "down")
                 of_member = f" of {member_name(self._names, member)}" if self._names else ""
                 say(
-                    f"warning: hidden layer {layer}{of_member} {state}: on validation, a mean of {rate:.4g} spikes "
-                    "per neuron and step"
+                    f"warning: hidden layer {layer}{of_member} is {state}: on validation, a mean of {rate:.4g} spikes "
+                    f"per neuron and step; if it stays so for some epochs, scale the inputs {remedy}"
                 )
             layer += 1
 
