@@ -42,7 +42,7 @@ check: lint types test docs
 # The compiler of TPUs, which needs Linux on x86, but no TPU.
 check-tpu: $(STAMP)
 	$(RUN) -m pip install --quiet --disable-pip-version-check "jax[tpu]"
-	$(RUN) -m pytest tests/test_tpu.py
+	$(RUN) -m pytest -m "not slow" tests/test_tpu.py
 
 # The wheel, installed in a new environment and used from an empty folder.
 check-wheel: $(STAMP)

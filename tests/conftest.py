@@ -1,6 +1,7 @@
 import atexit
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,10 @@ SETTINGS = {
 # Compiles in less than half of the time; on tiny data, the speed of the machine code does not matter.
 COMPILER_FLAGS = "--xla_cpu_use_fusion_emitters=false"
 
+
+# A job that a shell starts in the background ignores SIGINT, and so would the processes that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # As on a machine of two cores, in this process and in its children.
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"

@@ -100,8 +100,8 @@ class Reached(Exception):  # noqa: N818  it is no error
 TRANSFORMATIONS = ("seadlif_jax/parallel/spmd.py", "seadlif_jax/data/on_device/bucketing.py")
 
 
-# Every command has a `main`, every loader of recordings a `read`.
-CONTRACTS = {"main", "read"}
+# Every command has a `main`; a loader is a `load`, and may have a `read`.
+CONTRACTS = {"main", "load", "read"}
 
 
 def test_no_two_things_of_the_library_have_one_name():

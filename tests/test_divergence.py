@@ -174,7 +174,7 @@ def test_the_learning_rate_is_scaled_by_the_factor_once_a_retry():
     assert scales == pytest.approx([0.3**retries for retries in range(6)])
 
 
-@pytest.mark.parametrize(("rate", "state"), [(0.0, "is silent: "), (0.95, "is saturated: ")])
+@pytest.mark.parametrize(("rate", "state"), [(0.0, "silent"), (0.95, "saturated")])
 def test_silent_and_saturated_layers_are_reported_once_until_they_recover(capsys, rate, state):
     monitor = LayerMonitor(["q 1", "q 2"])
 
@@ -184,9 +184,8 @@ def test_silent_and_saturated_layers_are_reported_once_until_they_recover(capsys
         return capsys.readouterr().out.splitlines()
 
     (warning,) = warnings(rate)
-    assert warning == (
-        f"warning: hidden layer 2 of member 1 (q 2) {state}on validation, a mean of {rate:g} spikes per neuron and step"
-    )
+    expected = f"hidden layer 2 of member 1 (q 2) is {state}: on validation, a mean of {rate:g} spikes per neuron and step"
+    assert warning.startswith(f"warning: {expected}; ")
     assert warnings(rate) == []
     assert warnings(0.5) == []
     assert len(warnings(rate)) == 1

@@ -102,7 +102,7 @@ def test_every_variant_trains(tmp_path, data_dir, task, variant):
     check(tmp_path, task, variant)
 
 
-@pytest.mark.parametrize("task", TINY)
+@pytest.mark.parametrize("task", ["bsd", "ecg", "shd", "oscillation", pytest.param("ssc", marks=pytest.mark.slow)])
 def test_every_task_trains_from_the_command_line(tmp_path, data_dir, task):
     files = {} if task in ("bsd", "oscillation") else {"data.dir": data_dir}
     if task in ("shd", "ssc"):

@@ -189,7 +189,7 @@ def test_a_run_killed_at_any_moment_of_an_epoch_continues_to_the_same_numbers(
     assert rows_of(tmp_path / "whole")[-1]["learning_rate"] < 0.05
 
 
-@pytest.mark.parametrize("swept", [False, True])
+@pytest.mark.parametrize("swept", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_run_interrupted_within_an_epoch_is_continued_at_that_step(tmp_path, tiny_config, monkeypatch, capsys, swept):
     """Four steps an epoch, and its end: the seventh moment is within the second epoch, the third from there its end."""
     tiny_config.model.dropout = 0.1
@@ -298,8 +298,8 @@ def test_rows_whose_checkpoints_are_gone_are_kept(tmp_path, tiny_config, monkeyp
 def test_a_run_is_not_continued_on_other_data(tmp_path, tiny_config, monkeypatch):
     load = fitting.load_dataset
 
-    def other_data(config):
-        dataset = load(config)
+    def other_data(config, given):
+        dataset = load(config, given)
         return dataset._replace(validation=dataset.test)
 
     with monkeypatch.context() as patch:

@@ -31,7 +31,11 @@ def random_split(seed, task="classification"):
 
 @pytest.mark.parametrize(
     ("neuron", "task", "lengths"),
-    [("se_adlif", "classification", (15, 30)), ("lif", "classification", ()), ("lstm", "forecast", ())],
+    [
+        ("se_adlif", "classification", (15, 30)),
+        pytest.param("lif", "classification", (), marks=pytest.mark.slow),
+        pytest.param("lstm", "forecast", (), marks=pytest.mark.slow),
+    ],
 )
 def test_an_epoch_on_two_devices_is_that_on_one(tiny_config, x64, neuron, task, lengths):
     """With dropout, a partial batch in validation and, of two devices, batches cut to lengths of their own."""

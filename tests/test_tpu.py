@@ -13,7 +13,7 @@ from tests.helpers import ROOT
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 
 
-@pytest.mark.parametrize(("shapes", "members"), [("shd", 1), ("ecg", 3)])
+@pytest.mark.parametrize(("shapes", "members"), [("ecg", 1), pytest.param("shd", 3, marks=pytest.mark.slow)])
 def test_training_and_evaluation_compile_for_four_tpus(tmp_path, shapes, members):
     output = tmp_path / "figures.json"
     arguments = ("--topology=v5e:2x2", f"--shapes={shapes}", f"--members={members}", f"--output={output}")
