@@ -184,10 +184,12 @@ def test_silent_and_saturated_layers_are_reported_once_until_they_recover(capsys
         return capsys.readouterr().out.splitlines()
 
     (warning,) = warnings(rate)
-    expected = f"hidden layer 2 of member 1 (q 2) is {state}: on validation, a mean of {rate:g} spikes per neuron and step"
-    assert warning.startswith(f"warning: {expected}; ")
+    assert warning.startswith(
+        f"warning: hidden layer 2 of member 1 (q 2) is {state}: on validation, a mean of {rate:g} spikes per neuron "
+        "and step; if it stays so for some epochs, scale the inputs "
+    )
     assert warnings(rate) == []
     assert warnings(0.5) == []
     assert len(warnings(rate)) == 1
     LayerMonitor([]).check({"member": 0, "validation_spike_rate_1": rate})
-    assert f"hidden layer 1 {state}" in capsys.readouterr().out
+    assert f"hidden layer 1 is {state}" in capsys.readouterr().out
