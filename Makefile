@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-FAST := architecture bsd cache command_line config download ecg events execution imports loader loading losses \
+FAST := architecture bsd cache config download ecg events execution imports loading losses \
 	metrics neurons paths recordings reference_parity run_folder stability storage surrogate tasks torch_file
 # A change of the interpreter makes the environment anew.
 STAMP := $(VENV)/installed-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
