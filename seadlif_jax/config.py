@@ -421,12 +421,13 @@ def validate(config: ConfigDict) -> None:
     own = {field.name: field.default for field in dataclasses.fields(configured_neuron(config.model).neuron)}
     for name, value in fields.items():
         section, _, field = name.partition(".")
-        if section in ("model", "sweep") and name not in CHECKS:
-            if field not in own:
-                raise unknown_field(name, [f"{section}.{field}" for field in own])
-            check = _values(_COUPLING_RANGE if isinstance(own[field], tuple | list) else _NUMBER)
-            if section == "sweep" and not check.accepts(value):
-                raise ConfigError(f"config.{name} = {value!r}: it must be {check.requirement}")
+        if name in CHECKS or section not in ("model", "sweep"):
+            continue
+        if field not in own:
+            raise unknown_field(name, [f"{section}.{field}" for field in own])
+        check = _values(_COUPLING_RANGE if isinstance(own[field], tuple | list) else _NUMBER)
+        if section == "sweep" and not check.accepts(value):
+            raise ConfigError(f"config.{name} = {value!r}: it must be {check.requirement}")
     for name, default in own.items():
         if name in config.model and isinstance(default, tuple | list) != isinstance(config.model[name], tuple | list):
             raise ConfigError(

@@ -94,7 +94,8 @@ def fit(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None)
     if broadcast(result is not None):
         if dataset is not None:
             folder.check_data(fingerprint(load_dataset(config, dataset)))
-        say(f"already finished on {(result or {}).get('finished')}")
+        if result:  # on the first process
+            say(f"already finished on {result['finished']}")
         return result or {}
 
     start = None if addition else warm_start.load_start(folder, members)
