@@ -35,8 +35,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from seadlif_jax.neurons.lif import alpha_bar, before_first, membrane, reset, spikes
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate
+from seadlif_jax.neurons.lif import alpha_bar, membrane, reset, spikes
+from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, before_first, decay, interpolate
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate
+from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, before_first, decay, interpolate
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
@@ -135,11 +135,6 @@ def spikes(neuron: Any, u_hat: PerSample) -> PerSample:
 def reset(u_hat: PerSample, z: PerSample) -> PerSample:
     """Return `u = u^ (1 - sg(z))`. No gradient goes through the reset: it would oppose the one through the spike."""
     return u_hat * (1 - jax.lax.stop_gradient(z))
-
-
-def before_first(output_bars: Array) -> Array:
-    """Return the gradients for the outputs of the step before each step; that before the first is of another chunk."""
-    return jnp.concatenate([jnp.zeros_like(output_bars[:1]), output_bars[:-1]])
 
 
 def alpha_bar(alpha: PerNeuron, total: PerNeuron) -> PerNeuron:

@@ -173,29 +173,31 @@ class Neuron(struct.PyTreeNode):
         Returns:
           the gradients for the currents of all steps, for the coefficients, and for `first`.
         """
-        del last
         before = self._states_before(coefficients, first, residuals)
 
-        def sample_step(coefficients, state, current):
-            new = self.step(coefficients, state, current)
-            return new, new.output
+        def through_output(state, state_bar, output_bar):
+            (bar,) = jax.vjp(lambda state: state.output, state)[1](output_bar)
+            return jax.tree.map(jnp.add, state_bar, bar)
+
+        def sample_step(shift, state, current):
+            return self.step(jax.tree.map(jnp.add, coefficients, shift), state, current)
 
         def step_back(carry, step):
-            state_bar, recurrent_bar, sums = carry
-            state, current, output_bar = step
-            _, vjp = jax.vjp(jax.vmap(sample_step), per_sample, state, current)
-            coefficients_bar, state_bar, current_bar = vjp((state_bar, output_bar + recurrent_bar))
-            return (state_bar, recur(current_bar), jax.tree.map(jnp.add, sums, coefficients_bar)), current_bar
+            """Go back from the state after step t, with the gradient through its output, to that before."""
+            state_bar, sums = carry
+            state, current, output_bar = step  # of t - 1, but for the current
+            _, vjp = jax.vjp(jax.vmap(sample_step), no_shifts, state, current)
+            coefficients_bar, state_bar, current_bar = vjp(state_bar)
+            state_bar = through_output(state, state_bar, output_bar + recur(current_bar))
+            return (state_bar, jax.tree.map(jnp.add, sums, coefficients_bar)), current_bar
 
-        # Every sample has coefficients of its own: they are summed over the batch once, not in every step.
+        # The gradients for the coefficients are those for a shift of each sample's own: they are summed over the batch
+        # once, not in every step, and a shift of zero is never computed.
         batch = residuals.shape[1]
-        per_sample = jax.tree.map(lambda array: jnp.broadcast_to(array, (batch, *jnp.shape(array))), coefficients)
-        carry = (last_bar, jnp.zeros_like(output_bars[0]), jax.tree.map(jnp.zeros_like, per_sample))
-        (first_bar, recurrent_bar, sums), current_bars = jax.lax.scan(
-            step_back, carry, (before, residuals, output_bars), reverse=True
-        )
-        (through_output,) = jax.vjp(lambda state: state.output, first)[1](recurrent_bar)
-        first_bar = jax.tree.map(jnp.add, first_bar, through_output)
+        no_shifts = jax.tree.map(lambda array: jnp.zeros((batch, *jnp.shape(array)), array.dtype), coefficients)
+        carry = (through_output(last, last_bar, output_bars[-1]), no_shifts)
+        steps = (before, residuals, before_first(output_bars))
+        (first_bar, sums), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
         return current_bars, jax.tree.map(lambda sums: sums.sum(0), sums), first_bar
 
     def _states_before(self, coefficients: Any, first: Any, currents: Array) -> Any:
@@ -209,6 +211,11 @@ class Neuron(struct.PyTreeNode):
 
 # What `__init_subclass__` gives to a subclass with a step of its own.
 LOOP = ("initial_carry", "unpack", "pack", "residual", "outputs_before", "backward")
+
+
+def before_first(output_bars: Array) -> Array:
+    """Return the gradients for the outputs of the step before each step; that before the first is of another chunk."""
+    return jnp.concatenate([jnp.zeros_like(output_bars[:1]), output_bars[:-1]])
 
 
 def decay(tau: Float[Array, "..."]) -> Float[Array, "..."]:
