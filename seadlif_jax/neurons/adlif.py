@@ -36,7 +36,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from seadlif_jax.neurons.lif import alpha_bar, membrane, reset, spikes
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, before_first, decay, interpolate
+from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, before_each, decay, interpolate
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
@@ -106,7 +106,7 @@ class _AdLIF(Neuron):
 
     # The carry of the loop is `u^_t`, from which `u_t` and `z_t` follow, and the last adaptation current that does not
     # depend on them: w_t for EF; w_{t-1} for SE, which computes w_t at the start of the next step. So one backward loop
-    # serves both, with `u^_{t-1}` as the residual of step t.
+    # serves both, with `u^_t` as the residual.
 
     def initial_carry(self, shape: tuple[int, ...]) -> "AdLIFCarry":
         return AdLIFCarry(jnp.zeros(shape), jnp.zeros(shape))
@@ -114,7 +114,7 @@ class _AdLIF(Neuron):
     def residual(self, carry: "AdLIFCarry", current: PerSample) -> PerSample:
         return carry.u_hat
 
-    def outputs_before(self, coefficients: AdLIFCoefficients, first: "AdLIFCarry", residuals: Array) -> Array:
+    def outputs(self, coefficients: AdLIFCoefficients, first: "AdLIFCarry", residuals: Array) -> Array:
         return spikes(self, residuals)
 
     def _backward(
@@ -123,7 +123,6 @@ class _AdLIF(Neuron):
         coefficients: AdLIFCoefficients,
         first: "AdLIFCarry",
         residuals: Array,
-        last: "AdLIFCarry",
         last_bar: "AdLIFCarry",
         output_bars: Array,
         recur: Callable[[Array], Array],
@@ -155,11 +154,12 @@ class _AdLIF(Neuron):
             sums = sums._replace(alpha=sums.alpha - (1 - alpha) * u_hat_bar * u_hat)
             return (AdLIFCarry(u_hat_bar, w_bar), sums), current_bar
 
-        through_spike = output_bars[-1] * self.surrogate.derivative(last.u_hat - self.threshold)
+        last = residuals[-1]
+        through_spike = output_bars[-1] * self.surrogate.derivative(last - self.threshold)
         last_bar = last_bar._replace(u_hat=last_bar.u_hat + through_spike)
         zeros = jnp.zeros_like(first.u_hat)
-        carry = (last_bar, _Sums(-(1 - alpha) * last_bar.u_hat * last.u_hat, zeros, zeros, zeros, zeros))
-        steps = (residuals, before_first(output_bars))
+        carry = (last_bar, _Sums(-(1 - alpha) * last_bar.u_hat * last, zeros, zeros, zeros, zeros))
+        steps = (before_each(first.u_hat, residuals), before_each(zeros, output_bars))
         (first_bar, sums), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
         alpha_sum = sums.alpha + (1 - alpha) * first_bar.u_hat * first.u_hat
         coefficients_bar = AdLIFCoefficients(

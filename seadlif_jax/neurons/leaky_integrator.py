@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from seadlif_jax.neurons.lif import alpha_bar
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample
+from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, before_each
 
 
 class LeakyIntegratorState(NamedTuple):
@@ -31,12 +31,12 @@ class LeakyIntegrator(Neuron):
         """Return `y_t`."""
         return LeakyIntegratorState(coefficients * state.y + (1 - coefficients) * current)
 
-    # The residual of a step is `y` before it.
+    # The residual of a step is `y` after it.
 
     def residual(self, carry: LeakyIntegratorState, current: PerSample) -> PerSample:
         return carry.y
 
-    def outputs_before(self, coefficients: PerNeuron, first: LeakyIntegratorState, residuals: Array) -> Array:
+    def outputs(self, coefficients: PerNeuron, first: LeakyIntegratorState, residuals: Array) -> Array:
         return residuals
 
     def backward(
@@ -44,7 +44,6 @@ class LeakyIntegrator(Neuron):
         coefficients: PerNeuron,
         first: LeakyIntegratorState,
         residuals: Array,
-        last: LeakyIntegratorState,
         last_bar: LeakyIntegratorState,
         output_bars: Array,
         recur: Callable[[Array], Array],
@@ -58,6 +57,5 @@ class LeakyIntegrator(Neuron):
             return alpha * y_bar + recur(current_bar), current_bar
 
         first_bar, current_bars = jax.lax.scan(step_back, last_bar.y, output_bars, reverse=True)
-        after = jnp.concatenate([residuals[1:], last.y[None]])
-        total = jnp.sum(current_bars * (residuals - after), (0, 1))
+        total = jnp.sum(current_bars * (before_each(first.y, residuals) - residuals), (0, 1))
         return current_bars, alpha_bar(alpha, total), LeakyIntegratorState(first_bar)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, before_first, decay, interpolate
+from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, before_each, decay, interpolate
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
@@ -72,7 +72,7 @@ class LIF(Neuron):
         u_hat = membrane(coefficients.alpha, state.u, current)
         return LIFState(u_hat, spikes(self, u_hat))
 
-    # The carry of the loop is `u^_t`, which is also the residual of the next step: `z_t` and `u_t` follow from it.
+    # The carry of the loop is `u^_t`, and so is the residual: `z_t` and `u_t` follow from it.
 
     def initial_carry(self, shape: tuple[int, ...]) -> PerSample:
         return jnp.zeros(shape)
@@ -86,7 +86,7 @@ class LIF(Neuron):
     def residual(self, carry: PerSample, current: PerSample) -> PerSample:
         return carry
 
-    def outputs_before(self, coefficients: LIFCoefficients, first: PerSample, residuals: Array) -> Array:
+    def outputs(self, coefficients: LIFCoefficients, first: PerSample, residuals: Array) -> Array:
         return spikes(self, residuals)
 
     def backward(
@@ -94,7 +94,6 @@ class LIF(Neuron):
         coefficients: LIFCoefficients,
         first: PerSample,
         residuals: Array,
-        last: PerSample,
         last_bar: PerSample,
         output_bars: Array,
         recur: Callable[[Array], Array],
@@ -114,9 +113,10 @@ class LIF(Neuron):
             u_hat_bar = u_bar * (1 - z) + z_bar * self.surrogate.derivative(v)
             return (u_hat_bar, alpha_sum - (1 - alpha) * u_hat_bar * u_hat), current_bar
 
+        last = residuals[-1]
         last_bar = last_bar + output_bars[-1] * self.surrogate.derivative(last - self.threshold)
         carry = (last_bar, -(1 - alpha) * last_bar * last)
-        steps = (residuals, before_first(output_bars))
+        steps = (before_each(first, residuals), before_each(jnp.zeros_like(first), output_bars))
         (first_bar, alpha_sum), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
         alpha_sum = alpha_sum + (1 - alpha) * first_bar * first
         return current_bars, LIFCoefficients(alpha_bar(alpha, alpha_sum.sum(0))), first_bar

@@ -112,7 +112,7 @@ class Neuron(struct.PyTreeNode):
         }
 
     # The loop over a chunk of time steps, and its gradient. Time-major: arrays are `[time, batch, ...]`. A neuron need
-    # not define any of these. A gradient by hand is `residual`, `outputs_before` and `backward`; a carry that is less
+    # not define any of these. A gradient by hand is `residual`, `outputs` and `backward`; a carry that is less
     # than the state, with which the loop is faster, is `initial_carry`, `unpack` and `pack`.
 
     def initial_carry(self, shape: tuple[int, ...]) -> Any:
@@ -135,23 +135,23 @@ class Neuron(struct.PyTreeNode):
         return after
 
     def residual(self, carry: Any, current: Array) -> Array:
-        """Return the array that the backward pass keeps of a step, from the carry before the step and the current.
+        """Return the array that the backward pass keeps of a step, from the carry after the step and the current.
 
         By default the current: from it and the first state, all states are computed again without any product.
         """
         del carry
         return current
 
-    def outputs_before(self, coefficients: Any, first: Any, residuals: Array) -> Array:
-        """Return the outputs before each step, from the carry before the first step and the residuals of all."""
-        return self._states_before(coefficients, first, residuals).output
+    def outputs(self, coefficients: Any, first: Any, residuals: Array) -> Array:
+        """Return the outputs of all steps, from the carry before the first step and the residuals."""
+        last, before = self._states(coefficients, first, residuals)
+        return jnp.concatenate([before.output[1:], last.output[None]])
 
     def backward(
         self,
         coefficients: Any,
         first: Any,
         residuals: Array,
-        last: Any,
         last_bar: Any,
         output_bars: Array,
         recur: Callable[[Array], Array],
@@ -164,8 +164,7 @@ class Neuron(struct.PyTreeNode):
           coefficients: as for `step`.
           first: carry before the first step.
           residuals: of all steps.
-          last: carry after the last step.
-          last_bar: for `last`.
+          last_bar: for the carry after the last step.
           output_bars: for the outputs of all steps, from outside of the layer.
           recur: from the gradient for the current of a step to that for the output of the step before, through the
             recurrent weights.
@@ -173,7 +172,7 @@ class Neuron(struct.PyTreeNode):
         Returns:
           the gradients for the currents of all steps, for the coefficients, and for `first`.
         """
-        before = self._states_before(coefficients, first, residuals)
+        last, before = self._states(coefficients, first, residuals)
 
         def through_output(state, state_bar, output_bar):
             (bar,) = jax.vjp(lambda state: state.output, state)[1](output_bar)
@@ -196,26 +195,26 @@ class Neuron(struct.PyTreeNode):
         batch = residuals.shape[1]
         no_shifts = jax.tree.map(lambda array: jnp.zeros((batch, *jnp.shape(array)), array.dtype), coefficients)
         carry = (through_output(last, last_bar, output_bars[-1]), no_shifts)
-        steps = (before, residuals, before_first(output_bars))
+        steps = (before, residuals, before_each(jnp.zeros_like(output_bars[0]), output_bars))
         (first_bar, sums), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
         return current_bars, jax.tree.map(lambda sums: sums.sum(0), sums), first_bar
 
-    def _states_before(self, coefficients: Any, first: Any, currents: Array) -> Any:
-        """Return the states before each step."""
+    def _states(self, coefficients: Any, first: Any, currents: Array) -> tuple[Any, Any]:
+        """Return the state after the last step, and those before each step."""
 
         def step(state, current):
             return self.step(coefficients, state, current), state
 
-        return jax.lax.scan(step, first, currents)[1]
+        return jax.lax.scan(step, first, currents)
 
 
 # What `__init_subclass__` gives to a subclass with a step of its own.
-LOOP = ("initial_carry", "unpack", "pack", "residual", "outputs_before", "backward")
+LOOP = ("initial_carry", "unpack", "pack", "residual", "outputs", "backward")
 
 
-def before_first(output_bars: Array) -> Array:
-    """Return the gradients for the outputs of the step before each step; that before the first is of another chunk."""
-    return jnp.concatenate([jnp.zeros_like(output_bars[:1]), output_bars[:-1]])
+def before_each(first: Array, after: Array) -> Array:
+    """Return the values before each step, from the value before the first step and those after each step."""
+    return jnp.concatenate([first[None], after[:-1]])
 
 
 def decay(tau: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
+from seadlif_jax.neurons.neuron import before_each
 from seadlif_jax.nn.execution import remat_unsaved, save_residual
 from seadlif_jax.nn.layer import Layer, Weights
 
@@ -109,18 +110,17 @@ def _run_forward(layer, first, inputs):
     def step(carry, projected):
         state = neuron.unpack(coefficients, carry)
         current = layer.current(projected, state)
-        return neuron.pack(state, neuron.step(coefficients, state, current)), neuron.residual(carry, current)
+        carry = neuron.pack(state, neuron.step(coefficients, state, current))
+        return carry, neuron.residual(carry, current)
 
-    scanned = jax.lax.scan(step, first, layer.project(inputs), unroll=layer.execution.unroll)
-    last, residuals = save_residual(scanned)
-    before = neuron.outputs_before(coefficients, first, residuals)
-    outputs = jnp.concatenate([before[1:], neuron.unpack(coefficients, last).output[None]])
-    return (last, outputs), (layer, first, inputs, residuals, last)
+    last, residuals = jax.lax.scan(step, first, layer.project(inputs), unroll=layer.execution.unroll)
+    residuals = save_residual(residuals)
+    return (last, neuron.outputs(coefficients, first, residuals)), (layer, first, inputs, residuals)
 
 
-def _run_backward(saved: tuple[Layer, Any, Array, Array, Any], bars: tuple[Any, Array]) -> tuple[Any, ...]:
+def _run_backward(saved: tuple[Layer, Any, Array, Array], bars: tuple[Any, Array]) -> tuple[Any, ...]:
     """Return the gradients for layer, carry and inputs from those for the last carry and the outputs."""
-    layer, first, inputs, residuals, last = saved
+    layer, first, inputs, residuals = saved
     last_bar, output_bars = bars
     neuron, coefficients, weights, execution = layer.neuron, layer.coefficients, layer.weights, layer.execution
 
@@ -130,13 +130,14 @@ def _run_backward(saved: tuple[Layer, Any, Array, Array, Any], bars: tuple[Any, 
         return execution.matmul(current_bar, weights.recurrent_kernel.T).astype(output_bars.dtype)
 
     current_bars, coefficients_bar, first_bar = neuron.backward(
-        coefficients, first, residuals, last, last_bar, output_bars, recur
+        coefficients, first, residuals, last_bar, output_bars, recur
     )
 
     # One product for all weights: side by side, the sources of the currents take one transposition of `current_bars`.
     channels, sources = inputs.shape[-1], [inputs.astype(current_bars.dtype)]
     if weights.recurrent_kernel is not None:
-        sources.append(neuron.outputs_before(coefficients, first, residuals))
+        outputs = neuron.outputs(coefficients, first, residuals)
+        sources.append(before_each(neuron.unpack(coefficients, first).output, outputs))
     kernels_bar = execution.sum_of_outer_products(current_bars, jnp.concatenate(sources, axis=-1)).T
     recurrent_bar = None if weights.recurrent_kernel is None else kernels_bar[channels:]
     weights_bar = Weights(kernels_bar[:channels], current_bars.sum((0, 1)), recurrent_bar)
