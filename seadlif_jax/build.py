@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from seadlif_jax import native
 from seadlif_jax.config import configured_neuron
 from seadlif_jax.neurons import Neuron, Surrogate
 from seadlif_jax.nn import Execution, Hyperparameters, LeakyReadout, Network, RecurrentLayer
-from seadlif_jax.tasks import TASKS, Task
+from seadlif_jax.tasks import TASKS, Forecast, Task
 
 
 def build_task(config: ConfigDict | FrozenConfigDict) -> Task:
@@ -32,6 +33,21 @@ def build_hyperparameters(config: ConfigDict | FrozenConfigDict) -> Hyperparamet
     """Return the numbers of a config's network that a sweep may vary, as arrays."""
     values = Hyperparameters((build_neuron(config),) * len(config.model.hidden), config.model.dropout or None)
     return jax.tree.map(lambda value: jnp.asarray(value, float), values)
+
+
+def check_engine(config: ConfigDict | FrozenConfigDict) -> None:
+    """Raise a `NativeError` if `config.compute.engine` cannot compute the config's network on this machine."""
+    compute = config.compute
+    if compute.engine != "native":
+        return
+    try:
+        if compute.plain_scan:
+            raise native.NativeError("it has no plain scan; unset config.compute.plain_scan")
+        if isinstance(build_task(config), Forecast):
+            raise native.NativeError("a forecast, which is fed with its own output, is a plain scan")
+        native.check_usable(build_neuron(config), compute.precision)
+    except native.NativeError as error:
+        raise native.NativeError(f"config.compute.engine = 'native': {error}") from error
 
 
 def build_network(config: ConfigDict | FrozenConfigDict, channels: int) -> Network:

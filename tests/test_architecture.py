@@ -43,6 +43,7 @@ LAYERS = (
     "parallel",
     "losses",
     "nn",
+    "native",
     "neurons",
     "utils",
     "version",

@@ -19,10 +19,10 @@ SPIKING = (LIF, EFAdLIF, SEAdLIF, ALIF)
 
 
 @st.composite
-def problems(draw):
+def problems(draw, neurons=SPIKING):
     """A neuron, sizes, and a seed for everything else."""
     return {
-        "neuron": draw(st.sampled_from(SPIKING)),
+        "neuron": draw(st.sampled_from(neurons)),
         "recurrent": draw(st.booleans()),
         "surrogate": draw(st.sampled_from(tuple(SURROGATES))),
         "num_steps": draw(st.integers(1, 23)),

@@ -2,12 +2,10 @@
 
 import contextlib
 import os
-import platform
-import re
 import sys
-import zlib
 from collections.abc import Iterator
-from pathlib import Path
+
+from seadlif_jax.utils.paths import compiled_folder
 
 
 def import_jax() -> None:
@@ -42,33 +40,14 @@ def prepare_jax() -> None:
         )
 
 
-def cache_folder() -> Path | None:
-    """Return the folder for files that may be deleted at any time; None for a user without a home."""
-    with contextlib.suppress(RuntimeError):
-        return Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache") / "seadlif-jax"
-    return None
-
-
 def _cache_compiled_programs() -> None:
-    """Let JAX keep compiled programs in the user's cache folder, unless its own settings name another.
-
-    Every kind of processor has its own folder, for homes that several machines share.
-    """
+    """Let JAX keep compiled programs in the user's cache folder, unless its own settings name another."""
     import jax
 
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
-    if folder := cache_folder():
-        jax.config.update("jax_compilation_cache_dir", str(folder / "compiled" / _processor()))
-
-
-def _processor() -> str:
-    """Return the machine's type, with a checksum of its processor's features where the system lists them."""
-    with contextlib.suppress(OSError):
-        features = re.search(r"^(flags|Features)\s*:.*$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        if features:
-            return f"{platform.machine()}-{zlib.crc32(features[0].encode()):08x}"
-    return platform.machine()
+    if folder := compiled_folder():
+        jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 @contextlib.contextmanager

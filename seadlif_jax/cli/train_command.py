@@ -23,7 +23,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from seadlif_jax.cli.environment import cache_folder, prepare_jax
+from seadlif_jax.cli.environment import prepare_jax
 from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.flags import ConfigFileParser, option, parse_flags
 from seadlif_jax.config import is_sweep, normalize, swept_fields, validate
@@ -33,6 +33,7 @@ from seadlif_jax.parallel.coordinator import CoordinatorError, reserve
 from seadlif_jax.training import fit
 from seadlif_jax.training.report import describe_result
 from seadlif_jax.utils.modules import search_path
+from seadlif_jax.utils.paths import cache_folder
 
 
 def define_flags(argv: Sequence[str], folders: Sequence[Path] = ()) -> flags.FlagValues:

@@ -6,12 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from seadlif_jax.build import build_network
+from seadlif_jax.build import build_network, check_engine
 from seadlif_jax.config import configured_neuron, is_sweep
 from seadlif_jax.data.loading import Dataset, fingerprint
 from seadlif_jax.inference.trained_model import TrainedModel
 from seadlif_jax.members import expand_sweep
+from seadlif_jax.native import NativeError
 from seadlif_jax.nn import Network
 from seadlif_jax.runs.checkpoint import Checkpoints, Variables
 from seadlif_jax.runs.errors import RunError
@@ -51,6 +53,13 @@ def load_run(workdir: str | Path, member: int | None = None) -> TrainedModel:
             f"warning: the module of config.model.neuron = {config.model.neuron!r} has changed since {folder} was "
             "trained; what this network computes may differ from the run's results"
         )
+
+    try:
+        check_engine(config_of_member)
+    except NativeError as error:
+        say(f"warning: {error}; XLA computes the network instead, to the same up to rounding")
+        config_of_member = ConfigDict(config_of_member.to_dict())
+        config_of_member.compute.engine = "xla"
 
     def templates(metadata: Mapping[str, Any]) -> dict[str, Variables]:
         """Return the shapes of the variables that the checkpoint with this metadata holds."""

@@ -197,6 +197,8 @@ class EFAdLIF(_AdLIF):
       ['a', 'b', 'k_u', 'k_w']
     """
 
+    kernel = "ef_adlif"
+
     def step(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> AdLIFState:
         """Return the state after step t; the adaptation current follows the potential and spike *before* it."""
         u_hat = membrane(coefficients.alpha, state.u, current - state.w)
@@ -223,6 +225,8 @@ class SEAdLIF(_AdLIF):
       >>> sorted(neuron.parameters())
       ['a', 'b', 'k_u', 'k_w']
     """
+
+    kernel = "se_adlif"
 
     def step(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> AdLIFState:
         """Return the state after step t; the adaptation current follows its *new* potential and spike."""

@@ -60,6 +60,7 @@ class LIF(Neuron):
     surrogate: Surrogate = Surrogate()
 
     State = LIFState
+    kernel = "lif"
 
     def parameters(self) -> Mapping[str, Range]:
         return {"k_u": (0.0, 1.0)}

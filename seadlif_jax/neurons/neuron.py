@@ -35,6 +35,7 @@ class Neuron(struct.PyTreeNode):
       State: a NamedTuple of arrays `[batch, neuron]`, with a property `output`: the values that the neurons send on.
       spiking: whether the outputs are binary spikes.
       gates: number of input currents of each neuron.
+      kernel: name of a kernel in `seadlif_jax.native` that computes the same, if there is one.
 
     Example:
       A leaky integrate-and-fire neuron:
@@ -66,11 +67,13 @@ class Neuron(struct.PyTreeNode):
     State: ClassVar[Any]
     spiking: ClassVar[bool] = True
     gates: ClassVar[int] = 1
+    kernel: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # A gradient written by hand belongs to its step: a subclass with another step gets that of this class.
         if "step" in vars(cls) and "backward" not in vars(cls):
+            cls.kernel = None
             for name in LOOP:
                 setattr(cls, name, getattr(Neuron, name))
 

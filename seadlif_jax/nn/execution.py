@@ -35,6 +35,9 @@ def remat_unsaved(function: Callable) -> Callable:
     return jax.checkpoint(function, policy=policy, prevent_cse=False)  # for use in a scan, which is safe without
 
 
+ENGINES = ("xla", "native")
+
+
 class Execution(NamedTuple):
     """How to compute a layer.
 
@@ -45,6 +48,7 @@ class Execution(NamedTuple):
       unroll: number of steps in one iteration of the compiled loop of the forward pass.
       plain_scan: differentiate a plain `jax.lax.scan` instead of using the neurons' own gradients: slow, but also for
         forward-mode and higher derivatives.
+      engine: "xla"; or "native", a kernel for CPUs that makes use of sparse spikes (see `seadlif_jax.native`).
 
     Example:
       >>> Execution(chunk_mib=1.0).chunk_steps(num_steps=1000, step_bytes=2**14)
@@ -55,6 +59,7 @@ class Execution(NamedTuple):
     chunk_mib: float | None = None
     unroll: int = 1
     plain_scan: bool = False
+    engine: str = "xla"
 
     def chunk_steps(self, num_steps: int, step_bytes: int) -> int:
         """Return the number of steps in a chunk: near `chunk_mib`, with little padding of the last one."""

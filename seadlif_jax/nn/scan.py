@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
+from seadlif_jax import native
 from seadlif_jax.neurons.neuron import before_each
 from seadlif_jax.nn.execution import remat_unsaved, save_residual
 from seadlif_jax.nn.layer import Layer, Weights
@@ -113,7 +114,10 @@ def _run_forward(layer, first, inputs):
         carry = neuron.pack(state, neuron.step(coefficients, state, current))
         return carry, neuron.residual(carry, current)
 
-    last, residuals = jax.lax.scan(step, first, layer.project(inputs), unroll=layer.execution.unroll)
+    if layer.native:
+        last, residuals = native.forward(layer, first, inputs)
+    else:
+        last, residuals = jax.lax.scan(step, first, layer.project(inputs), unroll=layer.execution.unroll)
     residuals = save_residual(residuals)
     return (last, neuron.outputs(coefficients, first, residuals)), (layer, first, inputs, residuals)
 
@@ -123,24 +127,28 @@ def _run_backward(saved: tuple[Layer, Any, Array, Array], bars: tuple[Any, Array
     layer, first, inputs, residuals = saved
     last_bar, output_bars = bars
     neuron, coefficients, weights, execution = layer.neuron, layer.coefficients, layer.weights, layer.execution
+    sources = [inputs]
+    if weights.recurrent_kernel is not None:
+        outputs = neuron.outputs(coefficients, first, residuals)
+        sources.append(before_each(neuron.unpack(coefficients, first).output, outputs))
 
     def recur(current_bar):
         if weights.recurrent_kernel is None:
             return jnp.zeros_like(output_bars[0])
         return execution.matmul(current_bar, weights.recurrent_kernel.T).astype(output_bars.dtype)
 
-    current_bars, coefficients_bar, first_bar = neuron.backward(
-        coefficients, first, residuals, last_bar, output_bars, recur
-    )
-
-    # One product for all weights: side by side, the sources of the currents take one transposition of `current_bars`.
-    channels, sources = inputs.shape[-1], [inputs.astype(current_bars.dtype)]
-    if weights.recurrent_kernel is not None:
-        outputs = neuron.outputs(coefficients, first, residuals)
-        sources.append(before_each(neuron.unpack(coefficients, first).output, outputs))
-    kernels_bar = execution.sum_of_outer_products(current_bars, jnp.concatenate(sources, axis=-1)).T
-    recurrent_bar = None if weights.recurrent_kernel is None else kernels_bar[channels:]
-    weights_bar = Weights(kernels_bar[:channels], current_bars.sum((0, 1)), recurrent_bar)
+    if layer.native:
+        current_bars, coefficients_bar, first_bar = native.backward(layer, first, residuals, last_bar, output_bars)
+        kernels_bar = [native.sum_outer_products(source, current_bars) for source in sources]
+    else:
+        current_bars, coefficients_bar, first_bar = neuron.backward(
+            coefficients, first, residuals, last_bar, output_bars, recur
+        )
+        # One product for all weights: side by side, the sources take one transposition of `current_bars`.
+        together = jnp.concatenate([source.astype(current_bars.dtype) for source in sources], axis=-1)
+        kernels_bar = jnp.split(execution.sum_of_outer_products(current_bars, together).T, [inputs.shape[-1]])
+    recurrent_bar = None if weights.recurrent_kernel is None else kernels_bar[1]
+    weights_bar = Weights(kernels_bar[0], current_bars.sum((0, 1)), recurrent_bar)
     inputs_bar = None
     if jnp.issubdtype(inputs.dtype, jnp.inexact):
         inputs_bar = _first_order(execution.matmul(current_bars, weights.kernel.T).astype(inputs.dtype))

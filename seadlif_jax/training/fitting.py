@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from seadlif_jax.build import build_task
+from seadlif_jax.build import build_task, check_engine
 from seadlif_jax.config import MAY_MOVE, flatten, is_sweep, normalize, validate
 from seadlif_jax.data.in_memory import LOADER
 from seadlif_jax.data.loader import record_folders
@@ -63,6 +63,7 @@ def fit(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None)
 
     Raises:
       ConfigError: a field is unknown, missing or out of range; or `init_from` has other parameters.
+      NativeError: `config.compute.engine` is "native", and cannot be used here.
       DatasetError: the loader's data breaks the contract (and what the loader itself raises).
       RunError: `workdir` holds another run, or one on other data, or files of no run; or another process uses it.
       CheckpointError: the checkpoints in it are damaged, or cannot be saved.
@@ -83,6 +84,7 @@ def fit(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None)
     config = normalize(config)
     validate(config)
     build_task(config)
+    check_engine(config)
     config = record_folders(config)
     members = expand_sweep(config)
     check_tensorboard(config, len(members))

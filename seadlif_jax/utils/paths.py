@@ -1,7 +1,10 @@
-"""Folders and files that users name, as absolute paths of this machine."""
+"""Folders and files that users name, as absolute paths of this machine; and the cache folder."""
 
+import contextlib
 import os
+import platform
 import re
+import zlib
 from pathlib import Path
 
 from seadlif_jax.utils.errors import SeadlifError
@@ -76,6 +79,31 @@ def check_checkpoint_path(path: Path, option: str) -> None:
             f"{option} {text!a}: checkpoints cannot be saved below a folder with a backslash, ** or a line "
             "break in its name; choose another folder"
         )
+
+
+def cache_folder() -> Path | None:
+    """Return the folder for files that may be deleted at any time; None for a user without a home."""
+    with contextlib.suppress(RuntimeError):
+        return Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache") / "seadlif-jax"
+    return None
+
+
+def compiled_folder() -> Path | None:
+    """Return the cache's folder for compiled programs.
+
+    Every kind of processor has its own, for homes that several machines share.
+    """
+    folder = cache_folder()
+    return folder and folder / "compiled" / _processor()
+
+
+def _processor() -> str:
+    """Return the machine's type, with a checksum of its processor's features where the system lists them."""
+    with contextlib.suppress(OSError):
+        features = re.search(r"^(flags|Features)\s*:.*$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if features:
+            return f"{platform.machine()}-{zlib.crc32(features[0].encode()):08x}"
+    return platform.machine()
 
 
 def _shortened(text: str) -> str:
