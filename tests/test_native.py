@@ -36,7 +36,7 @@ NEURONS = (LIF, EFAdLIF, SEAdLIF)
 
 
 @needs_compiler
-@hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=20, deadline=None, derandomize=True)
 @hypothesis.given(problems(NEURONS))
 def test_it_equals_xla(problem):
     with jax.enable_x64(True):
@@ -50,8 +50,9 @@ def test_it_equals_xla(problem):
 
 @needs_compiler
 @pytest.mark.parametrize("neuron", NEURONS)
-@pytest.mark.parametrize(("batch", "width", "channels"), [(3, 8, 16), (70, 37, 20), (2, 130, 33), (65, 64, 1)])
-@pytest.mark.parametrize("rate", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize(
+    ("batch", "width", "channels", "rate"), [(70, 37, 20, 0.1), (2, 130, 33, 1.0), (65, 64, 1, 0.5), (3, 8, 16, 0.0)]
+)
 def test_it_equals_xla_for_layers_of_all_sizes(neuron, batch, width, channels, rate, x64):
     problem = fixed(neuron) | {"batch": batch, "width": width, "channels": channels, "counts": True, "num_steps": 9}
     trained, inputs, cotangent = arrays(**problem)

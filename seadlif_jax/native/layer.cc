@@ -480,7 +480,8 @@ struct Sums {
 template <Kind kKind>
 void backward(Shape shape, Coefficients coefficients, Real threshold, Surrogate surrogate, const Real* recurrent,
               const Real* first_u_hat, const Real* first_w, const Real* u_hats, const Real* last_u_hat_bar,
-              const Real* last_w_bar, const Real* output_bars, Real* current_bars, Sums sums, Real* first_u_hat_bar, Real* first_w_bar) {
+              const Real* last_w_bar, const Real* output_bars, Real* current_bars, Sums sums, Real* first_u_hat_bar,
+              Real* first_w_bar) {
   constexpr bool kAdaptive = kKind != Kind::kLIF, kSymplectic = kKind == Kind::kSE;
   const int n = shape.neurons;
   const size_t step = size_t(shape.batch) * n;
