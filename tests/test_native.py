@@ -14,7 +14,7 @@ import pytest
 from seadlif_jax import RecurrentLayer, load_run, native
 from seadlif_jax.losses import classification
 from seadlif_jax.native import NativeError, compiler
-from seadlif_jax.neurons import LIF, LSTM, EFAdLIF, SEAdLIF
+from seadlif_jax.neurons import LIF, LSTM, SURROGATES, EFAdLIF, SEAdLIF, Surrogate
 from seadlif_jax.nn import Execution
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.training import fit
@@ -115,13 +115,41 @@ def test_a_neuron_without_a_kernel_is_refused(neuron):
         RecurrentLayer(4, neuron, execution=NATIVE).init(jax.random.key(0), jnp.zeros((1, 2, 3)))
 
 
-def test_a_neuron_with_another_step_has_no_kernel():
+def test_a_subclass_has_no_kernel_unless_it_names_one():
     class Slow(SEAdLIF):
         def step(self, coefficients, state, current):
             return super().step(coefficients, state, current / 2)
 
+        def backward(self, *arguments):
+            raise NotImplementedError
+
     assert SEAdLIF.kernel == "se_adlif"
     assert Slow.kernel is None
+
+
+@needs_compiler
+def test_whole_numbers_are_hyperparameters_too():
+    inputs = jnp.asarray(np.random.default_rng(0).integers(0, 9, (3, 20, 5)), jnp.uint8)
+    neurons = [LIF(threshold=one, surrogate=Surrogate(slope=5 * one, c=one)) for one in (1, 1.0)]
+    layers = [RecurrentLayer(6, neuron, execution=NATIVE) for neuron in neurons]
+    params = layers[0].init(jax.random.key(0), inputs)
+    spikes, expected = (layer.apply(params, inputs) for layer in layers)
+    np.testing.assert_array_equal(spikes, expected)
+    gradients = [jax.grad(lambda params, layer=layer: layer.apply(params, inputs).sum())(params) for layer in layers]
+    jax.tree.map(np.testing.assert_array_equal, *gradients)
+
+
+@needs_compiler
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_gradients_in_float32_are_near(surrogate):
+    problem = fixed(SEAdLIF) | {"width": 37, "batch": 70, "channels": 9, "surrogate": surrogate, "num_steps": 8}
+    with jax.enable_x64(True):
+        arguments = arrays(**problem)
+        expected, spikes = gradients(problem, Execution())(*arguments)
+    arguments = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float32), arguments)
+    gradient, found = gradients(problem, NATIVE)(*arguments)
+    np.testing.assert_array_equal(found, spikes)
+    assert_close(gradient, expected, 1e-4)
 
 
 def test_rounding_to_bfloat16_is_refused():

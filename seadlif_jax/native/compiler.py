@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jaxlib
 
 from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.locking import lock
@@ -31,18 +32,22 @@ class NativeError(SeadlifError):
 def load_library(real: str) -> ctypes.CDLL:
     """Return the library for states of type `real`, "float" or "double"; compile it if the cache does not have it.
 
-    The cache's key is all that the library depends on: source, compiler, and processor.
+    The cache's key is all that the library depends on: source, compiler, JAX's headers, and processor.
 
     Raises:
       NativeError: there is no C++ compiler, or it fails.
     """
     command = (_find_compiler(), *FLAGS, f"-DREAL={real}", "-isystem", jax.ffi.include_dir(), str(SOURCE))
-    key = hashlib.sha256(repr((command, SOURCE.read_bytes(), _version(command[0]))).encode()).hexdigest()[:16]
-    with _writable_folder() as folder, lock(folder / f".layer-{real}.lock", lambda: None):
-        library = folder / f"layer-{real}-{key}.so"
-        if not _is_whole(library):
-            _compile(command, library)
-        return ctypes.CDLL(str(library))
+    depends_on = (command, SOURCE.read_bytes(), _version(command[0]), jaxlib.__version__)
+    key = hashlib.sha256(repr(depends_on).encode()).hexdigest()[:16]
+    try:
+        with _writable_folder() as folder, lock(folder / f".layer-{real}.lock", lambda: None):
+            library = folder / f"layer-{real}-{key}.so"
+            if not _is_whole(library):
+                _compile(command, library)
+            return ctypes.CDLL(str(library))
+    except OSError as error:  # such as a folder of which no programs may be run
+        raise NativeError(f"the native kernel cannot be loaded ({error}); set XDG_CACHE_HOME to another folder") from error
 
 
 @contextlib.contextmanager

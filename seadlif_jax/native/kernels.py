@@ -5,6 +5,7 @@ and its coefficients with the decay alpha.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from seadlif_jax.native.compiler import NativeError, load_library
-from seadlif_jax.neurons import SURROGATES, Neuron
+from seadlif_jax.neurons import SURROGATES, Neuron, Surrogate
 from seadlif_jax.neurons.lif import alpha_bar
 
 KERNELS = ("lif", "ef_adlif", "se_adlif")  # in the order of `Kind` in layer.cc
@@ -28,6 +29,8 @@ def check_usable(neuron: Neuron, precision: str) -> None:
         raise NativeError(
             f"{type(neuron).__name__} has no native kernel; the neurons that have one: {', '.join(KERNELS)}"
         )
+    if type(getattr(neuron, "surrogate", None)) is not Surrogate:
+        raise NativeError("the native kernel has the surrogate gradients of the library only")
     if jax.default_backend() != "cpu":
         raise NativeError(f"the native kernel is for CPUs, and JAX uses the backend {jax.default_backend()}")
     if precision == "bfloat16":
@@ -53,6 +56,7 @@ def forward(layer: Any, first: Any, inputs: Num[Array, "time batch channel"]) ->
         "forward",
         (_like(u_hat, (len(inputs), *u_hat.shape)), _like(u_hat, w.shape)),
         u_hat.dtype,
+        _sparse(inputs, u_hat.dtype),
         *_coefficients(layer),
         layer.neuron.threshold,
         weights.kernel,
@@ -60,7 +64,6 @@ def forward(layer: Any, first: Any, inputs: Num[Array, "time batch channel"]) ->
         _recurrent_kernel(layer),
         u_hat,
         w,
-        inputs,
         kind=KERNELS.index(layer.neuron.kernel),
     )
     return _carry(first, u_hats[-1], w), u_hats
@@ -74,6 +77,7 @@ def backward(layer: Any, first: Any, u_hats: Array, last_bar: Any, output_bars: 
         "backward",
         [_like(u_hat, array.shape) for array in (u_hats, *coefficients, u_hat, w)],
         u_hat.dtype,
+        [],
         *coefficients,
         layer.neuron.threshold,
         surrogate.slope,
@@ -97,16 +101,19 @@ def sum_outer_products(
     x: Num[Array, "time batch source"], y: Float[Array, "time batch neuron"]
 ) -> Float[Array, "source neuron"]:
     """Return `sum_tb x_tb^T y_tb`, over the elements of `x` that are not zero."""
-    return _call("sum_outer_products", _like(y, (x.shape[-1], y.shape[-1])), y.dtype, x, y)
+    return _call("sum_outer_products", _like(y, (x.shape[-1], y.shape[-1])), y.dtype, _sparse(x, y.dtype), y)
 
 
-def _call(name: str, results: Any, dtype: Any, *arguments: Any, **attributes: int) -> Any:
-    """Call a function of the kernel. Event counts stay integers; all other arguments become of type `dtype`."""
+def _call(name: str, results: Any, dtype: Any, sparse: Sequence[Array], *arguments: Any, **attributes: int) -> Any:
+    """Call a function of the kernel: with `sparse` as it is, and all other arguments as arrays of type `dtype`."""
     _register(dtype.name)
-    arrays = [jnp.asarray(x) for x in arguments]
-    arrays = [x if x.dtype.name in EVENTS else x.astype(dtype) for x in arrays]
     call = jax.ffi.ffi_call(f"seadlif_{name}_{dtype.name}", results, vmap_method="sequential")
-    return call(*arrays, **attributes)
+    return call(*sparse, *(jnp.asarray(x, dtype) for x in arguments), **attributes)
+
+
+def _sparse(x: Array, dtype: Any) -> list[Array]:
+    """Return the matrix whose zeros are skipped: counts of events as they are, all else of type `dtype`."""
+    return [x if x.dtype.name in EVENTS else x.astype(dtype)]
 
 
 def _like(array: Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:

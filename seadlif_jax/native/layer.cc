@@ -3,7 +3,8 @@
 // Equations and names are those of neurons/lif.py and neurons/adlif.py. Most of what enters a layer is zero: events and
 // spikes are sparse. So the current of a step is the sum of those rows of the weights whose input is not zero or whose
 // neuron has spiked, and the gradients of the weights are sums over the same. Nothing is left out but products with
-// zero. The gradient for the currents is not sparse: its product with the recurrent weights is dense.
+// zero; so a weight that is NaN or infinite has no effect before its input is not zero. The gradient for the currents is
+// not sparse: its product with the recurrent weights is dense.
 //
 // All arrays are time-major and contiguous, [step, sample, neuron]. A call runs in the thread that makes it.
 //
@@ -476,7 +477,7 @@ struct Sums {
   Real *alpha, *beta, *a, *b;
 };
 
-// `first_*_bar` hold the gradients of the carry: after the last step when called, before the first at the end.
+// Reads the gradients of the carry after the last step, `last_*_bar`; writes those before the first, `first_*_bar`.
 template <Kind kKind>
 void backward(Shape shape, Coefficients coefficients, Real threshold, Surrogate surrogate, const Real* recurrent,
               const Real* first_u_hat, const Real* first_w, const Real* u_hats, const Real* last_u_hat_bar,
@@ -557,7 +558,7 @@ void backward(Shape shape, Coefficients coefficients, Real threshold, Surrogate 
 // ---- Gradients of the weights ------------------------------------------------------------------------------------
 
 // sum[j] = sum_r x[r, j] d[r], over the rows r in which x is not zero.
-void sum_outer_products(int num_rows, Matrix x, int n, const Real* d, Real* sum) {
+void sum_outer_products(int64_t num_rows, Matrix x, int n, const Real* d, Real* sum) {
   constexpr int kTile = 128;  // rows at a time, so that those of a block of columns stay in the cache
   const int sources = x.columns;
   const ColumnBlocks blocks(n);
@@ -566,8 +567,8 @@ void sum_outer_products(int num_rows, Matrix x, int n, const Real* d, Real* sum)
   const auto values = zeros<Real>(size_t(sources) * kTile);
   const auto indices = zeros<uint16_t>(sources);
   const auto row_values = zeros<Real>(sources);
-  for (int begin = 0; begin < num_rows; begin += kTile) {
-    const int tile = std::min(kTile, num_rows - begin);
+  for (int64_t begin = 0; begin < num_rows; begin += kTile) {
+    const int tile = std::min<int64_t>(kTile, num_rows - begin);
     std::memset(counts.get(), 0, sources * sizeof(uint16_t));
     for (int r = 0; r < tile; r++) {
       const int count = x.nonzeros(begin + r, indices.get(), row_values.get());
@@ -633,25 +634,37 @@ Shape shape_of(const Argument& x, const Argument& alpha, const Argument& recurre
   return {int(size[0]), int(size[1]), int(size[2]), int(alpha.dimensions()[0]), recurrent.element_count() > 0};
 }
 
-// Calls `body` with the kind of neuron as a constant.
+// Calls `body`, and returns an error if there is no memory: an exception must not reach XLA.
 template <class Body>
-void with_kind(int64_t kind, Body body) {
-  switch (Kind(kind)) {
-    case Kind::kLIF: return body(std::integral_constant<Kind, Kind::kLIF>{});
-    case Kind::kEF: return body(std::integral_constant<Kind, Kind::kEF>{});
-    case Kind::kSE: return body(std::integral_constant<Kind, Kind::kSE>{});
+ffi::Error guarded(Body body) {
+  try {
+    body();
+  } catch (const std::bad_alloc&) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory for the native kernel; make the batch smaller");
   }
+  return ffi::Error::Success();
 }
 
-ffi::Error Forward(int64_t kind, Argument alpha, Argument beta, Argument a, Argument b, Argument threshold,
+// Calls `body` with the kind of neuron as a constant.
+template <class Body>
+ffi::Error with_kind(int64_t kind, Body body) {
+  return guarded([&] {
+    switch (Kind(kind)) {
+      case Kind::kLIF: return body(std::integral_constant<Kind, Kind::kLIF>{});
+      case Kind::kEF: return body(std::integral_constant<Kind, Kind::kEF>{});
+      case Kind::kSE: return body(std::integral_constant<Kind, Kind::kSE>{});
+    }
+  });
+}
+
+ffi::Error Forward(int64_t kind, Argument x, Argument alpha, Argument beta, Argument a, Argument b, Argument threshold,
                    Argument kernel, Argument bias, Argument recurrent, Argument first_u_hat, Argument first_w,
-                   Argument x, Result u_hats, Result last_w) {
-  with_kind(kind, [&](auto kind) {
+                   Result u_hats, Result last_w) {
+  return with_kind(kind, [&](auto kind) {
     forward<decltype(kind)::value>(shape_of(x, alpha, recurrent), {reals(alpha), reals(beta), reals(a), reals(b)},
                                    *reals(threshold), reals(kernel), reals(bias), reals(recurrent), reals(first_u_hat),
                                    reals(first_w), matrix(x), reals(u_hats), reals(last_w));
   });
-  return ffi::Error::Success();
 }
 
 ffi::Error Backward(int64_t kind, int64_t surrogate, Argument alpha, Argument beta, Argument a, Argument b,
@@ -660,20 +673,20 @@ ffi::Error Backward(int64_t kind, int64_t surrogate, Argument alpha, Argument be
                     Argument output_bars, Result current_bars, Result alpha_sum, Result beta_sum, Result a_sum,
                     Result b_sum, Result first_u_hat_bar, Result first_w_bar) {
   for (Result* sum : {&alpha_sum, &beta_sum, &a_sum, &b_sum}) std::memset(reals(*sum), 0, (*sum)->size_bytes());
-  with_kind(kind, [&](auto kind) {
+  return with_kind(kind, [&](auto kind) {
     backward<decltype(kind)::value>(
         shape_of(u_hats, alpha, recurrent), {reals(alpha), reals(beta), reals(a), reals(b)}, *reals(threshold),
         {SurrogateShape(surrogate), *reals(slope), *reals(c)}, reals(recurrent), reals(first_u_hat), reals(first_w),
         reals(u_hats), reals(last_u_hat_bar), reals(last_w_bar), reals(output_bars), reals(current_bars),
         {reals(alpha_sum), reals(beta_sum), reals(a_sum), reals(b_sum)}, reals(first_u_hat_bar), reals(first_w_bar));
   });
-  return ffi::Error::Success();
 }
 
 ffi::Error SumOuterProducts(Argument x, Argument d, Result sum) {
   const auto size = x.dimensions();
-  sum_outer_products(int(size[0] * size[1]), matrix(x), int(d.dimensions()[2]), reals(d), reals(sum));
-  return ffi::Error::Success();
+  return guarded([&] {
+    sum_outer_products(size[0] * size[1], matrix(x), int(d.dimensions()[2]), reals(d), reals(sum));
+  });
 }
 
 }  // namespace

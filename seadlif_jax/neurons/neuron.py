@@ -71,9 +71,11 @@ class Neuron(struct.PyTreeNode):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # A gradient written by hand belongs to its step: a subclass with another step gets that of this class.
-        if "step" in vars(cls) and "backward" not in vars(cls):
+        # A kernel belongs to the class that names it, and a gradient written by hand to its step: a subclass with
+        # another step gets that of this class.
+        if "kernel" not in vars(cls):
             cls.kernel = None
+        if "step" in vars(cls) and "backward" not in vars(cls):
             for name in LOOP:
                 setattr(cls, name, getattr(Neuron, name))
 
