@@ -47,7 +47,7 @@ def load_library(real: str) -> ctypes.CDLL:
                 _compile(command, library)
             return ctypes.CDLL(str(library))
     except OSError as error:  # such as a folder of which no programs may be run
-        raise NativeError(f"the native kernel cannot be loaded ({error}); set XDG_CACHE_HOME to another folder") from error
+        raise NativeError(f"cannot load the native kernel ({error}); set XDG_CACHE_HOME to another folder") from error
 
 
 @contextlib.contextmanager
