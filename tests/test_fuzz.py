@@ -27,7 +27,6 @@ from data import shd as shd_data
 from seadlif_jax.cli.errors import USER_ERRORS
 from seadlif_jax.config import CHECKS, ConfigError, base_config, to_json, validate
 from seadlif_jax.data import probe
-from seadlif_jax.data.cache import cached
 from seadlif_jax.data.dataset import Dataset, Split
 from seadlif_jax.data.loading import DatasetError, check_dataset
 from seadlif_jax.members import expand_sweep
@@ -37,6 +36,7 @@ from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.training.state import TrainingHyperparameters
 from seadlif_jax.training.sweep import stack_members
 from seadlif_jax.utils.arrays import ArrayError, as_native
+from seadlif_jax.utils.cache import cached
 from seadlif_jax.utils.paths import PathError
 from tests import recordings_file
 from tests.test_checkpoint import assert_same, at, files, restore

@@ -55,7 +55,9 @@ def arrays(neuron, recurrent, num_steps, batch, channels, width, counts, seed, *
 
 def build(trained, problem, execution):
     neuron = problem["neuron"](
-        tau_u=(1.5, 30.0), threshold=0.7, surrogate=Surrogate(problem["surrogate"], slope=3.0, c=0.5)
+        tau_u=(1.5, 30.0),
+        threshold=problem.get("threshold", 0.7),
+        surrogate=Surrogate(problem["surrogate"], slope=3.0, c=0.5),
     )
     weights = Weights(trained["kernel"], trained["bias"], trained["recurrent_kernel"])
     return Layer(neuron, neuron.coefficients(trained["params"]), weights, execution)

@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from seadlif_jax.data.cache import locked
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.utils import locking
+from seadlif_jax.utils.cache import locked
 from seadlif_jax.utils.locking import lock
 
 
@@ -65,5 +65,5 @@ except BlockingIOError:
 
 
 def test_the_library_imports_on_a_system_without_flock():
-    code = "import sys; sys.modules['fcntl'] = None; import seadlif_jax, seadlif_jax.data.cache"
+    code = "import sys; sys.modules['fcntl'] = None; import seadlif_jax, seadlif_jax.utils.cache"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax import RecurrentLayer, load_run, native
+from seadlif_jax import LeakyReadout, Network, RecurrentLayer, load_run, native
 from seadlif_jax.losses import classification
-from seadlif_jax.native import NativeError, compiler
+from seadlif_jax.native import NativeError, compiler, kernels
 from seadlif_jax.neurons import LIF, LSTM, SURROGATES, EFAdLIF, SEAdLIF, Surrogate
 from seadlif_jax.nn import Execution
 from seadlif_jax.runs.errors import RunError
@@ -53,8 +54,13 @@ def test_it_equals_xla(problem):
 @pytest.mark.parametrize(
     ("batch", "width", "channels", "rate"), [(70, 37, 20, 0.1), (2, 130, 33, 1.0), (65, 64, 1, 0.5), (3, 8, 16, 0.0)]
 )
-def test_it_equals_xla_for_layers_of_all_sizes(neuron, batch, width, channels, rate, x64):
-    problem = fixed(neuron) | {"batch": batch, "width": width, "channels": channels, "counts": True, "num_steps": 9}
+@pytest.mark.parametrize("threshold", [0.7, 0.0])
+def test_it_equals_xla_for_layers_of_all_sizes(neuron, threshold, batch, width, channels, rate, x64):
+    problem = (
+        fixed(neuron)
+        | {"threshold": threshold}
+        | {"batch": batch, "width": width, "channels": channels, "counts": True, "num_steps": 9}
+    )
     trained, inputs, cotangent = arrays(**problem)
     inputs = (jnp.asarray(np.random.default_rng(2).random(inputs.shape)) < rate).astype(jnp.uint8)
     gradient, spikes = gradients(problem, NATIVE)(trained, inputs, cotangent)
@@ -70,6 +76,72 @@ def test_it_takes_inputs_of_all_types(dtype, x64):
     layer = RecurrentLayer(6, execution=NATIVE)
     spikes, variables = layer.init_with_output(jax.random.key(0), inputs)
     np.testing.assert_array_equal(spikes, RecurrentLayer(6).apply(variables, inputs))
+
+
+@needs_compiler
+@pytest.mark.parametrize("neuron", NEURONS)
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_a_network_with_dropout_equals_xla(neuron, dtype, x64):
+    inputs = jnp.asarray(np.random.default_rng(0).poisson(0.3, (70, 23, 9)), dtype)
+    cotangent = jnp.asarray(np.random.default_rng(1).normal(size=(70, 23, 5)))
+    variables = network(neuron(threshold=0.05), Execution()).init(jax.random.key(0), inputs)
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, x: 12 * x if path[-1].key == "kernel" else x, variables["params"]
+    )
+    expected, found = (
+        jax.grad(weighted_sum(network(neuron(threshold=0.05), execution), variables, cotangent), argnums, has_aux=True)(
+            params, inputs
+        )
+        for execution in (Execution(), NATIVE)
+        for argnums in [(0, 1) if dtype == "float64" else 0]
+    )
+    for rates, expected_rates in zip(found[1], expected[1], strict=True):
+        assert rates.mean() > 0.02
+        np.testing.assert_array_equal(rates, expected_rates)
+    assert_close(found[0], expected[0], 1e-12)
+
+
+def network(neuron, execution):
+    layers = [RecurrentLayer(width, neuron, width != 21, execution) for width in (37, 21, 130)]
+    return Network(tuple(layers), LeakyReadout(5, (3.0, 9.0), train_tau=True), dropout=0.3)
+
+
+def weighted_sum(network, variables, cotangent):
+    def function(params, inputs):
+        trained = variables | {"params": params}
+        with_dropout = network.apply(trained, inputs, jax.random.key(3))
+        outputs, rates = network.apply(trained, inputs, method="with_activity")
+        return jnp.sum((with_dropout + outputs) * cotangent) + sum(jnp.sum(rate**2) for rate in rates), rates
+
+    return function
+
+
+@needs_compiler
+def test_the_number_of_threads_changes_no_spike(x64, monkeypatch):
+    problem = fixed(SEAdLIF) | {"batch": 70, "width": 37, "channels": 20, "counts": True}
+    arguments = arrays(**problem)
+    results = []
+    for cores in (1, 3, 200):
+        monkeypatch.setattr(kernels, "available_cores", lambda cores=cores: cores * jax.local_device_count())
+        results.append(gradients(problem, NATIVE)(*arguments))
+    for gradient, spikes in results[1:]:
+        np.testing.assert_array_equal(spikes, results[0][1])
+        assert_close(gradient, results[0][0], 1e-12)
+
+
+@needs_compiler
+def test_dropout_of_another_generator_is_refused():
+    inputs = jnp.ones((2, 3, 4))
+    model = network(LIF(), NATIVE)
+    variables = model.init(jax.random.key(0), inputs)
+    with pytest.raises(NativeError, match="draws the masks of dropout by threefry2x32; unset jax_default_prng_impl"):
+        model.apply(variables, inputs, jax.random.key(0, impl="rbg"))
+
+
+def test_there_is_no_plain_scan():
+    layer = RecurrentLayer(4, execution=Execution(plain_scan=True, engine="native"))
+    with pytest.raises(NativeError, match="the native kernel has no plain scan"):
+        layer.init(jax.random.key(0), jnp.zeros((1, 2, 3)))
 
 
 @needs_compiler
@@ -197,7 +269,7 @@ def test_a_run_can_be_used_where_the_kernel_cannot(native_config, tmp_path, monk
     np.testing.assert_allclose(there.probabilities(inputs), here.probabilities(inputs), atol=0.05)
 
 
-def refuse(neuron, precision):
+def refuse(*arguments):
     raise NativeError("no compiler")
 
 
@@ -266,8 +338,8 @@ def test_a_file_that_cannot_be_run_is_no_compiler(compile_in, tmp_path, monkeypa
 def test_a_damaged_library_is_compiled_again(compile_in, tmp_path, monkeypatch):
     compile_in()
     (library,) = (tmp_path / "cache").glob("**/*.so")
+    shutil.copytree(tmp_path / "cache", tmp_path / "other")
     damaged = tmp_path / "other" / library.relative_to(tmp_path / "cache")
-    damaged.parent.mkdir(parents=True)
     damaged.write_bytes(library.read_bytes()[:1000])
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     assert compile_in().seadlif_forward
@@ -279,7 +351,16 @@ def test_a_damaged_library_is_compiled_again(compile_in, tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_written_to_is_a_warning(compile_in, tmp_path, capsys):
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert compile_in().seadlif_forward
-    assert "warning: the native kernel is compiled in every process anew: cannot write to" in capsys.readouterr().err
+    assert "warning: the native kernel is compiled in every process anew, since it cannot be" in capsys.readouterr().err
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_what_is_in_a_cache_that_cannot_be_written_to_is_used(compile_in, capsys, monkeypatch):
+    compile_in()
+    monkeypatch.setattr("seadlif_jax.utils.cache.lock", refuse)
+    assert compile_in().seadlif_forward
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @needs_compiler

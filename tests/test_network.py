@@ -8,7 +8,7 @@ from seadlif_jax.analysis.synops import measure_costs
 from seadlif_jax.inference.streaming import serialize_network
 from seadlif_jax.neurons import LIF, LSTM, NEURONS, SEAdLIF, Surrogate
 from seadlif_jax.nn import Hyperparameters, LeakyReadout, Network, RecurrentCell, RecurrentLayer
-from seadlif_jax.nn.dropout import apply_dropout as drop
+from seadlif_jax.nn.dropout import Dropout
 
 NUM_STEPS = 30
 BATCH = 4
@@ -102,7 +102,7 @@ def test_dropout_keeps_the_mean_and_changes_every_step(x64, inputs):
     assert len(np.unique(np.asarray(outputs)[:, 0, -1, 0])) == 9
 
     ones, keys = jnp.ones((2000, 12)), jax.random.split(jax.random.key(3), 2000)
-    first, second = (drop(ones, keys, 0.3, 0, step) for step in (0, 1))
+    first, second = (Dropout(keys, 0.3).apply(ones, 0, step) for step in (0, 1))
     assert not jnp.array_equal(first, second)
     assert set(np.unique(first).round(6)) == {0.0, round(1 / 0.7, 6)}
     assert float(first.mean()) == pytest.approx(1.0, abs=0.02)

@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from seadlif_jax.utils.storage import storage_error
+from seadlif_jax.utils.errors import storage_error
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from seadlif_jax.data.cache import lock_file, locked
 from seadlif_jax.data.dataset import DataError
+from seadlif_jax.utils.cache import lock_file, locked
 from seadlif_jax.utils.errors import missing_package
 
 TIMEOUT = 30  # seconds without an answer

@@ -14,11 +14,11 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from seadlif_jax.data.cache import cached
 from seadlif_jax.data.dataset import DataError
 from seadlif_jax.data.events import Binning, EventError, bin_events, count_bins
 from seadlif_jax.data.probe import probe_file
-from seadlif_jax.utils.storage import storage_error
+from seadlif_jax.utils.cache import cached
+from seadlif_jax.utils.errors import storage_error
 
 TIMES, UNITS, LABELS, SPEAKERS = "spikes/times", "spikes/units", "labels", "extra/speaker"
 NUM_UNITS = 700  # of the Heidelberg data sets
@@ -127,7 +127,7 @@ def check(path: Path, cache: Path) -> None:
         probe_file(path, read_all)
         return
     with contextlib.suppress(_UnreadableError):
-        cached(cache, f"{path.stem}-checked", _identity(path), read_through)
+        _cached(cache, f"{path.stem}-checked", _identity(path), read_through)
 
 
 def read_all(path: Path) -> Iterator[None]:
@@ -160,11 +160,21 @@ def frames(
         num_bins = _count_bins(path, binning, max_seconds, skip_empty)
         _bin_file(path, binning, np.where(num_bins > 0, np.maximum(num_bins, pad_to), 0), folder)
 
-    entry = cached(cache, path.stem, key, make)
+    entry = _cached(cache, path.stem, key, make)
     try:
         return Frames(np.load(entry / COUNTS, mmap_mode="r"), np.load(entry / NUM_STEPS))
     except ValueError as error:  # such as an array of objects
         raise DataError(f"the cache {entry} is damaged; delete it ({error})") from error
+
+
+def _cached(cache: Path, *arguments: Any) -> Path:
+    try:
+        return cached(cache, *arguments)
+    except OSError as error:
+        raise DataError(
+            f"cannot write to the cache {cache} ({error.strerror or error}); free space there, or choose another "
+            "folder with --config.data.cache_dir"
+        ) from error
 
 
 def _identity(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from seadlif_jax.inference.trained_model import TrainedModel
 from seadlif_jax.losses import IGNORED, SpikeSums, Sums, aggregate, count_spikes
 from seadlif_jax.nn import Network
 from seadlif_jax.tasks import Classification
-from seadlif_jax.utils.forks import refuse_fork
+from seadlif_jax.utils.processes import refuse_fork
 from seadlif_jax.utils.progress import bar
 
 # From the inputs of a batch and its number to the inputs that the network sees: a pytree, as `jax.tree_util.Partial`.

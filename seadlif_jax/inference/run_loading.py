@@ -18,8 +18,8 @@ from seadlif_jax.nn import Network
 from seadlif_jax.runs.checkpoint import Checkpoints, Variables
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder, read_config
-from seadlif_jax.utils.forks import refuse_fork
 from seadlif_jax.utils.paths import workdir_path
+from seadlif_jax.utils.processes import refuse_fork
 from seadlif_jax.utils.progress import say
 
 

@@ -22,8 +22,8 @@ from seadlif_jax.losses import aggregate
 from seadlif_jax.nn import Hyperparameters, Network
 from seadlif_jax.tasks import Classification, Forecast, Task
 from seadlif_jax.utils.arrays import as_native, value_problem
-from seadlif_jax.utils.forks import refuse_fork
 from seadlif_jax.utils.paths import local_path
+from seadlif_jax.utils.processes import refuse_fork
 from seadlif_jax.utils.progress import bar
 
 Inputs = Any  # [sample, time, channel], an array of any library

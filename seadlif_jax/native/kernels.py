@@ -1,35 +1,38 @@
-"""The functions of the kernel on arrays of JAX. Everything is time-major.
+"""A network over whole sequences by the kernel, and its gradient. Everything is time-major.
 
-A layer's neuron names its kernel in `kernel`. The carry of such a neuron begins with `u^`, which is also its residual,
-and its coefficients with the decay alpha.
+A neuron names its kernel in `kernel`. Its carry is zero before the first step, and its residual is `u^`. The
+coefficients begin with the decay alpha.
 """
 
 import functools
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Num
 
 from seadlif_jax.native.compiler import NativeError, load_library
 from seadlif_jax.neurons import SURROGATES, Neuron, Surrogate
 from seadlif_jax.neurons.lif import alpha_bar
+from seadlif_jax.utils.processes import available_cores
 
-KERNELS = ("lif", "ef_adlif", "se_adlif")  # in the order of `Kind` in layer.cc
-SHAPES = tuple(SURROGATES)  # in the order of `SurrogateShape` in layer.cc
+KERNELS = ("lif", "ef_adlif", "se_adlif", "leaky_integrator")  # in the order of `Kind` in layer.h
+SHAPES = tuple(SURROGATES)  # in the order of `SurrogateShape` in surrogate.h
 EVENTS = ("uint8", "int8", "int16", "int32")
 REALS = {"float32": "float", "float64": "double"}
-TOO_WIDE = 2**16  # indices are of 16 bits
+_registering = threading.Lock()
+EMPTY = (0,)  # the shape of what is not needed
 
 
 def check_usable(neuron: Neuron, precision: str) -> None:
     """Raise a `NativeError` unless layers of this neuron can be computed here."""
     if neuron.kernel is None:
-        raise NativeError(
-            f"{type(neuron).__name__} has no native kernel; the neurons that have one: {', '.join(KERNELS)}"
-        )
-    if type(getattr(neuron, "surrogate", None)) is not Surrogate:
+        spiking = ", ".join(name for name in KERNELS if name != "leaky_integrator")
+        raise NativeError(f"{type(neuron).__name__} has no native kernel; the neurons that have one: {spiking}")
+    if type(getattr(neuron, "surrogate", Surrogate())) is not Surrogate:
         raise NativeError("the native kernel has the surrogate gradients of the library only")
     if jax.default_backend() != "cpu":
         raise NativeError(f"the native kernel is for CPUs, and JAX uses the backend {jax.default_backend()}")
@@ -38,106 +41,156 @@ def check_usable(neuron: Neuron, precision: str) -> None:
     _register(jnp.zeros(0).dtype.name)
 
 
-@functools.cache
 def _register(dtype: str) -> None:
+    with _registering:
+        _register_once(dtype)
+
+
+@functools.cache
+def _register_once(dtype: str) -> None:
     library = load_library(REALS[dtype])
-    for name in ("forward", "backward", "sum_outer_products"):
+    for name in ("forward", "backward"):
         handler = jax.ffi.pycapsule(getattr(library, f"seadlif_{name}"))
         jax.ffi.register_ffi_target(f"seadlif_{name}_{dtype}", handler, platform="cpu")
 
 
-def forward(layer: Any, first: Any, inputs: Num[Array, "time batch channel"]) -> tuple[Any, Array]:
-    """Return the carry after the last step, and `u^` after each."""
-    u_hat, w = _pair(first)
-    weights = layer.weights
-    if max(weights.kernel.shape) >= TOO_WIDE:
-        raise NativeError(f"the native kernel is for fewer than {TOO_WIDE:,} channels and neurons a layer")
-    u_hats, w = _call(
-        "forward",
-        (_like(u_hat, (len(inputs), *u_hat.shape)), _like(u_hat, w.shape)),
-        u_hat.dtype,
-        _sparse(inputs, u_hat.dtype),
-        *_coefficients(layer),
-        layer.neuron.threshold,
-        weights.kernel,
-        weights.bias,
-        _recurrent_kernel(layer),
-        u_hat,
-        w,
-        kind=KERNELS.index(layer.neuron.kernel),
+def run_layers(
+    layers: Sequence[Any], inputs: Num[Array, "time batch channel"], dropout: Any, with_activity: bool
+) -> tuple[Float[Array, "time batch neuron"], tuple[Float[Array, "time batch"], ...]]:
+    """Return the outputs of the last layer, each fed with those of the one before, from the initial state.
+
+    Integer inputs, such as event counts, get no gradient; nor do the hyperparameters of neurons and dropout.
+
+    Args:
+      layers: from first to last.
+      inputs: of the first layer.
+      dropout: a `Dropout` of `seadlif_jax.nn`, on what a layer gives to the next; or None.
+      with_activity: also return the fraction of neurons that spike, of each layer of spiking neurons; otherwise `()`.
+
+    Raises:
+      NativeError: the layers cannot be computed here; or the keys of `dropout` are of another generator than JAX's
+        default, threefry2x32.
+    """
+    for layer in layers:
+        if layer.execution.plain_scan:
+            raise NativeError("the native kernel has no plain scan; unset plain_scan")
+        check_usable(layer.neuron, layer.execution.precision)
+    return _run(tuple(layers), inputs, dropout, with_activity)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _run(layers, inputs, dropout, with_activity):
+    return _forward(layers, inputs, dropout, with_activity, for_gradient=False)[0]
+
+
+def _run_forward(layers, inputs, dropout, with_activity):
+    results, u_hats, masks = _forward(layers, inputs, dropout, with_activity, for_gradient=True)
+    return results, (layers, inputs, dropout, u_hats, masks)
+
+
+def _forward(layers, inputs, dropout, with_activity, for_gradient):
+    """Return the results, and `u^` and the masks of dropout of each layer, empty unless they are kept."""
+    dtype = jnp.result_type(float)
+    shapes = []
+    for index, layer in enumerate(layers):
+        is_last = index == len(layers) - 1
+        of_steps = inputs.shape[:2]
+        of_neurons = (*of_steps, layer.features)
+        shapes += [
+            jax.ShapeDtypeStruct(of_neurons if for_gradient or is_last else EMPTY, dtype),
+            jax.ShapeDtypeStruct(of_steps if with_activity and layer.neuron.spiking else EMPTY, dtype),
+            jax.ShapeDtypeStruct(of_neurons if for_gradient and dropout and not is_last else EMPTY, jnp.uint8),
+        ]
+    results = _call("forward", shapes, layers, _arguments(layers, inputs, dropout))
+    u_hats, activity, masks = results[::3], results[1::3], results[2::3]
+    last = layers[-1]
+    first = last.neuron.initial_carry(u_hats[-1].shape[1:])
+    outputs = last.neuron.outputs(last.coefficients, first, u_hats[-1])
+    return (outputs, tuple(x for x in activity if x.size)), u_hats, masks
+
+
+def _run_backward(with_activity, saved, bars):
+    layers, inputs, dropout, u_hats, masks = saved
+    output_bars, activity_bars = bars
+    dtype = u_hats[0].dtype
+    has_gradient = jnp.issubdtype(inputs.dtype, jnp.inexact)
+    arguments, shapes, activity_bars = _arguments(layers, inputs, dropout), [], list(activity_bars)
+    for layer, u_hat, mask in zip(layers, u_hats, masks, strict=True):
+        has_activity = with_activity and layer.neuron.spiking
+        arguments += [u_hat, activity_bars.pop(0).astype(dtype) if has_activity else jnp.zeros(EMPTY, dtype), mask]
+        shapes += [(len(_coefficients(layer)), layer.features), *(weights.shape for weights in _weights(layer))]
+    shapes.append(u_hats[0].shape if has_gradient else EMPTY)
+    results = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
+    *bars, current_bars = _call("backward", results, layers, [*arguments, output_bars.astype(dtype)])
+    layers_bar = tuple(_layer_bar(layer, bars[4 * index : 4 * index + 4]) for index, layer in enumerate(layers))
+    inputs_bar = None
+    if has_gradient:
+        inputs_bar = (current_bars @ layers[0].weights.kernel.T.astype(dtype)).astype(inputs.dtype)
+    return layers_bar, inputs_bar, None
+
+
+_run.defvjp(_run_forward, _run_backward)
+
+
+def _call(name: str, results: Sequence[Any], layers: Sequence[Any], arguments: Sequence[Array]) -> Sequence[Array]:
+    dtype = jnp.result_type(float).name
+    _register(dtype)
+    call = jax.ffi.ffi_call(f"seadlif_{name}_{dtype}", results, vmap_method="sequential")
+    return call(
+        *arguments,
+        kinds=np.array([KERNELS.index(layer.neuron.kernel) for layer in layers]),
+        surrogates=np.array([SHAPES.index(_surrogate(layer).shape) for layer in layers]),
+        threads=np.int64(max(1, available_cores() // jax.local_device_count())),
     )
-    return _carry(first, u_hats[-1], w), u_hats
 
 
-def backward(layer: Any, first: Any, u_hats: Array, last_bar: Any, output_bars: Array) -> tuple[Array, Any, Any]:
-    """Return the gradients for the currents of all steps, for the coefficients, and for `first`."""
-    (u_hat, w), (u_hat_bar, w_bar) = _pair(first), _pair(last_bar)
-    coefficients, surrogate = _coefficients(layer), layer.neuron.surrogate
-    current_bars, *sums, u_hat_bar, w_bar = _call(
-        "backward",
-        [_like(u_hat, array.shape) for array in (u_hats, *coefficients, u_hat, w)],
-        u_hat.dtype,
-        [],
-        *coefficients,
-        layer.neuron.threshold,
-        surrogate.slope,
-        surrogate.c,
-        _recurrent_kernel(layer),
-        u_hat,
-        w,
-        u_hats,
-        u_hat_bar,
-        w_bar,
-        output_bars,
-        kind=KERNELS.index(layer.neuron.kernel),
-        surrogate=SHAPES.index(surrogate.shape),
+def _arguments(layers, inputs, dropout):
+    """Return what both passes need: inputs, dropout, and for each layer its coefficients, numbers and weights."""
+    dtype = jnp.result_type(float)
+    if inputs.dtype.name not in EVENTS:
+        inputs = inputs.astype(dtype)
+    keys, probability = jnp.zeros((0, 2), jnp.uint32), jnp.ones(())
+    if dropout is not None:
+        if str(jax.random.key_impl(dropout.keys)) != "threefry2x32":
+            raise NativeError(
+                "the native kernel draws the masks of dropout by threefry2x32; unset jax_default_prng_impl"
+            )
+        keys, probability = jax.random.key_data(dropout.keys), 1 - jnp.asarray(dropout.rate)
+    arguments = [inputs, keys, probability.astype(dtype)]
+    for layer in layers:
+        surrogate = _surrogate(layer)
+        numbers = [getattr(layer.neuron, "threshold", 0), surrogate.slope, surrogate.c]
+        arrays = [jnp.stack(_coefficients(layer)), jnp.stack([jnp.asarray(x, dtype) for x in numbers])]
+        arguments += [array.astype(dtype) for array in (*arrays, *_weights(layer))]
+    return arguments
+
+
+def _surrogate(layer):
+    """Return the surrogate gradient, or any for a neuron that does not spike."""
+    return getattr(layer.neuron, "surrogate", Surrogate())
+
+
+def _coefficients(layer):
+    return jax.tree.leaves(layer.coefficients)
+
+
+def _weights(layer):
+    kernel, bias, recurrent_kernel = layer.weights
+    return kernel, bias, jnp.zeros((0, layer.features)) if recurrent_kernel is None else recurrent_kernel
+
+
+def _layer_bar(layer, bars):
+    """Return the gradient for a layer, as the layer itself is: of its types, and zero for the numbers of its neuron."""
+    coefficients_bar, kernel_bar, bias_bar, recurrent_kernel_bar = bars
+    alpha, *_ = _coefficients(layer)
+    coefficients_bar = [alpha_bar(alpha, coefficients_bar[0]), *coefficients_bar[1:]]
+    coefficients_bar = jax.tree.unflatten(jax.tree.structure(layer.coefficients), coefficients_bar)
+    recurrent = layer.weights.recurrent_kernel is not None
+    weights_bar = type(layer.weights)(kernel_bar, bias_bar, recurrent_kernel_bar if recurrent else None)
+    coefficients_bar, weights_bar = jax.tree.map(
+        lambda bar, primal: bar.astype(primal.dtype),
+        (coefficients_bar, weights_bar),
+        (layer.coefficients, layer.weights),
     )
-    bars = type(layer.coefficients)(*sums[: len(layer.coefficients)])
-    bars = bars._replace(alpha=alpha_bar(layer.coefficients.alpha, bars.alpha))
-    return current_bars, bars, _carry(first, u_hat_bar, w_bar)
-
-
-def sum_outer_products(
-    x: Num[Array, "time batch source"], y: Float[Array, "time batch neuron"]
-) -> Float[Array, "source neuron"]:
-    """Return `sum_tb x_tb^T y_tb`, over the elements of `x` that are not zero."""
-    return _call("sum_outer_products", _like(y, (x.shape[-1], y.shape[-1])), y.dtype, _sparse(x, y.dtype), y)
-
-
-def _call(name: str, results: Any, dtype: Any, sparse: Sequence[Array], *arguments: Any, **attributes: int) -> Any:
-    """Call a function of the kernel: with `sparse` as it is, and all other arguments as arrays of type `dtype`."""
-    _register(dtype.name)
-    call = jax.ffi.ffi_call(f"seadlif_{name}_{dtype.name}", results, vmap_method="sequential")
-    return call(*sparse, *(jnp.asarray(x, dtype) for x in arguments), **attributes)
-
-
-def _sparse(x: Array, dtype: Any) -> list[Array]:
-    """Return the matrix whose zeros are skipped: counts of events as they are, all else of type `dtype`."""
-    return [x if x.dtype.name in EVENTS else x.astype(dtype)]
-
-
-def _like(array: Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, array.dtype)
-
-
-# LIF neurons have no adaptation: what the kernel's functions take and return for it is empty.
-
-
-def _pair(carry: Any) -> tuple[Array, Array]:
-    u_hat, *w = jax.tree.leaves(carry)
-    return u_hat, *(w or [jnp.zeros(0, u_hat.dtype)])
-
-
-def _carry(like: Any, u_hat: Array, w: Array) -> Any:
-    leaves, structure = jax.tree.flatten(like)
-    return jax.tree.unflatten(structure, (u_hat, w)[: len(leaves)])
-
-
-def _coefficients(layer: Any) -> list[Array]:
-    coefficients = list(layer.coefficients)
-    return coefficients + [jnp.zeros(0)] * (4 - len(coefficients))
-
-
-def _recurrent_kernel(layer: Any) -> Array:
-    kernel = layer.weights.recurrent_kernel
-    return jnp.zeros((0, layer.features)) if kernel is None else kernel
+    neuron_bar = jax.tree.map(jnp.zeros_like, layer.neuron)
+    return layer.replace(neuron=neuron_bar, coefficients=coefficients_bar, weights=weights_bar)

@@ -26,6 +26,7 @@ class LeakyIntegrator(Neuron):
 
     State = LeakyIntegratorState
     spiking = False
+    kernel = "leaky_integrator"
 
     def step(self, coefficients: PerNeuron, state: LeakyIntegratorState, current: PerSample) -> LeakyIntegratorState:
         """Return `y_t`."""

@@ -1,5 +1,7 @@
 """Dropout on the outputs of hidden layers, with a mask of its own for every sample, layer and time step."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -15,26 +17,37 @@ def sample_keys(key: Array | None, batch: int) -> Key[Array, " batch"] | None:
     return jax.random.split(key, batch) if key is not None and key.ndim == 0 else key
 
 
-def apply_dropout(
-    x: Float[Array, "batch neuron"],
-    keys: Key[Array, " batch"] | None,
-    rate: Scalar | None,
-    layer: int,
-    step: Int[Array, ""] | int,
-) -> Float[Array, "batch neuron"]:
-    """Set outputs to zero with probability `rate`, and scale the others up by `1 / (1 - rate)`.
+class Dropout(NamedTuple):
+    """Dropout of a training pass.
 
-    The mask follows from the sample's key, the index of the layer and the number of the step alone.
+    Attributes:
+      keys: of each sample.
+      rate: probability that an output is set to zero; the others are scaled up by `1 / (1 - rate)`.
     """
-    if keys is None or rate is None:
-        return x
-    probability = 1 - rate
 
-    def mask(key):
-        key = jax.random.fold_in(jax.random.fold_in(key, layer), step)
-        return random_mask(key, probability, x.shape[-1])
+    keys: Key[Array, " batch"]
+    rate: Scalar
 
-    return jnp.where(save_residual(jax.vmap(mask)(keys)), x / probability, 0)
+    def apply(
+        self, x: Float[Array, "batch neuron"], layer: int, step: Int[Array, ""] | int
+    ) -> Float[Array, "batch neuron"]:
+        """Return the outputs of a layer in a step after dropout.
+
+        The mask follows from the sample's key, the index of the layer and the number of the step alone.
+        """
+        probability = 1 - self.rate
+
+        def mask(key):
+            key = jax.random.fold_in(jax.random.fold_in(key, layer), step)
+            return random_mask(key, probability, x.shape[-1])
+
+        return jnp.where(save_residual(jax.vmap(mask)(self.keys)), x / probability, 0)
+
+    def apply_to_steps(
+        self, x: Float[Array, "step batch neuron"], layer: int, steps: Int[Array, " step"]
+    ) -> Float[Array, "step batch neuron"]:
+        """Return the same for several steps."""
+        return jax.vmap(self.apply, in_axes=(0, None, 0))(x, layer, steps)
 
 
 def random_mask(key: Key[Array, ""], probability: Scalar, length: int) -> Bool[Array, " length"]:

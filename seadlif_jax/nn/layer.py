@@ -41,11 +41,6 @@ class Layer(struct.PyTreeNode):
         """Number of neurons."""
         return len(self.weights.bias) // self.neuron.gates
 
-    @property
-    def native(self) -> bool:
-        """Whether the native kernel computes its chunks of steps; never those of the readout."""
-        return self.execution.engine == "native" and self.neuron.kernel is not None
-
     def initial_state(self, batch: int) -> Any:
         """Return the state before the first step, `[batch, neuron]`."""
         return self.neuron.initial_state((batch, self.features))

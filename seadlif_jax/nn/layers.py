@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import optax.projections
 from jaxtyping import Array, Float, Key, Num
 
-from seadlif_jax import native
 from seadlif_jax.neurons import LeakyIntegrator, Neuron, Range, SEAdLIF, decay, interpolate, symmetric_uniform
 from seadlif_jax.nn.execution import Execution
 from seadlif_jax.nn.layer import Layer, Weights
@@ -57,8 +56,6 @@ class _Neurons(nn.Module):
           neuron: replaces the layer's own; of the same class, with other, possibly traced, numbers.
         """
         neuron = self.neuron if neuron is None else neuron
-        if self.execution.engine == "native":
-            native.check_usable(neuron, self.execution.precision)
         dtype = jnp.result_type(float)
         width = neuron.gates * self.features
         initial = neuron.initial_weights(channels, self.features)

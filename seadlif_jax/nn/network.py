@@ -12,7 +12,6 @@ A network is static, and hashable. Numbers that vary between the members of a sw
 with each call.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Num
 
 from seadlif_jax.neurons import Neuron, Scalar
-from seadlif_jax.nn.dropout import apply_dropout, sample_keys
+from seadlif_jax.nn.dropout import Dropout, sample_keys
 from seadlif_jax.nn.layer import Layer
 from seadlif_jax.nn.layers import LeakyReadout, RecurrentLayer, batch_major, time_major
 from seadlif_jax.nn.scan import (
@@ -90,9 +89,9 @@ class Network(nn.Module):
         """
         if feedback_from is not None:
             return batch_major(self._forecast(inputs, feedback_from, dropout_key, hyper)[0])
-        drop = self._dropout(dropout_key, len(inputs), hyper)
+        dropout = self._dropout(dropout_key, len(inputs), hyper)
         layers = self.as_layers(inputs.shape[-1], hyper)
-        return batch_major(scan_layers(layers, time_major(inputs), jax.vmap(drop, in_axes=(None, 0, 0)))[0])
+        return batch_major(scan_layers(layers, time_major(inputs), dropout)[0])
 
     def trace(
         self,
@@ -104,14 +103,16 @@ class Network(nn.Module):
 
         For inspection: slower than a call, and far slower to differentiate.
         """
-        drop = jax.vmap(self._dropout(dropout_key, len(inputs), hyper), in_axes=(None, 0, 0))
+        dropout = self._dropout(dropout_key, len(inputs), hyper)
         *hidden, readout = self.as_layers(inputs.shape[-1], hyper)
         x = time_major(inputs)
         traces = []
         for index, layer in enumerate(hidden):
             states = scan_states(layer, x)
             traces.append(jax.tree.map(batch_major, states))
-            x = drop(index, states.output, jnp.arange(len(x)))
+            x = states.output
+            if dropout is not None:
+                x = dropout.apply_to_steps(x, index, jnp.arange(len(x)))
         return batch_major(scan_states(readout, x).output), tuple(traces)
 
     def with_activity(
@@ -126,8 +127,7 @@ class Network(nn.Module):
         """
         if feedback_from is None:
             layers = self.as_layers(inputs.shape[-1], hyper)
-            observe = functools.partial(activity, layers)
-            outputs, rates = scan_layers(layers, time_major(inputs), observe=observe)
+            outputs, rates = scan_layers(layers, time_major(inputs), with_activity=True)
         else:
             outputs, rates = self._forecast(inputs, feedback_from, None, hyper)
         return batch_major(outputs), tuple(map(batch_major, rates))
@@ -168,19 +168,18 @@ class Network(nn.Module):
         return projected | {"readout": self.readout.project(params["readout"])}
 
     def _dropout(self, key, batch, hyper):
-        """Return the dropout of a step, `(index of layer, outputs, step) -> inputs of the next layer`."""
         if key is None and self.has_rng("dropout"):
             key = self.make_rng("dropout")
         keys = None if key is None else sample_keys(key, batch)  # a batch without a fixed size has no key
         rate = (self.dropout or None) if hyper is None else hyper.dropout
-        return lambda index, x, step: apply_dropout(x, keys, rate, index, step)
+        return None if keys is None or rate is None else Dropout(keys, rate)
 
     def _forecast(self, inputs, feedback_from, dropout_key, hyper):
         """Return the predictions, and the activity of the hidden layers; both time-major."""
-        drop = self._dropout(dropout_key, len(inputs), hyper)
+        dropout = self._dropout(dropout_key, len(inputs), hyper)
         layers = self.as_layers(inputs.shape[-1], hyper)
         return scan_with_feedback(
-            lambda state, x, t: _step(layers, state, x, drop, t),
+            lambda state, x, t: _step(layers, state, x, dropout, t),
             self.initial_state(len(inputs)),
             time_major(inputs).astype(layers[0].weights.kernel.dtype),
             feedback_from,
@@ -188,10 +187,12 @@ class Network(nn.Module):
         )
 
 
-def _step(layers, state, x, drop, t):
+def _step(layers, state, x, dropout, t):
     """Return the states of all layers after a step, and the readout."""
     new_state = []
     for index, (layer, layer_state) in enumerate(zip(layers, state, strict=True)):
-        new_state.append(layer.step(layer_state, layer.project(x if index == 0 else drop(index - 1, x, t))))
+        if index and dropout is not None:
+            x = dropout.apply(x, index - 1, t)
+        new_state.append(layer.step(layer_state, layer.project(x)))
         x = new_state[-1].output
     return tuple(new_state), x

@@ -18,23 +18,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Num
 
 from seadlif_jax import native
 from seadlif_jax.neurons.neuron import before_each
+from seadlif_jax.nn.dropout import Dropout
 from seadlif_jax.nn.execution import remat_unsaved, save_residual
 from seadlif_jax.nn.layer import Layer, Weights
-
-# From the index of a layer, its outputs in some steps, and the numbers of the steps, to the inputs of the next layer.
-Between = Callable[[int, Float[Array, "step batch neuron"], Int[Array, " step"]], Array]
 
 
 def scan_layers(
     layers: Sequence[Layer],
     inputs: Num[Array, "time batch channel"],
-    between: Between = lambda index, x, steps: x,
-    observe: Callable[[Sequence[Array]], Any] = lambda outputs: (),
-) -> tuple[Float[Array, "time batch output"], Any]:
+    dropout: Dropout | None = None,
+    with_activity: bool = False,
+) -> tuple[Float[Array, "time batch output"], tuple[Float[Array, "time batch"], ...]]:
     """Run layers, each fed with the outputs of the one before, from the initial state.
 
     All layers go through a chunk of steps before the next chunk, so that its working set fits the cache. Between
@@ -43,11 +41,11 @@ def scan_layers(
     Args:
       layers: from first to last. The execution of the first decides the length of a chunk.
       inputs: of the first layer.
-      between: `(index, outputs, numbers of the steps)` -> inputs of the next layer, such as dropout.
-      observe: a function of the outputs of all layers, step by step, such as `activity`.
+      dropout: on what each layer but the last gives to the next.
+      with_activity: also return the fraction of neurons that spike, of each layer of spiking neurons.
 
     Returns:
-      the outputs of the last layer, and those of `observe`, for all steps.
+      the outputs of the last layer for all steps, and the activity, or `()`.
     """
     execution = layers[0].execution
     run_layer = _run_plain if execution.plain_scan else run_chunk
@@ -55,15 +53,19 @@ def scan_layers(
     def run(states, x, steps):
         new_states, outputs = [], []
         for index, (layer, state) in enumerate(zip(layers, states, strict=True)):
-            state, x = run_layer(layer, state, between(index - 1, x, steps) if index else x)
+            if index and dropout is not None:
+                x = dropout.apply_to_steps(x, index - 1, steps)
+            state, x = run_layer(layer, state, x)
             new_states.append(state)
             outputs.append(x)
-        return tuple(new_states), (x, observe(outputs))
+        return tuple(new_states), (x, activity(layers, outputs) if with_activity else ())
 
     num_steps, batch = inputs.shape[:2]
     if not num_steps or not batch:
         empty = [jnp.zeros((num_steps, batch, layer.features)) for layer in layers]
-        return empty[-1], observe(empty)
+        return empty[-1], activity(layers, empty) if with_activity else ()
+    if execution.engine == "native":
+        return native.run_layers(layers, inputs, dropout, with_activity)
     if execution.plain_scan:
         return run([layer.initial_state(batch) for layer in layers], inputs, jnp.arange(num_steps))[1]
 
@@ -114,10 +116,7 @@ def _run_forward(layer, first, inputs):
         carry = neuron.pack(state, neuron.step(coefficients, state, current))
         return carry, neuron.residual(carry, current)
 
-    if layer.native:
-        last, residuals = native.forward(layer, first, inputs)
-    else:
-        last, residuals = jax.lax.scan(step, first, layer.project(inputs), unroll=layer.execution.unroll)
+    last, residuals = jax.lax.scan(step, first, layer.project(inputs), unroll=layer.execution.unroll)
     residuals = save_residual(residuals)
     return (last, neuron.outputs(coefficients, first, residuals)), (layer, first, inputs, residuals)
 
@@ -127,28 +126,24 @@ def _run_backward(saved: tuple[Layer, Any, Array, Array], bars: tuple[Any, Array
     layer, first, inputs, residuals = saved
     last_bar, output_bars = bars
     neuron, coefficients, weights, execution = layer.neuron, layer.coefficients, layer.weights, layer.execution
-    sources = [inputs]
-    if weights.recurrent_kernel is not None:
-        outputs = neuron.outputs(coefficients, first, residuals)
-        sources.append(before_each(neuron.unpack(coefficients, first).output, outputs))
 
     def recur(current_bar):
         if weights.recurrent_kernel is None:
             return jnp.zeros_like(output_bars[0])
         return execution.matmul(current_bar, weights.recurrent_kernel.T).astype(output_bars.dtype)
 
-    if layer.native:
-        current_bars, coefficients_bar, first_bar = native.backward(layer, first, residuals, last_bar, output_bars)
-        kernels_bar = [native.sum_outer_products(source, current_bars) for source in sources]
-    else:
-        current_bars, coefficients_bar, first_bar = neuron.backward(
-            coefficients, first, residuals, last_bar, output_bars, recur
-        )
-        # One product for all weights: side by side, the sources take one transposition of `current_bars`.
-        together = jnp.concatenate([source.astype(current_bars.dtype) for source in sources], axis=-1)
-        kernels_bar = jnp.split(execution.sum_of_outer_products(current_bars, together).T, [inputs.shape[-1]])
-    recurrent_bar = None if weights.recurrent_kernel is None else kernels_bar[1]
-    weights_bar = Weights(kernels_bar[0], current_bars.sum((0, 1)), recurrent_bar)
+    current_bars, coefficients_bar, first_bar = neuron.backward(
+        coefficients, first, residuals, last_bar, output_bars, recur
+    )
+
+    # One product for all weights: side by side, the sources of the currents take one transposition of `current_bars`.
+    channels, sources = inputs.shape[-1], [inputs.astype(current_bars.dtype)]
+    if weights.recurrent_kernel is not None:
+        outputs = neuron.outputs(coefficients, first, residuals)
+        sources.append(before_each(neuron.unpack(coefficients, first).output, outputs))
+    kernels_bar = execution.sum_of_outer_products(current_bars, jnp.concatenate(sources, axis=-1)).T
+    recurrent_bar = None if weights.recurrent_kernel is None else kernels_bar[channels:]
+    weights_bar = Weights(kernels_bar[:channels], current_bars.sum((0, 1)), recurrent_bar)
     inputs_bar = None
     if jnp.issubdtype(inputs.dtype, jnp.inexact):
         inputs_bar = _first_order(execution.matmul(current_bars, weights.kernel.T).astype(inputs.dtype))

@@ -12,6 +12,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array, PyTree
 
+from seadlif_jax.utils.processes import available_cores
+
 MEMBER, BATCH = "member", "batch"
 MIN_SAMPLES = 16  # of a batch for each device; with fewer a device has too little to do
 
@@ -28,12 +30,7 @@ def use_all_cpu_cores() -> None:
     """
     is_set = jax.config.values["jax_num_cpu_devices"] > 0
     if not is_set and "xla_force_host_platform_device_count" not in os.getenv("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", _num_cores())
-
-
-def _num_cores() -> int:
-    """Number of CPU cores available to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jax.config.update("jax_num_cpu_devices", available_cores())
 
 
 def choose_mesh(batch_size: int, num_members: int = 1) -> Mesh:

@@ -30,8 +30,8 @@ from seadlif_jax.config import differences, differing, to_json
 from seadlif_jax.parallel import barrier, device_put_global, is_first_process, is_key, key_data, to_host
 from seadlif_jax.runs.errors import CheckpointError
 from seadlif_jax.runs.files import versions
+from seadlif_jax.utils.errors import storage_error
 from seadlif_jax.utils.progress import say
-from seadlif_jax.utils.storage import storage_error
 
 LAYOUT = 4  # of the files; 3 and less are of version 0.1
 NUM_KEPT = 2

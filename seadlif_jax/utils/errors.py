@@ -1,4 +1,8 @@
-"""The base class of the library's errors, and the message for a package that is not installed."""
+"""The base class of the library's errors, and what errors of others mean."""
+
+import errno
+import os
+import re
 
 # Top-level modules that are not among the library's dependencies, and the extra that installs each.
 EXTRAS = {
@@ -15,6 +19,9 @@ EXTRAS = {
 }
 # Packages whose name differs from that of their module.
 PACKAGES = {"absl": "absl-py", "ml_collections": "ml-collections", "orbax": "orbax-checkpoint"}
+# These say that the file is missing, or not what it should be.
+FILE_ERRORS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL})
+STATUSES = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED")  # TensorStore's
 
 
 class SeadlifError(ValueError):
@@ -46,3 +53,24 @@ def missing_package(error: ImportError) -> MissingPackageError | None:
     return MissingPackageError(
         f"{PACKAGES.get(module, module)} is not installed; pip install 'seadlif-jax[{EXTRAS[module]}]'"
     )
+
+
+def storage_error(error: BaseException) -> str | None:
+    """Return the reason if an error is the storage's (a failed disk, a stale handle, too many open files), else None.
+
+    Such an error says nothing about the content of the file.
+
+    HDF5 and TensorStore raise errors of their own, with the system's error number or a status in the message.
+    """
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (match := re.search(r"\b(?:errno = |OS error )(\d+)", str(error))):
+        number = int(match[1])
+    if number == errno.EAGAIN:
+        return "another program has locked it"
+    if number is not None:
+        return None if number in FILE_ERRORS else os.strerror(number)
+    message = str(error).partition("\n")[0].partition(" [tensorstore_spec")[0]
+    status = next((status for status in STATUSES if status in message), None)
+    return status and status.lower().replace("_", " ")

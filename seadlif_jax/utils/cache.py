@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from seadlif_jax.data.dataset import DataError
 from seadlif_jax.utils.locking import lock
 
 MANIFEST = "manifest.json"  # key, and checksum of every file
@@ -32,20 +31,14 @@ def cached(cache: Path, name: str, key: Mapping[str, Any], make: Callable[[Path]
       make: writes the content; called only if there is no such entry, or a damaged one.
 
     Raises:
-      DataError: the cache cannot be written to. Errors of `make` are passed on.
+      OSError: the cache cannot be written to. Errors of `make` are passed on.
     """
     entry = cache / f"{name}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}"
     if _is_whole(entry):
         return entry
-    try:
-        with locked(entry):
-            if not _is_whole(entry):  # no other process has made it in the meantime
-                _make(entry, key, make)
-    except OSError as error:
-        raise DataError(
-            f"cannot write to the cache {cache} ({error.strerror or error}); free space there, or choose another "
-            "folder with --config.data.cache_dir"
-        ) from error
+    with locked(entry):
+        if not _is_whole(entry):  # no other process has made it in the meantime
+            _make(entry, key, make)
     return entry
 
 

@@ -1,0 +1,272 @@
+// The forward pass: the membrane potentials before the reset, u^, of all layers in all steps.
+
+#ifndef SEADLIF_FORWARD_H_
+#define SEADLIF_FORWARD_H_
+
+#include <array>
+
+#include "dense.h"
+#include "layer.h"
+
+namespace seadlif {
+
+// The product of rows and weights where most elements of the rows are not zero.
+class DenseProduct {
+ public:
+  DenseProduct(const Real* weights, int rows, int columns)
+      : weights_(weights), sources_(rows), columns_(columns), stride_(padded(columns)) {}
+
+  // Computes the product of some rows if it is faster so; otherwise, `row` gives null.
+  void update(const SparseRows& x, int first_row, int rows) {
+    size_t total = 0;
+    for (int row = 0; row < rows; row++) total += x.count(first_row + row);
+    is_current_ = total > kDenseFrom * sources_ * rows;
+    if (!is_current_) return;
+    if (product_ == nullptr) {
+      panels_ = Panels(sources_, columns_);
+      panels_.read(weights_, sources_, columns_, 1);
+      x_ = zeros<Real>(size_t(kSamples) * sources_);
+      product_ = zeros<Real>(size_t(kSamples) * stride_);
+    }
+    std::memset(x_.get(), 0, size_t(rows) * sources_ * sizeof(Real));
+    for (int row = 0; row < rows; row++)
+      for (int i = 0; i < x.count(first_row + row); i++)
+        x_[size_t(row) * sources_ + x.indices(first_row + row)[i]] = x.values(first_row + row)[i];
+    panels_.multiply(x_.get(), sources_, rows, product_.get());
+  }
+
+  const Real* row(int row) const { return is_current_ ? product_.get() + size_t(row) * stride_ : nullptr; }
+
+ private:
+  const Real* weights_;
+  int sources_, columns_, stride_;
+  bool is_current_ = false;
+  Panels panels_;
+  Array<Real> x_{nullptr, &std::free}, product_{nullptr, &std::free};
+};
+
+// A layer with the states of a group of samples.
+class ForwardLayer {
+ public:
+  explicit ForwardLayer(const Layer& layer)
+      : layer_(layer), stride_(padded(layer.neurons)), kernel_(layer.kernel, layer.sources, layer.neurons),
+        bias_(layer.bias, 1, layer.neurons),
+        recurrent_kernel_(layer.recurrent_kernel, layer.recurrent ? layer.neurons : 0, layer.neurons),
+        alpha_(layer.coefficient(0)), beta_(layer.coefficient(1)), a_(layer.coefficient(2)),
+        b_(layer.coefficient(3)), u_hat_(zeros<Real>(size_t(kSamples) * stride_)),
+        w_(zeros<Real>(adaptive(layer.kind) ? size_t(kSamples) * stride_ : 0)),
+        dense_inputs_(layer.kernel, layer.sources, layer.neurons),
+        dense_spikes_(layer.recurrent_kernel, layer.recurrent ? layer.neurons : 0, layer.neurons),
+        spikes_{{kSamples, layer.neurons}, {kSamples, layer.neurons}} {}
+
+  void start() {
+    std::memset(u_hat_.get(), 0, size_t(kSamples) * stride_ * sizeof(Real));
+    if (adaptive(layer_.kind)) std::memset(w_.get(), 0, size_t(kSamples) * stride_ * sizeof(Real));
+    for (int sample = 0; sample < kSamples; sample++) spikes().clear(sample);
+  }
+
+  // Makes a step of some samples, whose inputs are `x` from row `first_row` on.
+  void step(const SparseRows& x, int first_row, int samples) {
+    with_kind(layer_.kind, [&](auto kind) { step_of<decltype(kind)::value>(x, first_row, samples); });
+  }
+
+  // After the step: the neurons that spike, a row a sample.
+  SparseRows& spikes() { return spikes_[parity_]; }
+
+  void copy_u_hat(int samples, Real* to) const {
+    copy_rows(u_hat_.get(), stride_, to, layer_.neurons, samples, layer_.neurons);
+  }
+
+ private:
+  template <Kind kKind>
+  void step_of(const SparseRows& x, int first_row, int samples) {
+    const SparseRows& before = spikes();
+    dense_inputs_.update(x, first_row, samples);
+    if (layer_.recurrent) dense_spikes_.update(before, 0, samples);
+    parity_ = 1 - parity_;
+    for (int sample = 0; sample < samples; sample++) spikes().clear(sample);
+    kernel_.for_each([&](int first, int vectors) {
+      with_constant(vectors, [&](auto vectors_constant) {
+        constexpr int kVectors = decltype(vectors_constant)::value;
+        for (int sample = 0; sample < samples; sample++) {
+          Vector current[kVectors];
+          sum_rows<kVectors>(first, x, first_row + sample, before, sample, current);
+          advance<kKind, kVectors>(first, sample, current);
+        }
+      });
+    });
+  }
+
+  // The current of a block of neurons: bias + sum_i x_i W_i + sum_j W^rec_j, over nonzero inputs and spiking neurons.
+  template <int kVectors>
+  INLINE void sum_rows(int first, const SparseRows& x, int x_row, const SparseRows& before, int sample,
+                       Vector* current) const {
+    constexpr int kWidth = kVectors * kLanes;
+    const auto add = [&](const Real* row) {
+#pragma GCC unroll 8
+      for (int q = 0; q < kVectors; q++) current[q] += load(row + q * kLanes);
+    };
+#pragma GCC unroll 8
+    for (int q = 0; q < kVectors; q++) current[q] = load(bias_.block(first) + q * kLanes);
+    if (const Real* product = dense_inputs_.row(sample)) {
+      add(product + first);
+    } else {
+      const int* channels = x.indices(x_row);
+      const Real *values = x.values(x_row), *kernel = kernel_.block(first);
+      for (int i = 0; i < x.count(x_row); i++) {
+        const Real* row = kernel + size_t(channels[i]) * kWidth;
+        const Vector value = broadcast(values[i]);
+#pragma GCC unroll 8
+        for (int q = 0; q < kVectors; q++) current[q] += value * load(row + q * kLanes);
+      }
+    }
+    if (!layer_.recurrent) return;
+    if (const Real* product = dense_spikes_.row(sample)) {
+      add(product + first);
+    } else {
+      const int* neurons = before.indices(sample);
+      const Real* recurrent_kernel = recurrent_kernel_.block(first);
+      for (int i = 0; i < before.count(sample); i++) add(recurrent_kernel + size_t(neurons[i]) * kWidth);
+    }
+  }
+
+  template <Kind kKind, int kVectors>
+  INLINE void advance(int first, int sample, const Vector* current) {
+#pragma GCC unroll 8
+    for (int q = 0; q < kVectors; q++) {
+      const int column = first + q * kLanes;
+      const size_t at = size_t(sample) * stride_ + column;
+      const Vector zero{}, one = broadcast(Real(1)), alpha = load(alpha_.get() + column);
+      const Vector old_u_hat = load(u_hat_.get() + at);
+      const auto spiked = (old_u_hat - layer_.threshold) > zero;
+      Vector u = old_u_hat, drive = current[q];
+      if constexpr (spiking(kKind)) u = spiked ? zero : old_u_hat;
+      if constexpr (adaptive(kKind)) {
+        const Vector z = spiked ? one : zero, old_w = load(w_.get() + at);
+        const Vector w = load(beta_.get() + column) * old_w + load(a_.get() + column) * u + load(b_.get() + column) * z;
+        drive -= kKind == Kind::kSE ? w : old_w;
+        store(w_.get() + at, w);
+      }
+      store(u_hat_.get() + at, alpha * u + (one - alpha) * drive);
+    }
+    if constexpr (spiking(kKind))
+      for_each_spike(u_hat_.get() + size_t(sample) * stride_ + first, kernel_.filled(first, kVectors), layer_.threshold,
+                     [&](int neuron) { spikes().append(sample, first + neuron, 1); });
+  }
+
+  const Layer& layer_;
+  int stride_;
+  ColumnBlocks kernel_, bias_, recurrent_kernel_;
+  Array<Real> alpha_, beta_, a_, b_, u_hat_, w_;
+  DenseProduct dense_inputs_, dense_spikes_;
+  SparseRows spikes_[2];  // before and after a step
+  int parity_ = 0;
+};
+
+// Where results are written for each layer; null where they are not wanted.
+struct ForwardResults {
+  std::vector<Real*> u_hats;     // [step, sample, neuron]
+  std::vector<Real*> activity;   // [step, sample]: the fraction of the neurons that spike
+  std::vector<uint8_t*> masks;   // [step, sample, neuron]: of dropout
+};
+
+// Runs some samples through all layers and steps.
+class ForwardPass {
+ public:
+  ForwardPass(const Network& network, const ForwardResults& results)
+      : network_(network), results_(results), last_(network.layers.size() - 1),
+        states_(network.layers.begin(), network.layers.end()), layer_keys_(network.layers.size()),
+        scratch_kept_(allocate<uint8_t>(widest())), words_(allocate<uint32_t>(Dropout::scratch_size(widest()))) {
+    for (const Layer& layer : network.layers) inputs_.emplace_back(kSteps * kSamples, layer.sources);
+  }
+
+  void run(int first_sample, int samples) {
+    for (auto& state : states_) state.start();
+    for (int index = 0; network_.dropout.keys != nullptr && index < last_; index++)
+      for (int sample = 0; sample < samples; sample++)
+        layer_keys_[index][sample] = fold_in(network_.dropout.keys[first_sample + sample], index);
+    for (int first_step = 0; first_step < network_.steps; first_step += kSteps) {
+      const int steps = std::min(kSteps, network_.steps - first_step);
+      for (int step = 0; step < steps; step++) read_inputs(first_step, step, first_sample, samples);
+      for (int index = 0; index <= last_; index++)
+        for (int step = 0; step < steps; step++) {
+          states_[index].step(inputs_[index], step * kSamples, samples);
+          write_results(index, row(first_step + step, first_sample), samples);
+          if (index < last_) give_spikes(index, first_step, step, first_sample, samples);
+        }
+    }
+  }
+
+ private:
+  static constexpr int kSteps = 16;  // for which a layer runs before the next does: its weights stay in the cache
+
+  // The index of a sample in arrays [step, sample].
+  size_t row(int step, int sample) const { return size_t(step) * network_.batch + sample; }
+
+  int widest() const {
+    int widest = 0;
+    for (const Layer& layer : network_.layers) widest = std::max(widest, layer.neurons);
+    return widest;
+  }
+
+  void read_inputs(int first_step, int step, int first_sample, int samples) {
+    for (int sample = 0; sample < samples; sample++)
+      inputs_[0].fill(step * kSamples + sample, [&](int* indices, Real* values) {
+        return network_.inputs.find_nonzero(row(first_step + step, first_sample + sample), indices, values);
+      });
+  }
+
+  void write_results(int index, size_t first_row, int samples) {
+    const int n = network_.layers[index].neurons;
+    if (results_.u_hats[index] != nullptr)
+      states_[index].copy_u_hat(samples, results_.u_hats[index] + first_row * n);
+    if (results_.activity[index] != nullptr)
+      for (int sample = 0; sample < samples; sample++)
+        results_.activity[index][first_row + sample] = Real(states_[index].spikes().count(sample)) / n;
+  }
+
+  // Gives the spikes of a layer to the next, after dropout.
+  void give_spikes(int index, int first_step, int step, int first_sample, int samples) {
+    const int n = network_.layers[index].neurons;
+    const Dropout& dropout = network_.dropout;
+    const SparseRows& spikes = states_[index].spikes();
+    std::array<Key, kSamples> step_keys;
+    for (int sample = 0; dropout.keys != nullptr && sample < kSamples; sample++)
+      step_keys[sample] = fold_in(layer_keys_[index][sample], first_step + step);
+    for (int sample = 0; sample < samples; sample++) {
+      const int* neurons = spikes.indices(sample);
+      const int to = step * kSamples + sample, count = spikes.count(sample);
+      inputs_[index + 1].clear(to);
+      if (dropout.keys == nullptr) {
+        for (int i = 0; i < count; i++) inputs_[index + 1].append(to, neurons[i], 1);
+        continue;
+      }
+      uint8_t* kept = results_.masks[index];
+      kept = kept == nullptr ? scratch_kept_.get() : kept + row(first_step + step, first_sample + sample) * n;
+      dropout.mask(step_keys[sample], n, words_.get(), kept);
+      for (int i = 0; i < count; i++)
+        if (kept[neurons[i]]) inputs_[index + 1].append(to, neurons[i], 1 / dropout.probability);
+    }
+  }
+
+  const Network& network_;
+  const ForwardResults& results_;
+  int last_;
+  std::vector<ForwardLayer> states_;
+  std::vector<SparseRows> inputs_;  // of each layer, in some steps
+  std::vector<std::array<Key, kSamples>> layer_keys_;
+  Array<uint8_t> scratch_kept_;
+  Array<uint32_t> words_;
+};
+
+inline void forward(const Network& network, const ForwardResults& results) {
+  divide_samples(network, [&](int, int first_sample, int end) {
+    ForwardPass pass(network, results);
+    for (int sample = first_sample; sample < end; sample += kSamples)
+      pass.run(sample, std::min(kSamples, end - sample));
+  });
+}
+
+}  // namespace seadlif
+
+#endif  // SEADLIF_FORWARD_H_
