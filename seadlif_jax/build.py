@@ -35,24 +35,40 @@ def build_hyperparameters(config: ConfigDict | FrozenConfigDict) -> Hyperparamet
     return jax.tree.map(lambda value: jnp.asarray(value, float), values)
 
 
+def check_native(config: ConfigDict | FrozenConfigDict) -> None:
+    """Raise a `NativeError` if the native engine cannot compute the config's network on this machine."""
+    compute = config.compute
+    if compute.plain_scan:
+        raise native.NativeError("it has no plain scan; unset config.compute.plain_scan")
+    if isinstance(build_task(config), Forecast):
+        raise native.NativeError("a forecast, which is fed with its own output, is a plain scan")
+    native.check_usable(build_neuron(config), compute.precision)
+
+
 def check_engine(config: ConfigDict | FrozenConfigDict) -> None:
     """Raise a `NativeError` if `config.compute.engine` cannot compute the config's network on this machine."""
-    compute = config.compute
-    if compute.engine != "native":
-        return
+    if config.compute.engine == "native":
+        try:
+            check_native(config)
+        except native.NativeError as error:
+            raise native.NativeError(f"config.compute.engine = 'native': {error}") from error
+
+
+def choose_engine(config: ConfigDict | FrozenConfigDict) -> tuple[str, str]:
+    """Return the engine that `config.compute.engine = "auto"` stands for on this machine, and why."""
     try:
-        if compute.plain_scan:
-            raise native.NativeError("it has no plain scan; unset config.compute.plain_scan")
-        if isinstance(build_task(config), Forecast):
-            raise native.NativeError("a forecast, which is fed with its own output, is a plain scan")
-        native.check_usable(build_neuron(config), compute.precision)
+        check_native(config)
     except native.NativeError as error:
-        raise native.NativeError(f"config.compute.engine = 'native': {error}") from error
+        return "xla", str(error)
+    return "native", "it makes use of sparse spikes"
 
 
 def build_network(config: ConfigDict | FrozenConfigDict, channels: int) -> Network:
     """Return the network of a config for inputs with this number of channels."""
-    model, neuron, execution = config.model, build_neuron(config), Execution(**config.compute)
+    model, neuron, compute = config.model, build_neuron(config), dict(config.compute)
+    if compute["engine"] == "auto":
+        compute["engine"], _ = choose_engine(config)
+    execution = Execution(**compute)
     layers = tuple(RecurrentLayer(features, neuron, model.recurrent, execution) for features in model.hidden)
     outputs = build_task(config).num_outputs(channels)
     return Network(layers, LeakyReadout(outputs, tuple(model.tau_out), model.train_tau_out), model.dropout)

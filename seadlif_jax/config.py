@@ -92,7 +92,7 @@ def base_config() -> ConfigDict:
     compute.precision = "highest"  # rounding of the operands of matrix products: highest, tensorfloat32 (GPU), bfloat16
     compute.chunk_mib = config_dict.placeholder(float)  # working set of a chunk of steps (unset: the backend's default)
     compute.unroll = 1  # steps in one iteration of a compiled loop
-    compute.engine = "xla"  # or native: a kernel for CPUs, which makes use of sparse spikes
+    compute.engine = "xla"  # native: a kernel for CPUs, which makes use of sparse spikes; auto: native where possible
     compute.plain_scan = False  # differentiate a plain scan: slow, the reference
 
     config.devices = devices = ConfigDict()
@@ -261,7 +261,7 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "compute.chunk_mib": Check(lambda v: v is None or _POSITIVE.accepts(v), "a number above 0, or None"),
     "compute.unroll": _integer(1),
     "compute.plain_scan": _BOOL,
-    "compute.engine": _one_of(ENGINES),
+    "compute.engine": _one_of((*ENGINES, "auto")),
     "devices.mesh": Check(
         lambda v: v is None or (_is_pair(v) and all(map(_integer(1).accepts, v))),
         "two numbers of devices, along the members of a sweep and the samples of a batch, such as (4, 2); or None",

@@ -97,7 +97,7 @@ def test_a_network_with_dropout_equals_xla(neuron, dtype, x64):
     )
     for rates, expected_rates in zip(found[1], expected[1], strict=True):
         assert rates.mean() > 0.02
-        np.testing.assert_array_equal(rates, expected_rates)
+        np.testing.assert_allclose(rates, expected_rates, rtol=1e-12)
     assert_close(found[0], expected[0], 1e-12)
 
 
@@ -267,6 +267,33 @@ def test_a_run_can_be_used_where_the_kernel_cannot(native_config, tmp_path, monk
         there = load_run(tmp_path / "run")
     assert "warning: config.compute.engine = 'native': no compiler; XLA computes the network" in capsys.readouterr().out
     np.testing.assert_allclose(there.probabilities(inputs), here.probabilities(inputs), atol=0.05)
+
+
+@needs_compiler
+@pytest.mark.usefixtures("without_pictures")
+def test_auto_says_which_engine_runs_and_stays_with_it(native_config, tmp_path, monkeypatch, capsys):
+    native_config.compute.engine = "auto"
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 7)
+        with pytest.raises(Interrupted):
+            fit(native_config, tmp_path / "run")
+    assert "engine: native, since it makes use of sparse spikes\n" in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "check_usable", refuse)
+        with pytest.raises(NativeError, match=r"config\.compute\.engine = 'native': no compiler"):
+            fit(native_config, tmp_path / "run")
+    result = fit(native_config, tmp_path / "run")
+    assert "engine: native, since the run has begun with it\n" in capsys.readouterr().out
+    assert result["config"]["compute"]["engine"] == "native"
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_auto_is_xla_where_the_kernel_cannot_be_used(native_config, tmp_path, monkeypatch, capsys):
+    native_config.compute.engine = "auto"
+    monkeypatch.setattr(native, "check_usable", refuse)
+    result = fit(native_config, tmp_path / "run")
+    assert "engine: xla, since no compiler\n" in capsys.readouterr().out
+    assert result["config"]["compute"]["engine"] == "xla"
 
 
 def refuse(*arguments):

@@ -54,6 +54,14 @@ def test_streaming_gives_the_same_outputs_for_any_length(trained, test_split):
         np.testing.assert_allclose(y, outputs[:, step], rtol=1e-4, atol=1e-6)
 
 
+def test_streaming_by_several_steps_gives_the_same_outputs(trained, test_split):
+    inputs = test_split.inputs[:2, :23]
+    state, first = trained.steps(trained.initial_state(2), inputs[:, :16])
+    _, second = trained.steps(state, inputs[:, 16:])
+    outputs = np.concatenate([first, second], axis=1)
+    np.testing.assert_allclose(outputs, trained.outputs(inputs), rtol=1e-4, atol=1e-6)
+
+
 def test_steps_have_labels(trained, test_split):
     np.testing.assert_array_equal(
         trained.predict_steps(test_split.inputs[:3]), trained.outputs(test_split.inputs[:3]).argmax(axis=-1)

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from seadlif_jax.build import build_task, check_engine
+from seadlif_jax.build import build_task, check_engine, choose_engine
 from seadlif_jax.config import MAY_MOVE, flatten, is_sweep, normalize, validate
 from seadlif_jax.data.in_memory import LOADER
 from seadlif_jax.data.loader import record_folders
@@ -25,7 +25,7 @@ from seadlif_jax.members import Member, expand_sweep
 from seadlif_jax.parallel import allgather, barrier, broadcast, device_put_global, member_sharded, to_host
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.errors import RunError
-from seadlif_jax.runs.folder import RunFolder
+from seadlif_jax.runs.folder import RunFolder, read_config
 from seadlif_jax.training import extension, report, warm_start
 from seadlif_jax.training.divergence import (
     DivergenceError,
@@ -37,6 +37,7 @@ from seadlif_jax.training.divergence import (
 from seadlif_jax.training.logging import Progress, check_tensorboard, tensorboard_writer
 from seadlif_jax.training.setup import Setup, mesh_for_config, prepare
 from seadlif_jax.training.state import Position, TrainState
+from seadlif_jax.utils.paths import workdir_path
 from seadlif_jax.utils.progress import say
 from seadlif_jax.utils.signals import Interrupted, deferred_signals
 
@@ -84,8 +85,7 @@ def fit(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None)
     config = normalize(config)
     validate(config)
     build_task(config)
-    check_engine(config)
-    config = record_folders(config)
+    config = record_folders(_settle_engine(config, workdir))
     members = expand_sweep(config)
     check_tensorboard(config, len(members))
     extension.complete_merge(workdir)
@@ -100,6 +100,7 @@ def fit(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None)
             say(f"already finished on {result['finished']}")
         return result or {}
 
+    check_engine(config)
     start = None if addition else warm_start.load_start(folder, members)
     dataset = load_dataset(config, dataset)
     checksums = fingerprint(dataset)
@@ -312,6 +313,22 @@ def _rows(outcome: Outcome, epoch: int, seconds: float) -> list[dict[str, float]
         }
         for number in np.flatnonzero(outcome.active & outcome.finite).tolist()
     ]
+
+
+def _settle_engine(config: ConfigDict, workdir: str | Path) -> ConfigDict:
+    """Return the config with an engine in place of "auto": the one that the run has begun with, or the best here."""
+    if config.compute.engine != "auto":
+        return config
+    folder = workdir_path(workdir)
+    if (folder / "config.json").exists():
+        engine, reason = read_config(folder).compute.engine, "the run has begun with it"
+    else:
+        engine, reason = choose_engine(config)
+        engine = "native" if broadcast(engine == "native") else "xla"
+    say(f"engine: {engine}, since {reason}")
+    config = ConfigDict(config.to_dict())
+    config.compute.engine = engine
+    return config
 
 
 def _refuse_differences(config: ConfigDict, checksums: Mapping[str, int]) -> None:

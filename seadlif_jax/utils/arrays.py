@@ -4,6 +4,7 @@ JAX's compiled functions ignore the byte order of their arguments, cast values t
 nor objects. Everything that comes from a user's code therefore passes through `as_native`.
 """
 
+import math
 import numbers
 from typing import Any
 
@@ -35,6 +36,8 @@ def as_native(values: Any, name: str) -> np.ndarray:
       >>> as_native(np.ma.masked_array([1, 2]).astype(">f4"), "inputs").dtype == np.float32
       True
     """
+    if type(values) is np.ndarray and values.dtype.kind in "iuf" and values.dtype.isnative and values.itemsize <= 8:
+        return values  # at once: streaming does this in every step
     if isinstance(values, list | tuple) and not _is_plain(values):
         return _stacked(list(values), name)
     array = _to_numpy(values, name)
@@ -55,6 +58,8 @@ def value_problem(array: np.ndarray) -> str | None:
     """Return the problem with an array's values as floats of the device, or None if there is none."""
     if array.dtype.kind not in "biuf":
         return f"of type {array.dtype}; they must be numbers"
+    if array.dtype in (np.float16, np.float32) and math.isfinite(np.vdot(array, array)):
+        return None  # all are finite: a sum of squares is the fastest way to know
     device_float = jnp.finfo(jnp.result_type(float))
     if array.dtype.kind == "f":
         wrong = ~(np.abs(array) <= device_float.max)
