@@ -92,7 +92,7 @@ def base_config() -> ConfigDict:
     compute.precision = "highest"  # rounding of the operands of matrix products: highest, tensorfloat32 (GPU), bfloat16
     compute.chunk_mib = config_dict.placeholder(float)  # working set of a chunk of steps (unset: the backend's default)
     compute.unroll = 1  # steps in one iteration of a compiled loop
-    compute.engine = "xla"  # native: a kernel for CPUs, which makes use of sparse spikes; auto: native where possible
+    compute.engine = "auto"  # xla; native, a kernel for CPUs that makes use of sparse spikes; auto: native if possible
     compute.plain_scan = False  # differentiate a plain scan: slow, the reference
 
     config.devices = devices = ConfigDict()

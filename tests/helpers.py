@@ -52,6 +52,7 @@ def make_tiny_config():
     config = base_config().unlock()
     config.num_epochs = 3
     config.batch_size = 16
+    config.compute.engine = "xla"  # the same on every machine
     config.data.loader = "data.bsd:load"
     config.data.num_classes = 3
     config.data.num_samples = 100

@@ -138,9 +138,7 @@ class TrainedModel:
         refuse_fork()
         return self._step(self.variables, state, x)
 
-    def steps(
-        self, state: tuple[Any, ...], inputs: Inputs
-    ) -> tuple[tuple[Any, ...], Float[Array, "batch time class"]]:
+    def steps(self, state: tuple[Any, ...], inputs: Inputs) -> tuple[tuple[Any, ...], Float[Array, "batch time class"]]:
         """Advance a stream by several steps in one call, `(state, x_t..) -> (state, y_t..)`: faster than one by one."""
         inputs = self._checked(inputs)
         refuse_fork()
