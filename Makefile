@@ -7,7 +7,7 @@ FAST := architecture bsd cache config download ecg events execution imports load
 # A change of the interpreter makes the environment anew.
 STAMP := $(VENV)/installed-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo env test test-all test-fast lint types docs check check-tpu check-wheel check-floors clean
+.PHONY: demo env test test-all test-fast lint types docs check check-tpu check-wheel check-floors sanitize clean
 
 demo: $(STAMP)
 	$(RUN) train.py --config=configs/bsd.py:quick
@@ -20,6 +20,15 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(RUN) -m pytest -n auto --dist worksteal
+
+# The native kernel under the sanitizers of the compiler: memory and undefined behaviour, then threads.
+sanitize:
+	mkdir -p build
+	for real in float double; do for sanitizer in address,undefined thread; do \
+		$(CXX) -std=c++17 -O1 -g -march=native -pthread -fsanitize=$$sanitizer -fno-sanitize-recover=all -DREAL=$$real \
+			-Iseadlif_jax/native/source tests/native/sanitize.cc -o build/sanitize && \
+		build/sanitize || exit 1; \
+	done; done
 
 # Tests that take about a minute together.
 test-fast: $(STAMP)

@@ -5,12 +5,12 @@
 
 Every implementation has a separate process (`workers`). They are measured in turn (`rounds`), shape by shape
 (`shapes`). A training step is forward, backward, clipping, Adam and projection, on one batch of random events on the
-device; inference is from the same batch to predictions. The implementations are in `peers`, each used as in its
-documentation. The neurons of the libraries are LIF without dropout, since none has SE-adLIF; "ours, LIF" is our network
-of the same kind. A library that is not installed is left out (`pip install snntorch norse spyx`). `--authors` is a
-checkout of https://github.com/IGITUGraz/SE-adlif (with `pip install torch pytorch-lightning torchmetrics omegaconf`).
-`--parts` also measures our gradient and one device per core, each without the other. `--leave_out` names
-implementations to leave out, because all are in memory at the same time.
+device, while 10 % of our neurons spike in a step; inference is from the same batch to predictions. The implementations
+are in `peers`, each used as in its documentation. The neurons of the libraries are LIF without dropout, since none has
+SE-adLIF; "ours, LIF" is our network of the same kind. A library that is not installed is left out (`pip install
+snntorch norse spyx`). `--authors` is a checkout of https://github.com/IGITUGraz/SE-adlif (with `pip install torch
+pytorch-lightning torchmetrics omegaconf`). `--parts` also measures our gradient and one device per core, each without
+the other. `--leave_out` names implementations to leave out, because all are in memory at the same time.
 
 Prints a table for each shape, and writes all samples to the file. Times are medians over the rounds, with the extremes
 in parentheses. "to ours" is the median over the rounds of the ratio to ours of the same network. "epoch" is an epoch of
@@ -61,11 +61,19 @@ def measure_all(
 def main(_: Sequence[str]) -> None:
     refuse_unknown(NAMES.value)
     parts = peers.PARTS if PARTS.value else ()
-    implementations = [peers.OURS, peers.PLAIN, *parts, peers.OURS_LIF, *peers.LIBRARIES]
+    implementations = [
+        peers.OURS,
+        peers.OURS_XLA,
+        peers.PLAIN,
+        *parts,
+        peers.OURS_LIF,
+        peers.OURS_LIF_XLA,
+        *peers.LIBRARIES,
+    ]
     if AUTHORS.value is None:
         print("the authors' program is left out: --authors=DIR names a checkout of it")
     else:
-        implementations.insert(2, peers.authors(str(Path(AUTHORS.value).expanduser().resolve())))
+        implementations.insert(3, peers.authors(str(Path(AUTHORS.value).expanduser().resolve())))
 
     implementations = [each for each in implementations if each.name not in LEAVE_OUT.value]
 

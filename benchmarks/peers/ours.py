@@ -1,22 +1,33 @@
 """SE-adLIF of this library."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
 
 from benchmarks.peers import jax_device
-from benchmarks.shapes import Shape
+from benchmarks.shapes import Shape, random_samples
 from benchmarks.workers import Subject
 from seadlif_jax import parallel
+from seadlif_jax.build import build_network
 from seadlif_jax.parallel import add_member_axis
-from seadlif_jax.training.state import TrainingHyperparameters
+from seadlif_jax.training.state import TrainingHyperparameters, TrainState
 from seadlif_jax.training.trainer import Trainer
 
 REQUIRES = ("jax", "jaxlib", "flax", "optax")
 
 
-def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: str | None = None) -> Subject:
+def build(
+    shape: Shape,
+    plain: bool = False,
+    cores_apart: bool = True,
+    neuron: str | None = None,
+    engine: str = "auto",
+    firing_rate: float = 0.1,
+) -> Subject:
     """Return the measured functions.
 
     Args:
@@ -24,11 +35,14 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
       plain: use a plain `jax.lax.scan` with automatic differentiation instead of our gradient.
       cores_apart: make every core a device, as `train.py` does; otherwise all cores are one device, the default of JAX.
       neuron: overrides the neuron of the shape and removes dropout, for comparison with other libraries.
+      engine: what computes the network.
+      firing_rate: share of the neurons of each hidden layer that spike in a step. It stays: nothing is learned.
     """
     if cores_apart:
         parallel.use_all_cpu_cores()
     config = shape.config.copy_and_resolve_references()
-    config.compute.plain_scan = plain
+    config.compute.plain_scan, config.compute.engine = plain, engine
+    config.optimizer.learning_rate = 1e-12
     if neuron is not None:
         config.model.neuron, config.model.dropout = neuron, 0.0
 
@@ -40,6 +54,7 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
 
     batch = jax_device.samples(shape, shape.batch_size, everywhere)
     state = parallel.parallelize(program.init, mesh, per_member=2)(seed, hyper, batch)
+    state = _with_firing_rate(config, shape, state, firing_rate)
     running = parallel.parallelize(program.start_epoch, mesh, per_member=1)(state)
     steps = (
         parallel.parallelize(program.train_steps, mesh, per_member=3, donate=[1])
@@ -79,3 +94,30 @@ def build(shape: Shape, plain: bool = False, cores_apart: bool = True, neuron: s
         device_peak_mib=jax_device.peak_mib,
         compiler_mib=parallel.temporary_bytes(steps) / 2**20,
     )
+
+
+def _with_firing_rate(config: ConfigDict, shape: Shape, state: TrainState, rate: float) -> TrainState:
+    """Return a state in which the input weights of the hidden layers are scaled, one layer after the other."""
+    network = build_network(config, shape.channels)
+    inputs = jnp.asarray(random_samples(shape, 16).inputs)
+    constants = jax.tree.map(lambda x: jnp.asarray(np.asarray(x[0])), state.constants)
+    params = jax.tree.map(lambda x: jnp.asarray(np.asarray(x[0])), state.params)
+
+    def scaled(params, layer, factor):
+        weights = params[layer]
+        return params | {layer: weights | {"kernel": factor * weights["kernel"]}}
+
+    @jax.jit
+    def rates(params):
+        variables = {"params": params, "constants": constants}
+        result: Any = network.apply(variables, inputs, method="with_activity")
+        return jnp.stack([jnp.mean(activity) for activity in result[1]])
+
+    for index in range(len(shape.hidden) if rate > 0 else 0):
+        layer, low, high = f"layers_{index}", 0.0, 12.0  # powers of two
+        for _ in range(10):
+            middle = (low + high) / 2
+            low, high = (middle, high) if rates(scaled(params, layer, 2**middle))[index] < rate else (low, middle)
+        params = scaled(params, layer, 2**high)
+    replaced = jax.tree.map(lambda new, old: jax.device_put(new[None], old.sharding), params, state.params)
+    return state._replace(params=replaced)
