@@ -17,6 +17,7 @@ TINY = (
     "--config.model.hidden=(8,)",
     "--config.batch_size=32",  # shared by two devices
     "--config.model.dropout=0.1",
+    "--config.compute.engine=xla",
 )
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from data import bsd
 from seadlif_jax import LeakyReadout, Network, RecurrentLayer, load_run, native
 from seadlif_jax.losses import classification
 from seadlif_jax.native import NativeError, compiler, kernels
@@ -19,6 +20,7 @@ from seadlif_jax.neurons import LIF, LSTM, SURROGATES, EFAdLIF, SEAdLIF, Surroga
 from seadlif_jax.nn import Execution
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.training import fit
+from seadlif_jax.training.divergence import DivergenceError
 from seadlif_jax.utils.signals import Interrupted
 from tests.alif import ALIF
 from tests.test_gradient import arrays, assert_close, fixed, gradients, problems
@@ -254,6 +256,37 @@ def test_a_run_resumed_equals_one_never_interrupted(native_config, tmp_path, mon
     native_config.compute.engine = "xla"
     with pytest.raises(RunError, match=r"config\.compute\.engine: 'native' -> 'xla'"):
         fit(native_config, tmp_path / "whole")
+
+
+class NaNForFirstChannel(SEAdLIF):
+    """Neurons whose weights for the first channel are NaN from the start."""
+
+    kernel = "se_adlif"
+
+    def initial_weights(self, channels, features):
+        initial = super().initial_weights(channels, features)
+        return initial | {"kernel": lambda *arguments: initial["kernel"](*arguments).at[0].set(jnp.nan)}
+
+
+@needs_compiler
+@pytest.mark.usefixtures("without_pictures")
+def test_a_weight_that_is_nan_and_without_effect_is_found(native_config, tmp_path, monkeypatch):
+    native_config.model.neuron = "tests.test_native:NaNForFirstChannel"
+    dataset = bsd.load(native_config)
+    for split in (dataset.train, dataset.validation, dataset.test):
+        split.inputs[..., 0] = 0
+    with pytest.raises(DivergenceError, match="a weight is nan"):
+        fit(native_config, tmp_path / "run", dataset)
+
+
+@needs_compiler
+@pytest.mark.usefixtures("without_pictures")
+def test_two_devices_train_at_once(native_config, tmp_path):
+    native_config.batch_size = 32
+    one, two = native_config.copy_and_resolve_references(), native_config.copy_and_resolve_references()
+    one.devices.mesh, two.devices.mesh = (1, 1), (1, 2)
+    first, second = (fit(config, tmp_path / str(index)) for index, config in enumerate((one, two)))
+    assert second["test"]["loss"] == pytest.approx(first["test"]["loss"], rel=0.05)
 
 
 @needs_compiler

@@ -48,6 +48,7 @@ def final_arrays(workdir):
     config.num_epochs, config.batch_size, config.data.num_samples = EPOCHS, 32, 100
     config.model.hidden = (8,)
     config.model.dropout = 0.1
+    config.compute.engine = "xla"
     samples = Samples(jnp.ones((1, 1, 10)), jnp.ones((1, 2), int), jnp.ones((1, 1), int))
     template = add_member_axis(
         jax.jit(Trainer(config).init)(0, TrainingHyperparameters.from_config(config), samples), 1

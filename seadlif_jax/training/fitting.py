@@ -85,7 +85,8 @@ def fit(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None)
     config = normalize(config)
     validate(config)
     build_task(config)
-    config = record_folders(_settle_engine(config, workdir))
+    config, reason_for_engine = _settle_engine(config, workdir)
+    config = record_folders(config)
     members = expand_sweep(config)
     check_tensorboard(config, len(members))
     extension.complete_merge(workdir)
@@ -107,6 +108,8 @@ def fit(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None)
     _refuse_differences(config, checksums)
     with folder.lock(), deferred_signals() as interrupted:
         folder.check_data(checksums)
+        if reason_for_engine:
+            say(f"engine: {config.compute.engine}, since {reason_for_engine}")
         if addition:
             new_folder, mesh = addition.new_folder(), mesh_for_config(config, len(members))
             new_members = addition.new_members(mesh)
@@ -315,20 +318,19 @@ def _rows(outcome: Outcome, epoch: int, seconds: float) -> list[dict[str, float]
     ]
 
 
-def _settle_engine(config: ConfigDict, workdir: str | Path) -> ConfigDict:
-    """Return the config with an engine in place of "auto": the one that the run has begun with, or the best here."""
+def _settle_engine(config: ConfigDict, workdir: str | Path) -> tuple[ConfigDict, str | None]:
+    """Replace the engine "auto" by the one that the run has begun with, or the best here; also return the reason."""
     if config.compute.engine != "auto":
-        return config
+        return config, None
     folder = workdir_path(workdir)
     if (folder / "config.json").exists():
         engine, reason = read_config(folder).compute.engine, "the run has begun with it"
     else:
         engine, reason = choose_engine(config)
         engine = "native" if broadcast(engine == "native") else "xla"
-    say(f"engine: {engine}, since {reason}")
     config = ConfigDict(config.to_dict())
     config.compute.engine = engine
-    return config
+    return config, reason
 
 
 def _refuse_differences(config: ConfigDict, checksums: Mapping[str, int]) -> None:
