@@ -8,9 +8,10 @@ Every implementation has a separate process (`workers`). They are measured in tu
 device, while 10 % of our neurons spike in a step; inference is from the same batch to predictions. The implementations
 are in `peers`, each used as in its documentation. The neurons of the libraries are LIF without dropout, since none has
 SE-adLIF; "ours, LIF" is our network of the same kind. A library that is not installed is left out (`pip install
-snntorch norse spyx`). `--authors` is a checkout of https://github.com/IGITUGraz/SE-adlif (with `pip install torch
-pytorch-lightning torchmetrics omegaconf`). `--parts` also measures our gradient and one device per core, each without
-the other. `--leave_out` names implementations to leave out, because all are in memory at the same time.
+snntorch norse spyx sparxml`, which needs Python 3.12). `--authors` is a checkout of
+https://github.com/IGITUGraz/SE-adlif (with `pip install torch pytorch-lightning torchmetrics omegaconf`). `--parts`
+also measures our gradient and one device per core, each without the other. `--leave_out` names implementations to leave
+out, because all are in memory at the same time.
 
 Prints a table for each shape, and writes all samples to the file. Times are medians over the rounds, with the extremes
 in parentheses. "to ours" is the median over the rounds of the ratio to ours of the same network. "epoch" is an epoch of

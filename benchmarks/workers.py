@@ -86,7 +86,8 @@ class Session:
         start = time.perf_counter()
         self._subject = subject = module.build(self._shape, **self._implementation.arguments)
         seconds = time.perf_counter() - start
-        versions = {package: importlib.metadata.version(package) for package in module.REQUIRES}
+        names = importlib.metadata.packages_distributions()  # sparx is of `sparxml`
+        versions = {package: importlib.metadata.version(names[package][0]) for package in module.REQUIRES}
         # Memory that was used and released while building must not hide the growth in training.
         machine.forget_peak()
         self._resident_mib = machine.resident_mib()

@@ -16,6 +16,7 @@ LIBRARIES = (
     Implementation("snnTorch", "LIF", "snntorch"),
     Implementation("Norse", "LIF", "norse"),
     Implementation("Spyx", "LIF", "spyx"),
+    Implementation("sparx", "LIF", "sparx"),
 )
 
 
