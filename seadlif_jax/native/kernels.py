@@ -99,7 +99,7 @@ def _forward(layers, inputs, dropout, with_activity, for_gradient):
         shapes += [
             jax.ShapeDtypeStruct(of_neurons if for_gradient or is_last else EMPTY, dtype),
             jax.ShapeDtypeStruct(of_steps if with_activity and layer.neuron.spiking else EMPTY, dtype),
-            jax.ShapeDtypeStruct(of_neurons if for_gradient and dropout and not is_last else EMPTY, jnp.uint8),
+            jax.ShapeDtypeStruct(of_neurons if for_gradient and dropout is not None and not is_last else EMPTY, jnp.uint8),
         ]
     results = _call("forward", shapes, layers, _arguments(layers, inputs, dropout))
     u_hats, activity, masks = results[::3], results[1::3], results[2::3]
