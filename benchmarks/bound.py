@@ -93,7 +93,7 @@ def steps(shape: Shape) -> dict[str, Callable[[], object]]:
     """Return the training step, without dropout and with the dropout of the config."""
     config = shape.config.copy_and_resolve_references()
     config.model.dropout = 0.0
-    without, whole = ours.build(shape._replace(config=config)), ours.build(shape)
+    without, whole = (ours.build(each, engine="xla") for each in (shape._replace(config=config), shape))
     return {"step without dropout": lambda: without.train_step(1), "step": lambda: whole.train_step(1)}
 
 

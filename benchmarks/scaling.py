@@ -1,4 +1,4 @@
-"""Time of a training step against neurons, steps and batch size, for ours and for a plain `jax.lax.scan`.
+"""Time of a training step against neurons, steps and batch size, for ours by XLA and for a plain `jax.lax.scan`.
 
     python -m benchmarks.scaling [--output_dir=benchmarks/results]
 
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks import machine
-from benchmarks.peers import OURS, PLAIN
+from benchmarks.peers import OURS_XLA, PLAIN
 from benchmarks.progress import progress
 from benchmarks.rounds import measure, summary
 from benchmarks.shapes import SHAPES, Shape
@@ -53,11 +53,11 @@ def measure_point(size: Mapping[str, int]) -> dict[str, Any]:
     def say(text: str) -> None:
         progress(", ".join(FIXED[name].format(value) for name, value in size.items()) + f": {text}")
 
-    with started((OURS, PLAIN), shape_of(**size), say) as (workers, built, failed):
+    with started((OURS_XLA, PLAIN), shape_of(**size), say) as (workers, built, failed):
         measurement = measure(workers, "train_step", ROUNDS, say)
     for name, reason in {**failed, **measurement.notes}.items():
         print(f"{size}: {name}: {reason}")
-    ours = measurement.samples.get(OURS.name)
+    ours = measurement.samples.get(OURS_XLA.name)
     return {
         **size,
         "device": {name: one.device for name, one in built.items()},
@@ -78,14 +78,14 @@ def save_picture(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) 
 
 
 def _draw(ax: Axes, name: str, points: Sequence[Mapping[str, Any]]) -> None:
-    for implementation, colour, style in ((OURS.name, BLUE, "o-"), (PLAIN.name, ORANGE, "s--")):
+    for implementation, colour, style in ((OURS_XLA.name, BLUE, "o-"), (PLAIN.name, ORANGE, "s--")):
         measured = [point for point in points if implementation in point["train_step"]]
         sizes = [point[name] for point in measured]
         times = [point["train_step"][implementation] for point in measured]
         ax.plot(sizes, [1e3 * time["median"] for time in times], style, color=colour, label=implementation)
         low, high = ([1e3 * time[extreme] for time in times] for extreme in ("min", "max"))
         ax.fill_between(sizes, low, high, color=colour, alpha=0.25, linewidth=0)
-    centre = next(point for point in points if point[name] == CENTRE[name])["train_step"].get(OURS.name)
+    centre = next(point for point in points if point[name] == CENTRE[name])["train_step"].get(OURS_XLA.name)
     if centre:
         proportional = [1e3 * centre["median"] * size / CENTRE[name] for size in RANGES[name]]
         ax.plot(RANGES[name], proportional, ":", color=BLACK, linewidth=1, label="proportional")

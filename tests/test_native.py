@@ -10,6 +10,7 @@ import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from data import bsd
@@ -129,6 +130,21 @@ def test_the_number_of_threads_changes_no_spike(x64, monkeypatch):
     for gradient, spikes in results[1:]:
         np.testing.assert_array_equal(spikes, results[0][1])
         assert_close(gradient, results[0][0], 1e-12)
+
+
+@needs_compiler
+def test_higher_derivatives_are_refused():
+    layer = RecurrentLayer(4, execution=NATIVE)
+    inputs = jnp.ones((2, 5, 3))
+    params = layer.init(jax.random.key(0), inputs)
+
+    def loss(params):
+        return layer.apply(params, inputs).sum()
+
+    with pytest.raises(NotImplementedError, match="higher derivatives of recurrent layers"):
+        jax.hessian(loss)(params)
+    with pytest.raises(NotImplementedError, match="higher derivatives of recurrent layers"):
+        jax.grad(lambda params: optax.tree.norm(jax.grad(loss)(params)))(params)
 
 
 @needs_compiler

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Num
 from seadlif_jax.native.compiler import NativeError, load_library
 from seadlif_jax.neurons import SURROGATES, Neuron, Surrogate
 from seadlif_jax.neurons.lif import alpha_bar
+from seadlif_jax.neurons.neuron import first_order
 from seadlif_jax.utils.processes import available_cores
 
 KERNELS = ("lif", "ef_adlif", "se_adlif", "leaky_integrator")  # in the order of `Kind` in layer.h
@@ -99,7 +100,9 @@ def _forward(layers, inputs, dropout, with_activity, for_gradient):
         shapes += [
             jax.ShapeDtypeStruct(of_neurons if for_gradient or is_last else EMPTY, dtype),
             jax.ShapeDtypeStruct(of_steps if with_activity and layer.neuron.spiking else EMPTY, dtype),
-            jax.ShapeDtypeStruct(of_neurons if for_gradient and dropout is not None and not is_last else EMPTY, jnp.uint8),
+            jax.ShapeDtypeStruct(
+                of_neurons if for_gradient and dropout is not None and not is_last else EMPTY, jnp.uint8
+            ),
         ]
     results = _call("forward", shapes, layers, _arguments(layers, inputs, dropout))
     u_hats, activity, masks = results[::3], results[1::3], results[2::3]
@@ -137,7 +140,7 @@ def _call(name: str, results: Sequence[Any], layers: Sequence[Any], arguments: S
     _register(dtype)
     call = jax.ffi.ffi_call(f"seadlif_{name}_{dtype}", results, vmap_method="sequential")
     return call(
-        *arguments,
+        *map(first_order, arguments),
         kinds=np.array([KERNELS.index(layer.neuron.kernel) for layer in layers]),
         surrogates=np.array([SHAPES.index(_surrogate(layer).shape) for layer in layers]),
         threads=np.int64(max(1, available_cores() // jax.local_device_count())),

@@ -217,6 +217,17 @@ class Neuron(struct.PyTreeNode):
 LOOP = ("initial_carry", "unpack", "pack", "residual", "outputs", "backward")
 
 
+@jax.custom_jvp
+def first_order(array: Array) -> Array:
+    """Return the array itself, which must not be differentiated: a gradient by hand has taken it for constant."""
+    return array
+
+
+@first_order.defjvp
+def _refuse_higher(primals: Any, tangents: Any) -> Any:
+    raise NotImplementedError("higher derivatives of recurrent layers need Execution(plain_scan=True)")
+
+
 def before_each(first: Array, after: Array) -> Array:
     """Return the values before each step, from the value before the first step and those after each step."""
     return jnp.concatenate([first[None], after[:-1]])

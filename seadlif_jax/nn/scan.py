@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from seadlif_jax import native
-from seadlif_jax.neurons.neuron import before_each
+from seadlif_jax.neurons.neuron import before_each, first_order
 from seadlif_jax.nn.dropout import Dropout
 from seadlif_jax.nn.execution import remat_unsaved, save_residual
 from seadlif_jax.nn.layer import Layer, Weights
@@ -146,10 +146,10 @@ def _run_backward(saved: tuple[Layer, Any, Array, Array], bars: tuple[Any, Array
     weights_bar = Weights(kernels_bar[:channels], current_bars.sum((0, 1)), recurrent_bar)
     inputs_bar = None
     if jnp.issubdtype(inputs.dtype, jnp.inexact):
-        inputs_bar = _first_order(execution.matmul(current_bars, weights.kernel.T).astype(inputs.dtype))
+        inputs_bar = first_order(execution.matmul(current_bars, weights.kernel.T).astype(inputs.dtype))
     # Weights may be of a narrower type than states.
     coefficients_bar, weights_bar, first_bar = jax.tree.map(
-        lambda bar, primal: _first_order(bar).astype(primal.dtype),
+        lambda bar, primal: first_order(bar).astype(primal.dtype),
         (coefficients_bar, weights_bar, first_bar),
         (coefficients, weights, first),
     )
@@ -158,17 +158,6 @@ def _run_backward(saved: tuple[Layer, Any, Array, Array], bars: tuple[Any, Array
 
 
 run_chunk.defvjp(_run_forward, _run_backward)
-
-
-@jax.custom_jvp
-def _first_order(gradient: Array) -> Array:
-    """Return the gradient itself, which takes the residuals for constants and must not be differentiated again."""
-    return gradient
-
-
-@_first_order.defjvp
-def _refuse(primals, tangents):
-    raise NotImplementedError("higher derivatives of recurrent layers need Execution(plain_scan=True)")
 
 
 def scan_states(layer: Layer, inputs: Num[Array, "time batch channel"]) -> Any:

@@ -45,6 +45,10 @@ class DenseProduct {
   Array<Real> x_{nullptr, &std::free}, product_{nullptr, &std::free};
 };
 
+// Of `SparseRows` that hold the last steps of a group of samples: the first row of a step, which may be -1.
+inline int first_row(int step) { return (step + 1) % (kSteps + 1) * kSamples; }
+constexpr int kRows = (kSteps + 1) * kSamples;
+
 // A layer with the states of a group of samples.
 class ForwardLayer {
  public:
@@ -57,21 +61,21 @@ class ForwardLayer {
         w_(zeros<Real>(adaptive(layer.kind) ? size_t(kSamples) * stride_ : 0)),
         dense_inputs_(layer.kernel, layer.sources, layer.neurons),
         dense_spikes_(layer.recurrent_kernel, layer.recurrent ? layer.neurons : 0, layer.neurons),
-        spikes_{{kSamples, layer.neurons}, {kSamples, layer.neurons}} {}
+        spikes_(kRows, layer.neurons, 1) {}
 
   void start() {
     std::memset(u_hat_.get(), 0, size_t(kSamples) * stride_ * sizeof(Real));
     if (adaptive(layer_.kind)) std::memset(w_.get(), 0, size_t(kSamples) * stride_ * sizeof(Real));
-    for (int sample = 0; sample < kSamples; sample++) spikes().clear(sample);
+    for (int sample = 0; sample < kSamples; sample++) spikes_.clear(first_row(-1) + sample);
   }
 
-  // Makes a step of some samples, whose inputs are `x` from row `first_row` on.
-  void step(const SparseRows& x, int first_row, int samples) {
-    with_kind(layer_.kind, [&](auto kind) { step_of<decltype(kind)::value>(x, first_row, samples); });
+  // Makes a step of some samples, with the inputs x.
+  void run(int step, const SparseRows& x, int samples) {
+    with_kind(layer_.kind, [&](auto kind) { run_kind<decltype(kind)::value>(step, x, samples); });
   }
 
-  // After the step: the neurons that spike, a row a sample.
-  SparseRows& spikes() { return spikes_[parity_]; }
+  // The neurons that have spiked in the last steps.
+  const SparseRows& spikes() const { return spikes_; }
 
   void copy_u_hat(int samples, Real* to) const {
     copy_rows(u_hat_.get(), stride_, to, layer_.neurons, samples, layer_.neurons);
@@ -79,19 +83,21 @@ class ForwardLayer {
 
  private:
   template <Kind kKind>
-  void step_of(const SparseRows& x, int first_row, int samples) {
-    const SparseRows& before = spikes();
-    dense_inputs_.update(x, first_row, samples);
-    if (layer_.recurrent) dense_spikes_.update(before, 0, samples);
-    parity_ = 1 - parity_;
-    for (int sample = 0; sample < samples; sample++) spikes().clear(sample);
+  void run_kind(int step, const SparseRows& x, int samples) {
+    const int before = first_row(step - 1), now = first_row(step);
+    dense_inputs_.update(x, now, samples);
+    if (layer_.recurrent) dense_spikes_.update(spikes_, before, samples);
+    for (int sample = 0; sample < samples; sample++) spikes_.clear(now + sample);
     kernel_.for_each([&](int first, int vectors) {
       with_constant(vectors, [&](auto vectors_constant) {
         constexpr int kVectors = decltype(vectors_constant)::value;
         for (int sample = 0; sample < samples; sample++) {
           Vector current[kVectors];
-          sum_rows<kVectors>(first, x, first_row + sample, before, sample, current);
+          sum_rows<kVectors>(first, sample, x, now + sample, before + sample, current);
           advance<kKind, kVectors>(first, sample, current);
+          if constexpr (spiking(kKind))
+            spikes_.append_spikes(now + sample, first, u_hat_.get() + size_t(sample) * stride_ + first,
+                                  kernel_.filled(first, kVectors), layer_.threshold);
         }
       });
     });
@@ -99,8 +105,7 @@ class ForwardLayer {
 
   // The current of a block of neurons: bias + sum_i x_i W_i + sum_j W^rec_j, over nonzero inputs and spiking neurons.
   template <int kVectors>
-  INLINE void sum_rows(int first, const SparseRows& x, int x_row, const SparseRows& before, int sample,
-                       Vector* current) const {
+  INLINE void sum_rows(int first, int sample, const SparseRows& x, int x_row, int before, Vector* current) const {
     constexpr int kWidth = kVectors * kLanes;
     const auto add = [&](const Real* row) {
 #pragma GCC unroll 8
@@ -124,9 +129,9 @@ class ForwardLayer {
     if (const Real* product = dense_spikes_.row(sample)) {
       add(product + first);
     } else {
-      const int* neurons = before.indices(sample);
+      const int* neurons = spikes_.indices(before);
       const Real* recurrent_kernel = recurrent_kernel_.block(first);
-      for (int i = 0; i < before.count(sample); i++) add(recurrent_kernel + size_t(neurons[i]) * kWidth);
+      for (int i = 0; i < spikes_.count(before); i++) add(recurrent_kernel + size_t(neurons[i]) * kWidth);
     }
   }
 
@@ -149,9 +154,6 @@ class ForwardLayer {
       }
       store(u_hat_.get() + at, alpha * u + (one - alpha) * drive);
     }
-    if constexpr (spiking(kKind))
-      for_each_spike(u_hat_.get() + size_t(sample) * stride_ + first, kernel_.filled(first, kVectors), layer_.threshold,
-                     [&](int neuron) { spikes().append(sample, first + neuron, 1); });
   }
 
   const Layer& layer_;
@@ -159,8 +161,7 @@ class ForwardLayer {
   ColumnBlocks kernel_, bias_, recurrent_kernel_;
   Array<Real> alpha_, beta_, a_, b_, u_hat_, w_;
   DenseProduct dense_inputs_, dense_spikes_;
-  SparseRows spikes_[2];  // before and after a step
-  int parity_ = 0;
+  SparseRows spikes_;
 };
 
 // Where results are written for each layer; null where they are not wanted.
@@ -176,8 +177,10 @@ class ForwardPass {
   ForwardPass(const Network& network, const ForwardResults& results)
       : network_(network), results_(results), last_(network.layers.size() - 1),
         states_(network.layers.begin(), network.layers.end()), layer_keys_(network.layers.size()),
-        scratch_kept_(allocate<uint8_t>(widest())), words_(allocate<uint32_t>(Dropout::scratch_size(widest()))) {
-    for (const Layer& layer : network.layers) inputs_.emplace_back(kSteps * kSamples, layer.sources);
+        scratch_kept_(allocate<uint8_t>(widest())), words_(allocate<uint32_t>(Dropout::scratch_size(widest()))),
+        inputs_(kRows, network.inputs.channels, 0) {
+    if (network.dropout.keys == nullptr) return;
+    for (const Layer& layer : network.layers) dropped_.emplace_back(kRows, layer.neurons, 1 / network.dropout.probability);
   }
 
   void run(int first_sample, int samples) {
@@ -186,20 +189,18 @@ class ForwardPass {
       for (int sample = 0; sample < samples; sample++)
         layer_keys_[index][sample] = fold_in(network_.dropout.keys[first_sample + sample], index);
     for (int first_step = 0; first_step < network_.steps; first_step += kSteps) {
-      const int steps = std::min(kSteps, network_.steps - first_step);
-      for (int step = 0; step < steps; step++) read_inputs(first_step, step, first_sample, samples);
+      const int end = std::min(first_step + kSteps, network_.steps);
+      for (int step = first_step; step < end; step++) read_inputs(step, first_sample, samples);
       for (int index = 0; index <= last_; index++)
-        for (int step = 0; step < steps; step++) {
-          states_[index].step(inputs_[index], step * kSamples, samples);
-          write_results(index, row(first_step + step, first_sample), samples);
-          if (index < last_) give_spikes(index, first_step, step, first_sample, samples);
+        for (int step = first_step; step < end; step++) {
+          states_[index].run(step, inputs_of(index), samples);
+          write_results(index, step, first_sample, samples);
+          if (index < last_ && network_.dropout.keys != nullptr) drop(index, step, first_sample, samples);
         }
     }
   }
 
  private:
-  static constexpr int kSteps = 16;  // for which a layer runs before the next does: its weights stay in the cache
-
   // The index of a sample in arrays [step, sample].
   size_t row(int step, int sample) const { return size_t(step) * network_.batch + sample; }
 
@@ -209,43 +210,38 @@ class ForwardPass {
     return widest;
   }
 
-  void read_inputs(int first_step, int step, int first_sample, int samples) {
+  const SparseRows& inputs_of(int index) const {
+    if (index == 0) return inputs_;
+    return network_.dropout.keys == nullptr ? states_[index - 1].spikes() : dropped_[index - 1];
+  }
+
+  void read_inputs(int step, int first_sample, int samples) {
     for (int sample = 0; sample < samples; sample++)
-      inputs_[0].fill(step * kSamples + sample, [&](int* indices, Real* values) {
-        return network_.inputs.find_nonzero(row(first_step + step, first_sample + sample), indices, values);
+      inputs_.fill(first_row(step) + sample, [&](int* indices, Real* values) {
+        return network_.inputs.find_nonzero(row(step, first_sample + sample), indices, values);
       });
   }
 
-  void write_results(int index, size_t first_row, int samples) {
+  void write_results(int index, int step, int first_sample, int samples) {
     const int n = network_.layers[index].neurons;
-    if (results_.u_hats[index] != nullptr)
-      states_[index].copy_u_hat(samples, results_.u_hats[index] + first_row * n);
+    const size_t at = row(step, first_sample);
+    if (results_.u_hats[index] != nullptr) states_[index].copy_u_hat(samples, results_.u_hats[index] + at * n);
     if (results_.activity[index] != nullptr)
       for (int sample = 0; sample < samples; sample++)
-        results_.activity[index][first_row + sample] = Real(states_[index].spikes().count(sample)) / n;
+        results_.activity[index][at + sample] = Real(states_[index].spikes().count(first_row(step) + sample)) / n;
   }
 
-  // Gives the spikes of a layer to the next, after dropout.
-  void give_spikes(int index, int first_step, int step, int first_sample, int samples) {
+  // Dropout on the spikes of a layer.
+  void drop(int index, int step, int first_sample, int samples) {
     const int n = network_.layers[index].neurons;
-    const Dropout& dropout = network_.dropout;
-    const SparseRows& spikes = states_[index].spikes();
     std::array<Key, kSamples> step_keys;
-    for (int sample = 0; dropout.keys != nullptr && sample < kSamples; sample++)
-      step_keys[sample] = fold_in(layer_keys_[index][sample], first_step + step);
+    for (int sample = 0; sample < kSamples; sample++) step_keys[sample] = fold_in(layer_keys_[index][sample], step);
     for (int sample = 0; sample < samples; sample++) {
-      const int* neurons = spikes.indices(sample);
-      const int to = step * kSamples + sample, count = spikes.count(sample);
-      inputs_[index + 1].clear(to);
-      if (dropout.keys == nullptr) {
-        for (int i = 0; i < count; i++) inputs_[index + 1].append(to, neurons[i], 1);
-        continue;
-      }
       uint8_t* kept = results_.masks[index];
-      kept = kept == nullptr ? scratch_kept_.get() : kept + row(first_step + step, first_sample + sample) * n;
-      dropout.mask(step_keys[sample], n, words_.get(), kept);
-      for (int i = 0; i < count; i++)
-        if (kept[neurons[i]]) inputs_[index + 1].append(to, neurons[i], 1 / dropout.probability);
+      kept = kept == nullptr ? scratch_kept_.get() : kept + row(step, first_sample + sample) * n;
+      network_.dropout.mask(step_keys[sample], n, words_.get(), kept);
+      const int at = first_row(step) + sample;
+      dropped_[index].copy_kept(at, states_[index].spikes(), at, kept);
     }
   }
 
@@ -253,10 +249,11 @@ class ForwardPass {
   const ForwardResults& results_;
   int last_;
   std::vector<ForwardLayer> states_;
-  std::vector<SparseRows> inputs_;  // of each layer, in some steps
   std::vector<std::array<Key, kSamples>> layer_keys_;
   Array<uint8_t> scratch_kept_;
   Array<uint32_t> words_;
+  SparseRows inputs_;                // in the last steps
+  std::vector<SparseRows> dropped_;  // of each layer, what is left of its spikes
 };
 
 inline void forward(const Network& network, const ForwardResults& results) {

@@ -58,6 +58,9 @@ struct Network {
 // So many samples go through time together: their states stay in the cache while a block of weights serves all of them.
 constexpr int kSamples = 64;
 
+// So many steps a layer runs before the next layer does: its weights stay in the cache.
+constexpr int kSteps = 16;
+
 // Calls `body(part, first sample, end)` for the samples of each thread, in that thread.
 template <class Body>
 void divide_samples(const Network& network, Body body) {

@@ -3,6 +3,7 @@
 #ifndef SEADLIF_SPARSE_H_
 #define SEADLIF_SPARSE_H_
 
+#include <algorithm>
 #include <type_traits>
 
 #include "dense.h"
@@ -43,16 +44,31 @@ INLINE void for_each_spike(const Real* u_hat, int n, Real threshold, Found found
 // Indices and values of what is not zero, for some rows.
 class SparseRows {
  public:
-  SparseRows(int rows, int columns)
+  // All values are `value`, unless `fill` writes others.
+  SparseRows(int rows, int columns, Real value)
       : columns_(columns), counts_(zeros<int>(rows)), indices_(allocate<int>(size_t(rows) * columns)),
-        values_(allocate<Real>(size_t(rows) * columns)) {}
+        values_(allocate<Real>(size_t(rows) * columns)) {
+    std::fill_n(values_.get(), size_t(rows) * columns, value);
+  }
 
   void clear(int row) { counts_[row] = 0; }
 
-  void append(int row, int index, Real value) {
-    const size_t at = size_t(row) * columns_ + counts_[row]++;
-    indices_[at] = index;
-    values_[at] = value;
+  // Adds the neurons of a block that spike; `u_hat` is of the block.
+  INLINE void append_spikes(int row, int first, const Real* u_hat, int n, Real threshold) {
+    int *begin = indices_.get() + size_t(row) * columns_, *end = begin + counts_[row];
+    for_each_spike(u_hat, n, threshold, [&](int neuron) { *end++ = first + neuron; });
+    counts_[row] = end - begin;
+  }
+
+  // Copies those indices of another row that are kept.
+  INLINE void copy_kept(int row, const SparseRows& from, int from_row, const uint8_t* kept) {
+    int *begin = indices_.get() + size_t(row) * columns_, *end = begin;
+    const int* indices = from.indices(from_row);
+    for (int i = 0; i < from.count(from_row); i++) {
+      *end = indices[i];
+      end += kept[indices[i]];
+    }
+    counts_[row] = end - begin;
   }
 
   // Lets `find(indices, values)` write a row, and return the number of its elements.
