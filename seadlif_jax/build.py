@@ -64,10 +64,13 @@ def choose_engine(config: ConfigDict | FrozenConfigDict) -> tuple[str, str]:
 
 
 def build_network(config: ConfigDict | FrozenConfigDict, channels: int) -> Network:
-    """Return the network of a config for inputs with this number of channels."""
+    """Return the network of a config for inputs with this number of channels.
+
+    For the engine "auto", which `fit` replaces by its choice, XLA computes it: on every device.
+    """
     model, neuron, compute = config.model, build_neuron(config), dict(config.compute)
     if compute["engine"] == "auto":
-        compute["engine"], _ = choose_engine(config)
+        compute["engine"] = "xla"
     execution = Execution(**compute)
     layers = tuple(RecurrentLayer(features, neuron, model.recurrent, execution) for features in model.hidden)
     outputs = build_task(config).num_outputs(channels)

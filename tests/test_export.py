@@ -28,8 +28,6 @@ def one_batch(config, steps, channels, blocks):
     ("config", "shape"), [(shd.get_config("small"), (250, 140, 1)), (ecg.get_config("ef_adlif"), (1301, 4, 1301))]
 )
 def test_training_and_evaluation_can_be_exported_to_gpus_and_tpus(config, shape):
-    config = config.copy_and_resolve_references()
-    config.compute.engine = "xla"
     samples = one_batch(config, *shape)
     trainer, hyper = Trainer(config), TrainingHyperparameters.from_config(config)
     state = jax.eval_shape(trainer.init, 0, hyper, samples)

@@ -12,7 +12,7 @@ from benchmarks.peers import jax_device
 from benchmarks.shapes import Shape, random_samples
 from benchmarks.workers import Subject
 from seadlif_jax import parallel
-from seadlif_jax.build import build_network
+from seadlif_jax.build import build_network, choose_engine
 from seadlif_jax.parallel import add_member_axis
 from seadlif_jax.training.state import TrainingHyperparameters, TrainState
 from seadlif_jax.training.trainer import Trainer
@@ -41,7 +41,8 @@ def build(
     if cores_apart:
         parallel.use_all_cpu_cores()
     config = shape.config.copy_and_resolve_references()
-    config.compute.plain_scan, config.compute.engine = plain, engine
+    config.compute.plain_scan = plain
+    config.compute.engine = choose_engine(config)[0] if engine == "auto" else engine
     config.optimizer.learning_rate = 1e-12
     if neuron is not None:
         config.model.neuron, config.model.dropout = neuron, 0.0
