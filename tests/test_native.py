@@ -1,6 +1,7 @@
 """The native kernel: equal to XLA in float64, and one clear line where it cannot be used."""
 
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from seadlif_jax.losses import classification
 from seadlif_jax.native import NativeError, compiler, kernels
 from seadlif_jax.neurons import LIF, LSTM, SURROGATES, EFAdLIF, SEAdLIF, Surrogate
 from seadlif_jax.nn import Execution
+from seadlif_jax.nn.scan import scan_layers
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.training import fit
 from seadlif_jax.training.divergence import DivergenceError
@@ -152,8 +154,16 @@ def test_dropout_of_another_generator_is_refused():
     inputs = jnp.ones((2, 3, 4))
     model = network(LIF(), NATIVE)
     variables = model.init(jax.random.key(0), inputs)
-    with pytest.raises(NativeError, match="draws the masks of dropout by threefry2x32; unset jax_default_prng_impl"):
+    with pytest.raises(NativeError, match="draws the masks of dropout by threefry2x32; unset jax_"):
         model.apply(variables, inputs, jax.random.key(0, impl="rbg"))
+
+
+@needs_compiler
+def test_only_the_last_layer_may_not_spike():
+    readout = LeakyReadout(4, execution=NATIVE)
+    layer = readout.init_with_output(jax.random.key(0), 4, method="as_layer")[0]
+    with pytest.raises(NativeError, match="only the last layer may not spike"):
+        scan_layers((layer, layer), jnp.zeros((3, 2, 4)))
 
 
 def test_there_is_no_plain_scan():
@@ -343,6 +353,21 @@ def test_auto_is_xla_where_the_kernel_cannot_be_used(native_config, tmp_path, mo
     result = fit(native_config, tmp_path / "run")
     assert "engine: xla, since no compiler\n" in capsys.readouterr().out
     assert result["config"]["compute"]["engine"] == "xla"
+
+
+@needs_compiler
+@pytest.mark.usefixtures("without_pictures")
+def test_a_run_from_before_there_were_engines_stays_with_xla(tiny_config, tmp_path, monkeypatch):
+    tiny_config.compute.engine = "xla"
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 7)
+        with pytest.raises(Interrupted):
+            fit(tiny_config, tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    del stored["compute"]["engine"]
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    tiny_config.compute.engine = "auto"
+    assert fit(tiny_config, tmp_path)["config"]["compute"]["engine"] == "xla"
 
 
 def refuse(*arguments):

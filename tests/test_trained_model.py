@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,15 @@ def test_streaming_gives_the_same_outputs_for_any_length(trained, test_split):
     for step in range(23):
         state, y = trained.step(state, inputs[:, step])
         np.testing.assert_allclose(y, outputs[:, step], rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_can_be_pickled_after_it_has_streamed(trained, test_split):
+    x = test_split.inputs[:1, 0]
+    trained.step(trained.initial_state(), x)
+    copied = pickle.loads(pickle.dumps(trained))
+    np.testing.assert_array_equal(
+        copied.step(copied.initial_state(), x)[1], trained.step(trained.initial_state(), x)[1]
+    )
 
 
 def test_streaming_by_several_steps_gives_the_same_outputs(trained, test_split):

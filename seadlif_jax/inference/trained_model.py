@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,8 @@ class TrainedModel:
     def step(self, state: tuple[Any, ...], x: Any) -> tuple[tuple[Any, ...], Float[Array, "batch class"]]:
         """Advance a stream by one step, `(state, x_t) -> (state, y_t)`, with the same `y_t` as from `outputs`.
 
+        The same up to rounding, as XLA always computes it; so a spike at the very threshold may differ.
+
         A network that forecasts is fed what the caller chooses, here in all steps.
         """
         if np.ndim(x) != 2 or np.shape(x)[1] != self.num_channels:
@@ -143,6 +145,10 @@ class TrainedModel:
         inputs = self._checked(inputs)
         refuse_fork()
         return self._steps(self.variables, state, inputs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone: compiled functions cannot be pickled."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     # Compiled for each model: to look a network up among the arguments of a compiled function takes time.
 

@@ -46,7 +46,7 @@ def load_library(real: str) -> ctypes.CDLL:
         "command": command,
         "compiler": _run(compiler, "--version").stdout,
         "jaxlib": jaxlib.__version__,
-        "source": {path.name: zlib.crc32(path.read_bytes()) for path in SOURCE.parent.iterdir()},
+        "source": {path.name: zlib.crc32(path.read_bytes()) for path in SOURCE.parent.glob("*.[hc]*")},
     }
     folder = compiled_folder()
     try:
@@ -55,8 +55,8 @@ def load_library(real: str) -> ctypes.CDLL:
         return _load(folder, real, key)
     except OSError as error:
         print(
-            "warning: the native kernel is compiled in every process anew, since it cannot be kept in "
-            f"{folder or 'a cache'} ({error.strerror or error}); set XDG_CACHE_HOME to another folder",
+            "warning: the native kernel is compiled in every process anew, since it cannot be kept in, or loaded "
+            f"from, {folder or 'a cache'} ({error.strerror or error}); set XDG_CACHE_HOME to another folder",
             file=sys.stderr,
             flush=True,
         )

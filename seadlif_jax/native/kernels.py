@@ -72,10 +72,12 @@ def run_layers(
       NativeError: the layers cannot be computed here; or the keys of `dropout` are of another generator than JAX's
         default, threefry2x32.
     """
-    for layer in layers:
+    for index, layer in enumerate(layers):
         if layer.execution.plain_scan:
             raise NativeError("the native kernel has no plain scan; unset plain_scan")
         check_usable(layer.neuron, layer.execution.precision)
+        if not layer.neuron.spiking and (index < len(layers) - 1 or layer.weights.recurrent_kernel is not None):
+            raise NativeError("in the native kernel, only the last layer may not spike, and it cannot be recurrent")
     return _run(tuple(layers), inputs, dropout, with_activity)
 
 
@@ -154,11 +156,15 @@ def _arguments(layers, inputs, dropout):
         inputs = inputs.astype(dtype)
     keys, probability = jnp.zeros((0, 2), jnp.uint32), jnp.ones(())
     if dropout is not None:
-        if str(jax.random.key_impl(dropout.keys)) != "threefry2x32":
+        if (
+            str(jax.random.key_impl(dropout.keys)) != "threefry2x32"
+            or not jax.config.values["jax_threefry_partitionable"]
+        ):
             raise NativeError(
-                "the native kernel draws the masks of dropout by threefry2x32; unset jax_default_prng_impl"
+                "the native kernel draws the masks of dropout by threefry2x32; unset jax_default_prng_impl and "
+                "jax_threefry_partitionable"
             )
-        keys, probability = jax.random.key_data(dropout.keys), 1 - jnp.asarray(dropout.rate)
+        keys, probability = jax.random.key_data(dropout.keys), jnp.asarray(1 - dropout.rate)
     arguments = [inputs, keys, probability.astype(dtype)]
     for layer in layers:
         surrogate = _surrogate(layer)

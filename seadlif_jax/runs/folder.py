@@ -27,7 +27,17 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import LENGTH, base_config, changed_fields, differences, flatten, is_sweep, normalize, to_json
+from seadlif_jax.config import (
+    BEFORE,
+    LENGTH,
+    base_config,
+    changed_fields,
+    differences,
+    flatten,
+    is_sweep,
+    normalize,
+    to_json,
+)
 from seadlif_jax.parallel import is_first_process
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.files import timestamp, versions, write_atomically
@@ -232,8 +242,9 @@ def read_config(folder: Path) -> ConfigDict:
     """
     if not (folder / "config.json").exists():
         raise RunError(f"{folder} holds no run: there is no config.json")
-    defaults = base_config().to_dict()  # for fields that are newer than the run
-    return normalize(ConfigDict(_merge(defaults, _read_config_json(folder))))
+    defaults = base_config().copy_and_resolve_references().unlock()  # for fields that are newer than the run
+    defaults.update_from_flattened_dict(BEFORE)
+    return normalize(ConfigDict(_merge(defaults.to_dict(), _read_config_json(folder))))
 
 
 def _read_config_json(folder: Path) -> dict[str, Any]:

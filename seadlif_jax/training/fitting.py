@@ -319,15 +319,21 @@ def _rows(outcome: Outcome, epoch: int, seconds: float) -> list[dict[str, float]
 
 
 def _settle_engine(config: ConfigDict, workdir: str | Path) -> tuple[ConfigDict, str | None]:
-    """Replace the engine "auto" by the one that the run has begun with, or the best here; also return the reason."""
+    """Replace the engine "auto" by the one that the run has begun with, or the best here; also return the reason.
+
+    A run that has begun before there were engines has begun with XLA.
+    """
     if config.compute.engine != "auto":
         return config, None
     folder = workdir_path(workdir)
-    if (folder / "config.json").exists():
-        engine, reason = read_config(folder).compute.engine, "the run has begun with it"
-    else:
-        engine, reason = choose_engine(config)
-        engine = "native" if broadcast(engine == "native") else "xla"
+    engine, reason = choose_engine(config)
+    is_usable = bool(allgather(np.asarray(engine == "native")).all())  # by every process
+    if is_usable != (engine == "native"):
+        engine, reason = "xla", "another process cannot use the native kernel"
+    has_begun = (folder / "config.json").exists()
+    begun_native = has_begun and read_config(folder).compute.engine == "native"
+    if broadcast(has_begun):
+        engine, reason = "native" if broadcast(begun_native) else "xla", "the run has begun with it"
     config = ConfigDict(config.to_dict())
     config.compute.engine = engine
     return config, reason

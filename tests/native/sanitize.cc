@@ -84,11 +84,11 @@ std::vector<Real> run(const Case& shape, int threads) {
 
 int main() {
   for (Kind kind : {Kind::kLIF, Kind::kEF, Kind::kSE})
-    for (int neurons : {1, 15, 16, 37, 150})
-      for (int batch : {1, 3, 70, 130})
-        for (double density : {0.0, 0.1, 1.0})
+    for (int neurons : {1, 16, 37, 150})
+      for (int batch : {3, 70})
+        for (double density : {0.1, 1.0})
           for (bool flag : {false, true}) {
-            const Case shape{kind, 5, batch, batch % 2 ? 7 : 24, neurons, density, flag, flag};
+            const Case shape{kind, 37, batch, batch % 2 ? 7 : 24, neurons, density, flag, flag};
             const auto one = run(shape, 1), three = run(shape, 3);
             for (size_t i = 0; i < one.size(); i++)
               if (!(std::abs(one[i] - three[i]) <= 1e-4 * (1 + std::abs(one[i])))) {

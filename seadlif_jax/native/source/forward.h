@@ -45,7 +45,8 @@ class DenseProduct {
   Array<Real> x_{nullptr, &std::free}, product_{nullptr, &std::free};
 };
 
-// Of `SparseRows` that hold the last steps of a group of samples: the first row of a step, which may be -1.
+// `SparseRows` of a group of samples are a ring of kSteps + 1 steps: the step before a chunk is still there. This is the
+// first row of a step, which is -1 for the state before the first.
 inline int first_row(int step) { return (step + 1) % (kSteps + 1) * kSamples; }
 constexpr int kRows = (kSteps + 1) * kSamples;
 
@@ -234,7 +235,7 @@ class ForwardPass {
   // Dropout on the spikes of a layer.
   void drop(int index, int step, int first_sample, int samples) {
     const int n = network_.layers[index].neurons;
-    std::array<Key, kSamples> step_keys;
+    std::array<Key, kSamples> step_keys;  // more than needed: a constant number is computed by vectors
     for (int sample = 0; sample < kSamples; sample++) step_keys[sample] = fold_in(layer_keys_[index][sample], step);
     for (int sample = 0; sample < samples; sample++) {
       uint8_t* kept = results_.masks[index];

@@ -2,8 +2,8 @@
 //
 // Most of what enters a layer is zero: events and spikes are sparse. So the current of a step is the sum of those rows
 // of the weights whose input is not zero or whose neuron has spiked, and the gradients of the weights are sums over the
-// same. Nothing is left out but products with zero; so a weight that is NaN or infinite has no effect before its input
-// is not zero. The gradients for the currents are not sparse: their products with the weights are dense.
+// same. Nothing is left out but products with zero; so a weight that is NaN or infinite may have no effect before its
+// input is not zero. The gradients for the currents are not sparse: their products with the weights are dense.
 //
 // A call runs in the thread that makes it and in `threads` - 1 others.
 

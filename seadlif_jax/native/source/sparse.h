@@ -99,6 +99,7 @@ class ColumnBlocks {
   }
 
   ColumnBlocks(const Real* from, int rows, int columns) : ColumnBlocks(rows, columns) {
+    if (rows == 0) return;
     for_each([&](int first, int vectors) {
       copy_rows(from + first, columns_, block(first), vectors * kLanes, rows_, filled(first, vectors));
     });
@@ -143,7 +144,7 @@ INLINE void with_constant(int vectors, Body body) {
   static_assert(ColumnBlocks::kMostVectors == 8);
 }
 
-// sum[j] = sum_r x[r, j] y[r], over the rows r in which x is not zero, unless most are not.
+// sum[j] = sum_r x[r, j] y[r], over the rows r in which x is not zero; all, if x is not sparse.
 class SparseOuterProducts {
  public:
   static constexpr int kRows = 128;  // at a time
