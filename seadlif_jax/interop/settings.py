@@ -106,6 +106,7 @@ def convert_settings(
     if is_sweep(base):
         raise ConversionError("the --config is a sweep; give the config of a single run")
     config = ConfigDict(base.to_dict())
+    config.compute.engine = "xla"  # it is not trained here, and used on any machine
     if "random_seed" in settings:
         config.seed = _number(settings, "random_seed", int)
     config.num_epochs = _number(settings, "n_epochs", int)
