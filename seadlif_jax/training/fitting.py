@@ -326,14 +326,15 @@ def _settle_engine(config: ConfigDict, workdir: str | Path) -> tuple[ConfigDict,
     if config.compute.engine != "auto":
         return config, None
     folder = workdir_path(workdir)
-    engine, reason = choose_engine(config)
-    is_usable = bool(allgather(np.asarray(engine == "native")).all())  # by every process
-    if is_usable != (engine == "native"):
-        engine, reason = "xla", "another process cannot use the native kernel"
     has_begun = (folder / "config.json").exists()
-    begun_native = has_begun and read_config(folder).compute.engine == "native"
-    if broadcast(has_begun):
+    if broadcast(has_begun):  # nothing is compiled for a run that does not need it
+        begun_native = has_begun and read_config(folder).compute.engine == "native"
         engine, reason = "native" if broadcast(begun_native) else "xla", "the run has begun with it"
+    else:
+        engine, reason = choose_engine(config)
+        all_native = allgather(np.asarray(engine == "native")).all()
+        if engine == "native" and not all_native:
+            engine, reason = "xla", "another process cannot use the native kernel"
     config = ConfigDict(config.to_dict())
     config.compute.engine = engine
     return config, reason

@@ -61,14 +61,9 @@ class BackwardLayer {
     with_kind(layer_.kind, [&](auto kind) {
       for (int step = steps - 1; step >= 0; step--) step_back<decltype(kind)::value>(step);
     });
-    for (int first = 0; first < steps * samples_; first += SparseOuterProducts::kRows) {
-      const int count = std::min(SparseOuterProducts::kRows, steps * samples_ - first);
-      const Real* current_bars = current_bars_.get() + at_row(first);
-      const auto input = [&](int row, auto found) { for_each_input(first + row, found); };
-      const auto spike_before = [&](int row, auto found) { for_each_spike_of(first + row - samples_, found); };
-      kernel_bar_.add(count, input, current_bars);
-      if (layer_.recurrent) recurrent_kernel_bar_.add(count, spike_before, current_bars);
-    }
+    const auto spike_before = [&](int row, auto found) { for_each_spike_of(row - samples_, found); };
+    kernel_bar_.add(steps * samples_, for_each_input, current_bars_.get());
+    if (layer_.recurrent) recurrent_kernel_bar_.add(steps * samples_, spike_before, current_bars_.get());
   }
 
   // Calls `found(neuron, 1)` for the neurons that spike in a row of a chunk; in the step before it, if negative.

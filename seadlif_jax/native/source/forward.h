@@ -179,7 +179,7 @@ class ForwardPass {
       : network_(network), results_(results), last_(network.layers.size() - 1),
         states_(network.layers.begin(), network.layers.end()), layer_keys_(network.layers.size()),
         scratch_kept_(allocate<uint8_t>(widest())), words_(allocate<uint32_t>(Dropout::scratch_size(widest()))),
-        inputs_(kRows, network.inputs.channels, 0) {
+        inputs_(kRows, network.inputs.channels) {
     if (network.dropout.keys == nullptr) return;
     for (const Layer& layer : network.layers) dropped_.emplace_back(kRows, layer.neurons, 1 / network.dropout.probability);
   }

@@ -44,10 +44,13 @@ INLINE void for_each_spike(const Real* u_hat, int n, Real threshold, Found found
 // Indices and values of what is not zero, for some rows.
 class SparseRows {
  public:
-  // All values are `value`, unless `fill` writes others.
-  SparseRows(int rows, int columns, Real value)
+  // For `fill`, which writes indices and values.
+  SparseRows(int rows, int columns)
       : columns_(columns), counts_(zeros<int>(rows)), indices_(allocate<int>(size_t(rows) * columns)),
-        values_(allocate<Real>(size_t(rows) * columns)) {
+        values_(allocate<Real>(size_t(rows) * columns)) {}
+
+  // For spikes: all values are `value`.
+  SparseRows(int rows, int columns, Real value) : SparseRows(rows, columns) {
     std::fill_n(values_.get(), size_t(rows) * columns, value);
   }
 
