@@ -37,12 +37,9 @@ def build_hyperparameters(config: ConfigDict | FrozenConfigDict) -> Hyperparamet
 
 def check_native(config: ConfigDict | FrozenConfigDict) -> None:
     """Raise a `NativeError` if the native engine cannot compute the config's network on this machine."""
-    compute = config.compute
-    if compute.plain_scan:
-        raise native.NativeError("it has no plain scan; unset config.compute.plain_scan")
     if isinstance(build_task(config), Forecast):
         raise native.NativeError("a forecast, which is fed with its own output, is a plain scan")
-    native.check_usable(build_neuron(config), compute.precision)
+    native.check_usable(build_neuron(config), config.compute.precision, config.compute.plain_scan)
 
 
 def check_engine(config: ConfigDict | FrozenConfigDict) -> None:

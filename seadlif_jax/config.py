@@ -511,16 +511,19 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple
     }
 
 
-# What runs had that are older than a field, where that is not its default.
-BEFORE = {"compute.engine": "xla"}
+def older_defaults() -> ConfigDict:
+    """Return what a run has where it is older than a field: its default, except for fields that changed the results."""
+    config = base_config().copy_and_resolve_references().unlock()
+    config.compute.engine = "xla"
+    return config
 
 
 def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the fields in which two configs (as read back from JSON) differ, with both values; not those that may.
 
-    A field that one of them does not have is taken as its default, or as unset: it may be of another version.
+    A field that one of them does not have is taken as in `older_defaults`, or as unset: it may be of another version.
     """
-    defaults = flatten(json.loads(to_json(base_config()))) | BEFORE
+    defaults = flatten(json.loads(to_json(older_defaults())))
     changed = differing(defaults | flatten(old), defaults | flatten(new))
     return {name: pair for name, pair in changed.items() if name not in MAY_CHANGE}
 

@@ -1,5 +1,6 @@
 """Runs on many devices, and in many processes, are those on one: `train.py` from the command line, in float64."""
 
+import json
 import os
 import signal
 import socket
@@ -80,7 +81,7 @@ def test_a_sweep_on_eight_devices_is_that_on_one(tmp_path, x64, on_one_device, m
 class Processes:
     """Two processes on this machine, each with a device, that are one run."""
 
-    def __init__(self, *arguments, of_second=()):
+    def __init__(self, *arguments, of_second=(), environment_of_second=None):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -90,7 +91,8 @@ class Processes:
                     *SMALL, *arguments, *(of_second if number else ()),
                     "--distributed", f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={number}",
                 ),
-                cwd=ROOT, env=environment(1), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                cwd=ROOT, env=environment(1) | (environment_of_second or {} if number else {}),
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )
             for number in range(2)
         ]  # fmt: skip
@@ -126,6 +128,16 @@ def test_two_processes_are_one_and_so_they_are_when_they_continue(tmp_path, x64,
     assert "epoch" not in second  # the first speaks for both
     assert_same(tmp_path, on_one_device, members=8)
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in on_one_device.iterdir()}
+
+
+def test_processes_agree_on_the_engine(tmp_path):
+    processes = Processes(
+        "--config.num_epochs=1", "--config.compute.engine=auto", f"--workdir={tmp_path}",
+        environment_of_second={"CXX": "no_such_compiler"},
+    )  # fmt: skip
+    (said, _), _ = processes.finish()
+    assert "engine: xla, since another process cannot use the native kernel" in said
+    assert json.loads((tmp_path / "result.json").read_text())["config"]["compute"]["engine"] == "xla"
 
 
 def test_processes_that_differ_are_refused(tmp_path):

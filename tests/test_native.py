@@ -377,7 +377,7 @@ def refuse(*arguments):
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
-        ("compute.plain_scan", True, "it has no plain scan; unset config.compute.plain_scan"),
+        ("compute.plain_scan", True, "the native kernel has no plain scan; unset plain_scan"),
         ("compute.precision", "bfloat16", "does not round to bfloat16"),
         ("task", "forecast", "a forecast, which is fed with its own output, is a plain scan"),
         ("model.neuron", "lstm", "LSTM has no native kernel"),

@@ -87,14 +87,7 @@ def build(
         for _ in range(count):
             state, _ = jax.block_until_ready(train_epoch(state, hyper, *splits()))
 
-    return Subject(
-        train_step,
-        inference,
-        epoch if shape.whole_epochs else None,
-        device=jax_device.name(),
-        device_peak_mib=jax_device.peak_mib,
-        compiler_mib=parallel.temporary_bytes(steps) / 2**20,
-    )
+    return jax_device.subject(train_step, inference, epoch if shape.whole_epochs else None, compiled=steps)
 
 
 def _with_firing_rate(config: ConfigDict, shape: Shape, state: TrainState, rate: float) -> TrainState:

@@ -7,7 +7,6 @@ from typing import Any
 
 from benchmarks.shapes import Shape
 from benchmarks.workers import Subject
-from seadlif_jax.parallel import temporary_bytes
 
 REQUIRES = ("jax", "flax", "optax", "sparx")
 TAU = 15.0  # in steps
@@ -63,11 +62,4 @@ def build(shape: Shape) -> Subject:
             metrics = evaluate(params, batch)
         jax.block_until_ready(metrics)
 
-    return Subject(
-        train_step,
-        inference,
-        epoch=None,
-        device=jax_device.name(),
-        device_peak_mib=jax_device.peak_mib,
-        compiler_mib=temporary_bytes(step) / 2**20,
-    )
+    return jax_device.subject(train_step, inference, epoch=None, compiled=step)

@@ -7,7 +7,6 @@ import itertools
 
 from benchmarks.shapes import Shape
 from benchmarks.workers import Subject
-from seadlif_jax.parallel import temporary_bytes
 
 REQUIRES = ("jax", "flax", "optax", "spyx")
 
@@ -57,11 +56,4 @@ def build(shape: Shape) -> Subject:
             metrics = evaluate(model, batch)
         jax.block_until_ready(metrics)
 
-    return Subject(
-        train_step,
-        inference,
-        epoch=None,
-        device=jax_device.name(),
-        device_peak_mib=jax_device.peak_mib,
-        compiler_mib=temporary_bytes(step) / 2**20,
-    )
+    return jax_device.subject(train_step, inference, epoch=None, compiled=step)

@@ -28,14 +28,13 @@ import jax
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import (
-    BEFORE,
     LENGTH,
-    base_config,
     changed_fields,
     differences,
     flatten,
     is_sweep,
     normalize,
+    older_defaults,
     to_json,
 )
 from seadlif_jax.parallel import is_first_process
@@ -242,9 +241,7 @@ def read_config(folder: Path) -> ConfigDict:
     """
     if not (folder / "config.json").exists():
         raise RunError(f"{folder} holds no run: there is no config.json")
-    defaults = base_config().copy_and_resolve_references().unlock()  # for fields that are newer than the run
-    defaults.update_from_flattened_dict(BEFORE)
-    return normalize(ConfigDict(_merge(defaults.to_dict(), _read_config_json(folder))))
+    return normalize(ConfigDict(_merge(older_defaults().to_dict(), _read_config_json(folder))))
 
 
 def _read_config_json(folder: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ struct Case {
   bool recurrent, dropout;
 };
 
-// Returns the gradient of the first layer's weights.
+// Two hidden layers and a readout. Returns the gradients of all coefficients and weights, and of the currents.
 std::vector<Real> run(const Case& shape, int threads) {
   std::mt19937 random(0);
   std::uniform_real_distribution<Real> uniform(0, 1);
@@ -48,10 +48,15 @@ std::vector<Real> run(const Case& shape, int threads) {
   ForwardResults forward_results;
   BackwardArguments arguments;
   BackwardResults results{{}, nullptr};
-  std::vector<std::vector<uint8_t>> masks(2);
+  std::vector<std::vector<uint8_t>> masks;
   const size_t rows = size_t(shape.steps) * shape.batch;
   int sources = shape.channels;
-  for (Kind kind : {shape.kind, Kind::kLeakyIntegrator}) {
+  std::vector<std::pair<Real*, size_t>> gradients;
+  const auto gradient = [&](size_t size) {
+    gradients.emplace_back(filled(size, 0, 0), size);
+    return gradients.back().first;
+  };
+  for (Kind kind : {shape.kind, shape.kind, Kind::kLeakyIntegrator}) {
     const bool hidden = kind != Kind::kLeakyIntegrator, recurrent = hidden && shape.recurrent;
     const int n = hidden ? shape.neurons : 3;
     const Real* coefficients = filled(4 * n, 0.1, 0.9);
@@ -59,25 +64,25 @@ std::vector<Real> run(const Case& shape, int threads) {
     const Real* recurrent_kernel = recurrent ? filled(size_t(n) * n, -0.5, 0.5) : nullptr;
     network.layers.push_back({kind, sources, n, recurrent, coefficients, Real(0.1),
                               {SurrogateShape::kExponential, 5, Real(0.4)}, kernel, bias, recurrent_kernel});
-    if (hidden && shape.dropout) masks[0].resize(rows * n);
+    masks.emplace_back(hidden && shape.dropout ? rows * n : 0);
     forward_results.u_hats.push_back(filled(rows * n, 0, 0));
     forward_results.activity.push_back(hidden ? filled(rows, 0, 0) : nullptr);
-    forward_results.masks.push_back(hidden && shape.dropout ? masks[0].data() : nullptr);
+    forward_results.masks.push_back(masks.back().empty() ? nullptr : masks.back().data());
     arguments.u_hats.push_back(forward_results.u_hats.back());
     arguments.activity_bars.push_back(hidden ? filled(rows, -1, 1) : nullptr);
     arguments.masks.push_back(forward_results.masks.back());
     if (!hidden) arguments.output_bars = filled(rows * n, -1, 1);
-    Real *coefficients_bar = filled(4 * n, 0, 0), *kernel_bar = filled(size_t(sources) * n, 0, 0);
-    Real* bias_bar = filled(n, 0, 0);
-    results.gradients.push_back(
-        {coefficients_bar, kernel_bar, bias_bar, recurrent ? filled(size_t(n) * n, 0, 0) : nullptr});
+    Real *coefficients_bar = gradient(4 * n), *kernel_bar = gradient(size_t(sources) * n), *bias_bar = gradient(n);
+    Real* recurrent_kernel_bar = recurrent ? gradient(size_t(n) * n) : nullptr;
+    results.gradients.push_back({coefficients_bar, kernel_bar, bias_bar, recurrent_kernel_bar});
     sources = n;
   }
-  results.current_bars = filled(rows * shape.neurons, 0, 0);
+  results.current_bars = gradient(rows * shape.neurons);
   forward(network, forward_results);
   backward(network, arguments, results);
-  const Real* kernel_bar = results.gradients[0].kernel;
-  return {kernel_bar, kernel_bar + size_t(shape.channels) * shape.neurons};
+  std::vector<Real> all;
+  for (const auto& [values, size] : gradients) all.insert(all.end(), values, values + size);
+  return all;
 }
 
 }  // namespace

@@ -16,14 +16,15 @@ struct Gradients {
 // [step, sample], and padded.
 class BackwardLayer {
  public:
-  BackwardLayer(const Layer& layer, bool first, int chunk_rows)
+  BackwardLayer(const Layer& layer, bool first, int group_size, int chunk_rows)
       : layer_(layer), stride_(padded(layer.neurons)), alpha_(layer.coefficient(0)), beta_(layer.coefficient(1)),
         a_(layer.coefficient(2)), b_(layer.coefficient(3)), sums_(zeros<Real>(size_t(kSums) * stride_)),
-        u_hats_(rows(chunk_rows + kSamples)), current_bars_(rows(chunk_rows)), output_bars_(rows(chunk_rows)),
-        u_hat_bar_(rows(kSamples)), recurrent_bar_(rows(kSamples)), w_bar_(rows(adaptive(layer.kind) ? kSamples : 0)),
-        filter_(rows(adaptive(layer.kind) ? kSamples : 0)), transposed_kernel_(first ? 0 : layer.neurons, layer.sources),
-        transposed_recurrent_kernel_(layer.recurrent ? layer.neurons : 0, layer.neurons), kernel_bar_(layer.sources, layer.neurons),
-        recurrent_kernel_bar_(layer.recurrent ? layer.neurons : 0, layer.neurons) {
+        u_hats_(rows(chunk_rows + group_size)), current_bars_(rows(chunk_rows)), output_bars_(rows(chunk_rows)),
+        u_hat_bar_(rows(group_size)), recurrent_bar_(rows(group_size)),
+        w_bar_(rows(adaptive(layer.kind) ? group_size : 0)), filter_(rows(adaptive(layer.kind) ? group_size : 0)),
+        transposed_kernel_(first ? 0 : layer.neurons, layer.sources),
+        transposed_recurrent_kernel_(layer.recurrent ? layer.neurons : 0, layer.neurons),
+        kernel_bar_(layer.sources, layer.neurons), recurrent_kernel_bar_(layer.recurrent ? layer.neurons : 0, layer.neurons) {
     const int n = layer.neurons;
     transposed_kernel_.read(layer.kernel, first ? 0 : n, 1, n);
     transposed_recurrent_kernel_.read(layer.recurrent_kernel, layer.recurrent ? n : 0, 1, n);
@@ -42,9 +43,11 @@ class BackwardLayer {
 
   // Reads u^ of a chunk, and of the step before it, from an array of all steps and samples. Before the first, it is 0.
   void read_u_hats(const Real* u_hats, int batch, int first_sample, int first_step, int steps) {
+    const int n = layer_.neurons;
     if (first_step == 0) clear(u_hats_);
     for (int step = first_step == 0 ? 0 : -1; step < steps; step++)
-      read_rows(u_hats, batch, first_sample, first_step + step, u_hats_.get() + at_row((step + 1) * samples_));
+      copy_rows(u_hats + (size_t(first_step + step) * batch + first_sample) * n, n,
+                u_hats_.get() + at_row((step + 1) * samples_), stride_, samples_, n);
   }
 
   // The gradients for the outputs of a chunk, to be written before `run`.
@@ -102,11 +105,6 @@ class BackwardLayer {
   size_t at_row(int row) const { return size_t(row) * stride_; }
   Array<Real> rows(int count) const { return zeros<Real>(at_row(count)); }
   void clear(Array<Real>& state) const { std::memset(state.get(), 0, at_row(samples_) * sizeof(Real)); }
-
-  void read_rows(const Real* from, int batch, int first_sample, int step, Real* to) const {
-    const int n = layer_.neurons;
-    copy_rows(from + (size_t(step) * batch + first_sample) * n, n, to, stride_, samples_, n);
-  }
 
   // Goes from step t + 1 back to t, the step of the chunk that is given: from u^_bar_{t+1} to u^_bar_t.
   template <Kind kKind>
@@ -187,7 +185,8 @@ class BackwardPass {
       : network_(network), arguments_(arguments), last_(network.layers.size() - 1),
         scale_(1 / network.dropout.probability), channels_(allocate<int>(network.inputs.channels)),
         values_(allocate<Real>(network.inputs.channels)) {
-    for (const Layer& layer : network.layers) states_.emplace_back(layer, states_.empty(), kMostRows);
+    for (const Layer& layer : network.layers) 
+      states_.emplace_back(layer, states_.empty(), network.group_size(), kMostRows);
   }
 
   void run(int first_sample, int samples, Real* current_bars) {
@@ -218,7 +217,7 @@ class BackwardPass {
   }
 
  private:
-  static constexpr int kMostRows = SparseOuterProducts::kRows;  // of a chunk
+  static constexpr int kMostRows = SparseOuterProducts::kMostRows;  // of a chunk
   static_assert(kMostRows >= kSamples);
 
   // The index of a row of the chunk in arrays [step, sample].

@@ -38,7 +38,7 @@ class Panels {
 
  private:
   static constexpr int kVectors = 2;
-  static constexpr int kRows = kVectorBytes == 64 ? 12 : 6;  // as many sums as registers allow
+  static constexpr int kTileRows = kVectorBytes == 64 ? 12 : 6;  // as many sums as registers allow
 
   template <class Body>
   void for_each_panel(Body body) const {
@@ -52,7 +52,7 @@ class Panels {
   template <int kWide>
   void multiply_panel(const Real* x, int x_stride, int rows, const Real* panel, Real* product) const {
     int row = 0;
-    for (; row + kRows <= rows; row += kRows) multiply_tile<kWide, kRows>(x, x_stride, row, panel, product);
+    for (; row + kTileRows <= rows; row += kTileRows) multiply_tile<kWide, kTileRows>(x, x_stride, row, panel, product);
     for (; row + 4 <= rows; row += 4) multiply_tile<kWide, 4>(x, x_stride, row, panel, product);
     for (; row < rows; row++) multiply_tile<kWide, 1>(x, x_stride, row, panel, product);
   }

@@ -13,8 +13,9 @@ namespace seadlif {
 // The product of rows and weights where most elements of the rows are not zero.
 class DenseProduct {
  public:
-  DenseProduct(const Real* weights, int rows, int columns)
-      : weights_(weights), sources_(rows), columns_(columns), stride_(padded(columns)) {}
+  // Of at most `most_rows` rows and weights [sources, columns].
+  DenseProduct(int most_rows, const Real* weights, int sources, int columns)
+      : most_rows_(most_rows), weights_(weights), sources_(sources), columns_(columns), stride_(padded(columns)) {}
 
   // Computes the product of some rows if it is faster so; otherwise, `row` gives null.
   void update(const SparseRows& x, int first_row, int rows) {
@@ -25,8 +26,8 @@ class DenseProduct {
     if (product_ == nullptr) {
       panels_ = Panels(sources_, columns_);
       panels_.read(weights_, sources_, columns_, 1);
-      x_ = zeros<Real>(size_t(kSamples) * sources_);
-      product_ = zeros<Real>(size_t(kSamples) * stride_);
+      x_ = zeros<Real>(size_t(most_rows_) * sources_);
+      product_ = zeros<Real>(size_t(most_rows_) * stride_);
     }
     std::memset(x_.get(), 0, size_t(rows) * sources_ * sizeof(Real));
     for (int row = 0; row < rows; row++)
@@ -38,6 +39,7 @@ class DenseProduct {
   const Real* row(int row) const { return is_current_ ? product_.get() + size_t(row) * stride_ : nullptr; }
 
  private:
+  int most_rows_;
   const Real* weights_;
   int sources_, columns_, stride_;
   bool is_current_ = false;
@@ -45,29 +47,35 @@ class DenseProduct {
   Array<Real> x_{nullptr, &std::free}, product_{nullptr, &std::free};
 };
 
-// `SparseRows` of a group of samples are a ring of kSteps + 1 steps: the step before a chunk is still there. This is the
-// first row of a step, which is -1 for the state before the first.
-inline int first_row(int step) { return (step + 1) % (kSteps + 1) * kSamples; }
-constexpr int kRows = (kSteps + 1) * kSamples;
+// Where the last kSteps + 1 steps of a group of samples are in `SparseRows`: the step before a chunk is still there.
+struct Ring {
+  int group_size;
+
+  int rows() const { return (kSteps + 1) * group_size; }
+
+  // The first row of a step, which is -1 for the state before the first.
+  int first_row(int step) const { return (step + 1) % (kSteps + 1) * group_size; }
+};
 
 // A layer with the states of a group of samples.
 class ForwardLayer {
  public:
-  explicit ForwardLayer(const Layer& layer)
-      : layer_(layer), stride_(padded(layer.neurons)), kernel_(layer.kernel, layer.sources, layer.neurons),
-        bias_(layer.bias, 1, layer.neurons),
+  ForwardLayer(const Layer& layer, int group_size)
+      : layer_(layer), ring_{group_size}, stride_(padded(layer.neurons)),
+        kernel_(layer.kernel, layer.sources, layer.neurons), bias_(layer.bias, 1, layer.neurons),
         recurrent_kernel_(layer.recurrent_kernel, layer.recurrent ? layer.neurons : 0, layer.neurons),
         alpha_(layer.coefficient(0)), beta_(layer.coefficient(1)), a_(layer.coefficient(2)),
-        b_(layer.coefficient(3)), u_hat_(zeros<Real>(size_t(kSamples) * stride_)),
-        w_(zeros<Real>(adaptive(layer.kind) ? size_t(kSamples) * stride_ : 0)),
-        dense_inputs_(layer.kernel, layer.sources, layer.neurons),
-        dense_spikes_(layer.recurrent_kernel, layer.recurrent ? layer.neurons : 0, layer.neurons),
-        spikes_(kRows, layer.neurons, 1) {}
+        b_(layer.coefficient(3)), u_hat_(zeros<Real>(size_t(group_size) * stride_)),
+        w_(zeros<Real>(adaptive(layer.kind) ? size_t(group_size) * stride_ : 0)),
+        dense_inputs_(group_size, layer.kernel, layer.sources, layer.neurons),
+        dense_spikes_(group_size, layer.recurrent_kernel, layer.recurrent ? layer.neurons : 0, layer.neurons),
+        spikes_(ring_.rows(), layer.neurons, 1) {}
 
   void start() {
-    std::memset(u_hat_.get(), 0, size_t(kSamples) * stride_ * sizeof(Real));
-    if (adaptive(layer_.kind)) std::memset(w_.get(), 0, size_t(kSamples) * stride_ * sizeof(Real));
-    for (int sample = 0; sample < kSamples; sample++) spikes_.clear(first_row(-1) + sample);
+    const int size = ring_.group_size;
+    std::memset(u_hat_.get(), 0, size_t(size) * stride_ * sizeof(Real));
+    if (adaptive(layer_.kind)) std::memset(w_.get(), 0, size_t(size) * stride_ * sizeof(Real));
+    for (int sample = 0; sample < size; sample++) spikes_.clear(ring_.first_row(-1) + sample);
   }
 
   // Makes a step of some samples, with the inputs x.
@@ -85,7 +93,7 @@ class ForwardLayer {
  private:
   template <Kind kKind>
   void run_kind(int step, const SparseRows& x, int samples) {
-    const int before = first_row(step - 1), now = first_row(step);
+    const int before = ring_.first_row(step - 1), now = ring_.first_row(step);
     dense_inputs_.update(x, now, samples);
     if (layer_.recurrent) dense_spikes_.update(spikes_, before, samples);
     for (int sample = 0; sample < samples; sample++) spikes_.clear(now + sample);
@@ -158,6 +166,7 @@ class ForwardLayer {
   }
 
   const Layer& layer_;
+  Ring ring_;
   int stride_;
   ColumnBlocks kernel_, bias_, recurrent_kernel_;
   Array<Real> alpha_, beta_, a_, b_, u_hat_, w_;
@@ -176,12 +185,13 @@ struct ForwardResults {
 class ForwardPass {
  public:
   ForwardPass(const Network& network, const ForwardResults& results)
-      : network_(network), results_(results), last_(network.layers.size() - 1),
-        states_(network.layers.begin(), network.layers.end()), layer_keys_(network.layers.size()),
-        scratch_kept_(allocate<uint8_t>(widest())), words_(allocate<uint32_t>(Dropout::scratch_size(widest()))),
-        inputs_(kRows, network.inputs.channels) {
+      : network_(network), results_(results), last_(network.layers.size() - 1), ring_{network.group_size()},
+        layer_keys_(network.layers.size()), scratch_kept_(allocate<uint8_t>(widest())),
+        words_(allocate<uint32_t>(Dropout::scratch_size(widest()))), inputs_(ring_.rows(), network.inputs.channels) {
+    for (const Layer& layer : network.layers) states_.emplace_back(layer, ring_.group_size);
     if (network.dropout.keys == nullptr) return;
-    for (const Layer& layer : network.layers) dropped_.emplace_back(kRows, layer.neurons, 1 / network.dropout.probability);
+    for (const Layer& layer : network.layers)
+      dropped_.emplace_back(ring_.rows(), layer.neurons, 1 / network.dropout.probability);
   }
 
   void run(int first_sample, int samples) {
@@ -218,7 +228,7 @@ class ForwardPass {
 
   void read_inputs(int step, int first_sample, int samples) {
     for (int sample = 0; sample < samples; sample++)
-      inputs_.fill(first_row(step) + sample, [&](int* indices, Real* values) {
+      inputs_.fill(ring_.first_row(step) + sample, [&](int* indices, Real* values) {
         return network_.inputs.find_nonzero(row(step, first_sample + sample), indices, values);
       });
   }
@@ -229,7 +239,7 @@ class ForwardPass {
     if (results_.u_hats[index] != nullptr) states_[index].copy_u_hat(samples, results_.u_hats[index] + at * n);
     if (results_.activity[index] != nullptr)
       for (int sample = 0; sample < samples; sample++)
-        results_.activity[index][at + sample] = Real(states_[index].spikes().count(first_row(step) + sample)) / n;
+        results_.activity[index][at + sample] = Real(states_[index].spikes().count(ring_.first_row(step) + sample)) / n;
   }
 
   // Dropout on the spikes of a layer.
@@ -241,7 +251,7 @@ class ForwardPass {
       uint8_t* kept = results_.masks[index];
       kept = kept == nullptr ? scratch_kept_.get() : kept + row(step, first_sample + sample) * n;
       network_.dropout.mask(step_keys[sample], n, words_.get(), kept);
-      const int at = first_row(step) + sample;
+      const int at = ring_.first_row(step) + sample;
       dropped_[index].copy_kept(at, states_[index].spikes(), at, kept);
     }
   }
@@ -249,6 +259,7 @@ class ForwardPass {
   const Network& network_;
   const ForwardResults& results_;
   int last_;
+  Ring ring_;
   std::vector<ForwardLayer> states_;
   std::vector<std::array<Key, kSamples>> layer_keys_;
   Array<uint8_t> scratch_kept_;

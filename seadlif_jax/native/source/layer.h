@@ -47,16 +47,21 @@ struct Inputs {
   int find_nonzero(size_t row, int* indices, Real* values) const { return find(data, row, channels, indices, values); }
 };
 
+// At most so many samples go through time together: their states stay in the cache while a block of weights serves all.
+constexpr int kSamples = 64;
+
 struct Network {
   int steps, batch;
   Inputs inputs;
   Dropout dropout;  // on what each layer but the last gives to the next
   std::vector<Layer> layers;
   int threads;  // over which the samples are divided
-};
 
-// So many samples go through time together: their states stay in the cache while a block of weights serves all of them.
-constexpr int kSamples = 64;
+  int samples_per_thread() const { return (batch + threads - 1) / threads; }
+
+  // The number of samples that go through time together.
+  int group_size() const { return std::min(kSamples, samples_per_thread()); }
+};
 
 // So many steps a layer runs before the next layer does: its weights stay in the cache.
 constexpr int kSteps = 16;
@@ -64,7 +69,7 @@ constexpr int kSteps = 16;
 // Calls `body(part, first sample, end)` for the samples of each thread, in that thread.
 template <class Body>
 void divide_samples(const Network& network, Body body) {
-  const int per_thread = (network.batch + network.threads - 1) / network.threads;
+  const int per_thread = network.samples_per_thread();
   std::vector<std::future<void>> others;
   for (int part = 1; part * per_thread < network.batch; part++)
     others.push_back(std::async(std::launch::async, [&, part] {

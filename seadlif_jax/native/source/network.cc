@@ -78,18 +78,20 @@ Network network_of(Buffers& buffers, Integers kinds, Integers surrogates, int64_
     const Surrogate surrogate{SurrogateShape(surrogates[i]), numbers[1], numbers[2]};
     const Real *kernel = buffers.read<Real>(), *bias = buffers.read<Real>(), *recurrent = buffers.read<Real>();
     network.layers.push_back({Kind(kinds[i]), sources, neurons, recurrent != nullptr,
-                              static_cast<const Real*>(coefficients.untyped_data()), numbers[0], surrogate, kernel, bias,
-                              recurrent});
+                              static_cast<const Real*>(coefficients.untyped_data()), numbers[0], surrogate, kernel,
+                              bias, recurrent});
     sources = neurons;
   }
   return network;
 }
 
-// Calls `body`, and returns an error if it throws: an exception must not reach XLA.
+// Calls `body` with a network that was read from the first buffers, and these. Returns an error if something throws: an
+// exception must not reach XLA.
 template <class Body>
-ffi::Error guarded(Body body) {
+ffi::Error with_network(Buffers buffers, Integers kinds, Integers surrogates, int64_t threads, Body body) {
   try {
-    body();
+    const Network network = network_of(buffers, kinds, surrogates, threads);
+    body(network, buffers);
   } catch (const std::bad_alloc&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory for the native kernel; make the batch smaller");
   } catch (const std::exception& error) {  // such as that of a thread that cannot be started
@@ -100,11 +102,9 @@ ffi::Error guarded(Body body) {
 
 ffi::Error Forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, Integers kinds, Integers surrogates,
                    int64_t threads) {
-  return guarded([&] {
-    Buffers buffers(arguments, results);
-    const Network network = network_of(buffers, kinds, surrogates, threads);
+  return with_network({arguments, results}, kinds, surrogates, threads, [](const Network& network, Buffers& buffers) {
     ForwardResults to;
-    for (size_t i = 0; i < kinds.size(); i++) {
+    for (size_t i = 0; i < network.layers.size(); i++) {
       to.u_hats.push_back(buffers.write<Real>());
       to.activity.push_back(buffers.write<Real>());
       to.masks.push_back(buffers.write<uint8_t>());
@@ -115,12 +115,10 @@ ffi::Error Forward(ffi::RemainingArgs arguments, ffi::RemainingRets results, Int
 
 ffi::Error Backward(ffi::RemainingArgs arguments, ffi::RemainingRets results, Integers kinds, Integers surrogates,
                     int64_t threads) {
-  return guarded([&] {
-    Buffers buffers(arguments, results);
-    const Network network = network_of(buffers, kinds, surrogates, threads);
+  return with_network({arguments, results}, kinds, surrogates, threads, [](const Network& network, Buffers& buffers) {
     BackwardArguments from;
     BackwardResults to;
-    for (size_t i = 0; i < kinds.size(); i++) {
+    for (size_t i = 0; i < network.layers.size(); i++) {
       from.u_hats.push_back(buffers.read<Real>());
       from.activity_bars.push_back(buffers.read<Real>());
       from.masks.push_back(buffers.read<uint8_t>());

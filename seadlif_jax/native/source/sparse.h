@@ -150,26 +150,26 @@ INLINE void with_constant(int vectors, Body body) {
 // sum[j] = sum_r x[r, j] y[r], over the rows r in which x is not zero; all, if x is not sparse.
 class SparseOuterProducts {
  public:
-  static constexpr int kRows = 128;  // at a time
+  static constexpr int kMostRows = 128;  // at a time
 
   SparseOuterProducts(int sources, int n)
       : sources_(sources), stride_(padded(n)), sum_(sources, n), counts_(zeros<int>(sources)),
-        rows_(allocate<uint16_t>(size_t(sources) * kRows)), values_(allocate<Real>(size_t(sources) * kRows)),
-        panels_(kRows, n) {}
+        rows_(allocate<uint16_t>(size_t(sources) * kMostRows)), values_(allocate<Real>(size_t(sources) * kMostRows)),
+        panels_(kMostRows, n) {}
 
-  // Adds at most `kRows` rows. `for_each_nonzero_of(row, found)` finds those of x; rows of y are padded.
+  // Adds at most `kMostRows` rows. `for_each_nonzero_of(row, found)` finds those of x; rows of y are padded.
   template <class ForEachNonzeroOf>
   void add(int num_rows, ForEachNonzeroOf for_each_nonzero_of, const Real* y) {
     std::memset(counts_.get(), 0, sources_ * sizeof(int));
     size_t total = 0;
     for (int row = 0; row < num_rows; row++)
       for_each_nonzero_of(row, [&](int source, Real value) {
-        const size_t at = size_t(source) * kRows + counts_[source]++;
+        const size_t at = size_t(source) * kMostRows + counts_[source]++;
         rows_[at] = row;
         values_[at] = value;
         total++;
       });
-    if (total > kDenseFrom * sources_ * kRows) add_dense(num_rows, y);
+    if (total > kDenseFrom * sources_ * kMostRows) add_dense(num_rows, y);
     else add_sparse(y);
   }
 
@@ -191,8 +191,8 @@ class SparseOuterProducts {
 
   template <int kVectors>
   INLINE void add_rows(int source, const Real* y, Real* sum) const {
-    const uint16_t* rows = rows_.get() + size_t(source) * kRows;
-    const Real* values = values_.get() + size_t(source) * kRows;
+    const uint16_t* rows = rows_.get() + size_t(source) * kMostRows;
+    const Real* values = values_.get() + size_t(source) * kMostRows;
     Vector added[kVectors] = {};
     for (int i = 0; i < counts_[source]; i++) {
       const Real* row = y + size_t(rows[i]) * stride_;
@@ -205,12 +205,12 @@ class SparseOuterProducts {
   }
 
   void add_dense(int num_rows, const Real* y) {
-    const auto x = zeros<Real>(size_t(sources_) * kRows), product = allocate<Real>(size_t(sources_) * stride_);
+    const auto x = zeros<Real>(size_t(sources_) * kMostRows), product = allocate<Real>(size_t(sources_) * stride_);
     for (int source = 0; source < sources_; source++)
-      for (size_t at = size_t(source) * kRows, i = 0; i < size_t(counts_[source]); i++)
+      for (size_t at = size_t(source) * kMostRows, i = 0; i < size_t(counts_[source]); i++)
         x[at + rows_[at + i]] = values_[at + i];
     panels_.read(y, num_rows, stride_, 1);
-    panels_.multiply(x.get(), kRows, sources_, product.get());
+    panels_.multiply(x.get(), kMostRows, sources_, product.get());
     sum_.for_each([&](int first, int vectors) {
       for (int source = 0; source < sources_; source++)
         for (int column = 0; column < vectors * kLanes; column += kLanes) {
