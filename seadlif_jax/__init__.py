@@ -13,14 +13,29 @@ if TYPE_CHECKING:
     from seadlif_jax.analysis.synops import measure_costs
     from seadlif_jax.inference import Evaluation, TrainedModel, evaluate, load_network, load_run
     from seadlif_jax.losses import aggregate, classification
-    from seadlif_jax.neurons import LIF, LSTM, NEURONS, SURROGATES, EFAdLIF, Neuron, SEAdLIF, Surrogate
+    from seadlif_jax.neurons import (
+        ALIF,
+        BRF,
+        LIF,
+        LSTM,
+        NEURONS,
+        SURROGATES,
+        EFAdLIF,
+        Neuron,
+        RadLIF,
+        SEAdLIF,
+        SiLIF,
+        Surrogate,
+        SynapticLIF,
+    )
     from seadlif_jax.nn import Execution, Hyperparameters, LeakyReadout, Network, RecurrentCell, RecurrentLayer
     from seadlif_jax.training import fit
 
 # The module of each name that is imported on first use.
 _LAZY = {
     **dict.fromkeys(("Evaluation", "TrainedModel", "evaluate", "load_network", "load_run"), "inference"),
-    **dict.fromkeys(("LIF", "LSTM", "NEURONS", "SURROGATES", "EFAdLIF", "Neuron", "SEAdLIF", "Surrogate"), "neurons"),
+    **dict.fromkeys(("LIF", "EFAdLIF", "SEAdLIF", "ALIF", "BRF", "RadLIF", "SiLIF", "SynapticLIF", "LSTM"), "neurons"),
+    **dict.fromkeys(("NEURONS", "SURROGATES", "Neuron", "Surrogate"), "neurons"),
     **dict.fromkeys(
         ("Execution", "Hyperparameters", "LeakyReadout", "Network", "RecurrentCell", "RecurrentLayer"), "nn"
     ),
@@ -30,6 +45,8 @@ _LAZY = {
 }
 
 __all__ = [
+    "ALIF",
+    "BRF",
     "LIF",
     "LSTM",
     "NEURONS",
@@ -41,11 +58,14 @@ __all__ = [
     "LeakyReadout",
     "Network",
     "Neuron",
+    "RadLIF",
     "RecurrentCell",
     "RecurrentLayer",
     "SEAdLIF",
     "SeadlifError",
+    "SiLIF",
     "Surrogate",
+    "SynapticLIF",
     "TrainedModel",
     "__version__",
     "aggregate",

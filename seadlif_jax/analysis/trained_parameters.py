@@ -48,7 +48,8 @@ def neuron_parameters(model: TrainedModel, initial: bool = True) -> list[NeuronP
 
 def _parameters(model: TrainedModel, before: dict | None, after: dict) -> Iterator[NeuronParameter]:
     for number, layer in enumerate(model.network.layers):
-        for stored, bounds in layer.neuron.parameters().items():
+        for stored, parameter in layer.neuron.named_parameters().items():
+            bounds = parameter.bounds
             name = TIME_CONSTANTS.get(stored, stored)
             if stored in TIME_CONSTANTS:
                 bounds = getattr(layer.neuron, name)

@@ -23,7 +23,6 @@ from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.parsers import Parser, add_run, moved_data, output_folder
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.inference import open_run
-from seadlif_jax.neurons.registry import constant_threshold
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.runs.metrics import MetricsLog
@@ -62,6 +61,6 @@ def main(arguments: Sequence[str]) -> None:
             plots.save_forecast(sample, trained.outputs(sample.inputs), config.data.step_ms, folder / "sample.png")
         else:
             outputs, states = trained.trace(sample.inputs)
-            thresholds = [constant_threshold(layer.neuron) for layer in trained.network.layers]
+            thresholds = [layer.neuron.constant_threshold for layer in trained.network.layers]
             plots.save_raster(sample, outputs, states, thresholds, config.model.aggregation, folder / "sample.png")
     print(f"pictures: {folder}/*.png")

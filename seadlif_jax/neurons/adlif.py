@@ -7,7 +7,8 @@
     SE:  w_t = beta w_{t-1} + (1 - beta) q (a u_t + b z_t)
 
 The adaptation current `w` follows the *previous* membrane potential and spike in EF (the explicit Euler method), and
-the *new* ones in SE. That is the only difference.
+the *new* ones in SE. That is the only difference. With a resting potential, the states' potentials are relative to it
+(see lif.py); `u` of these equations is not.
 
 Source: Baronig, Ferrand, Sabathiel & Legenstein (arXiv 2408.07517), "Adaptive LIF" and "Symplectic Euler".
 
@@ -33,26 +34,55 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jaxtyping import Array
 
-from seadlif_jax.neurons.lif import alpha_bar, membrane, reset, spikes
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, before_each, decay, interpolate
+from seadlif_jax.neurons.lif import (
+    above_threshold,
+    alpha_bar,
+    from_rest,
+    gap_and_rest,
+    if_trained,
+    membrane,
+    minus_if_trained,
+    reset,
+    spikes,
+    threshold_parameters,
+    through_last_spike,
+    trains_threshold,
+    without_first_spike,
+)
+from seadlif_jax.neurons.neuron import (
+    Neuron,
+    Parameter,
+    PerNeuron,
+    PerSample,
+    Range,
+    before_each,
+    decay,
+    interpolate,
+)
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
 class AdLIFCoefficients(NamedTuple):
-    """Decays `alpha`, `beta` of membrane potential and adaptation current; couplings `a`, `b`, times `(1 - beta) q`."""
+    """Decays `alpha`, `beta` of membrane potential and adaptation current; couplings `a`, `b`, times `(1 - beta) q`.
+
+    `gap` is the trained threshold minus the resting potential `rest`, or None.
+    """
 
     alpha: PerNeuron
     beta: PerNeuron
     a: PerNeuron
     b: PerNeuron
+    gap: PerNeuron | None = None
+    rest: PerNeuron | None = None
 
 
 class AdLIFState(NamedTuple):
     """Membrane potential `u_hat` before the reset, adaptation current `w`, and spikes `z`, after step t.
 
-    `u` is the membrane potential after the reset.
+    `u` is the membrane potential after the reset. Both are relative to the resting potential.
     """
 
     u_hat: PerSample
@@ -78,6 +108,9 @@ class _AdLIF(Neuron):
       b: range of the coupling of the adaptation to the spikes, trained.
       q: scale of both couplings.
       threshold: the membrane potential above which a neuron spikes.
+      train_threshold: whether each neuron's threshold is trained, from this value.
+      train_rest: whether each neuron's resting potential is trained, as a fraction `k_rest` of its threshold, initially
+        in [0, 1]; otherwise it is 0.
       surrogate: the spike function and its surrogate gradient.
     """
 
@@ -87,35 +120,45 @@ class _AdLIF(Neuron):
     b: Range = (0.0, 2.0)
     q: Number = 120.0
     threshold: Number = 1.0
+    train_threshold: bool = struct.field(pytree_node=False, default=False)
+    train_rest: bool = struct.field(pytree_node=False, default=False)
     surrogate: Surrogate = Surrogate()
 
     State = AdLIFState
 
-    def parameters(self) -> Mapping[str, Range]:
-        return {"k_u": (0.0, 1.0), "k_w": (0.0, 1.0), "a": self.a, "b": self.b}
+    @property
+    def constant_threshold(self) -> Any:
+        return None if trains_threshold(self) else self.threshold
+
+    def parameters(self) -> Mapping[str, Range | Parameter]:
+        return {"k_u": (0.0, 1.0), "k_w": (0.0, 1.0), "a": self.a, "b": self.b, **threshold_parameters(self)}
 
     def coefficients(self, params: Mapping[str, PerNeuron]) -> AdLIFCoefficients:
         alpha = decay(interpolate(params["k_u"], self.tau_u))
         beta = decay(interpolate(params["k_w"], self.tau_w))
         scale = (1 - beta) * self.q
-        return AdLIFCoefficients(alpha, beta, scale * params["a"], scale * params["b"])
+        return AdLIFCoefficients(alpha, beta, scale * params["a"], scale * params["b"], *gap_and_rest(self, params))
 
     def _adaptation(self, coefficients: AdLIFCoefficients, w: PerSample, u: PerSample, z: PerSample) -> PerSample:
         """Return `beta w + a u + b z`, where `a` and `b` of the coefficients include `(1 - beta) q`."""
-        return coefficients.beta * w + coefficients.a * u + coefficients.b * z
+        return coefficients.beta * w + coefficients.a * _plus_rest(coefficients, u) + coefficients.b * z
 
     # The carry of the loop is `u^_t`, from which `u_t` and `z_t` follow, and the last adaptation current that does not
     # depend on them: w_t for EF; w_{t-1} for SE, which computes w_t at the start of the next step. So one backward loop
     # serves both, with `u^_t` as the residual.
 
-    def initial_carry(self, shape: tuple[int, ...]) -> "AdLIFCarry":
-        return AdLIFCarry(jnp.zeros(shape), jnp.zeros(shape))
+    def initial_carry(self, coefficients: AdLIFCoefficients, shape: tuple[int, ...]) -> "AdLIFCarry":
+        zeros = jnp.zeros(shape)
+        return AdLIFCarry(zeros, zeros, if_trained(coefficients.gap, zeros))
+
+    def _spikes_of(self, coefficients: AdLIFCoefficients, carry: "AdLIFCarry") -> PerSample:
+        return spikes(self, coefficients, carry.u_hat) if carry.z is None else carry.z
 
     def residual(self, carry: "AdLIFCarry", current: PerSample) -> PerSample:
         return carry.u_hat
 
     def outputs(self, coefficients: AdLIFCoefficients, first: "AdLIFCarry", residuals: Array) -> Array:
-        return spikes(self, residuals)
+        return spikes(self, coefficients, residuals)
 
     def _backward(
         self,
@@ -128,64 +171,87 @@ class _AdLIF(Neuron):
         recur: Callable[[Array], Array],
     ) -> tuple[Array, AdLIFCoefficients, "AdLIFCarry"]:
         """Return the gradients of a chunk of steps (see `Neuron.backward`), by hand: from `u^_t` alone."""
-        alpha, beta, a, b = coefficients
+        alpha, beta, a, b, gap, rest = coefficients
 
         def step_back(carry, step):
             """Go back from `u^_t` to `u^_{t-1}`."""
-            (u_hat_bar, w_bar), sums = carry  # of the carry after step t: for SE, `w_bar` is beta w_bar_t
+            (u_hat_bar, w_bar, _), sums = carry  # of the carry after step t: for SE, `w_bar` is beta w_bar_t
             u_hat, output_bar = step  # of t - 1
-            v = u_hat - self.threshold
+            v = above_threshold(self, coefficients, u_hat)
             z = self.surrogate(v)
             u = u_hat * (1 - z)
+            u_of_w = _plus_rest(coefficients, u)
             current_bar = (1 - alpha) * u_hat_bar
             # For the adaptation current that u_{t-1} and z_{t-1} drive: w_{t-1} for SE, w_t for EF.
             source_bar = w_bar - current_bar if symplectic else w_bar
-            sums = _Sums(
-                alpha=sums.alpha + current_bar * u,
-                p=source_bar + beta * sums.p,
-                beta=sums.beta + sums.p * (a * u + b * z),
-                a=sums.a + source_bar * u,
-                b=sums.b + source_bar * z,
-            )
             u_bar = alpha * u_hat_bar + a * source_bar
             z_bar = output_bar + recur(current_bar) + b * source_bar
-            u_hat_bar = u_bar * (1 - z) + z_bar * self.surrogate.derivative(v)
+            v_bar = z_bar * self.surrogate.derivative(v)
+            u_hat_bar = u_bar * (1 - z) + v_bar
             w_bar = beta * source_bar if symplectic else beta * w_bar - current_bar
-            sums = sums._replace(alpha=sums.alpha - (1 - alpha) * u_hat_bar * u_hat)
-            return (AdLIFCarry(u_hat_bar, w_bar), sums), current_bar
+            sums = _Sums(
+                alpha=sums.alpha + current_bar * u - (1 - alpha) * u_hat_bar * u_hat,
+                p=source_bar + beta * sums.p,
+                beta=sums.beta + sums.p * (a * u_of_w + b * z),
+                a=sums.a + source_bar * u_of_w,
+                b=sums.b + source_bar * z,
+                gap=minus_if_trained(sums.gap, v_bar),
+                rest=minus_if_trained(sums.rest, current_bar - a * source_bar),
+            )
+            return (AdLIFCarry(u_hat_bar, w_bar, if_trained(gap, z_bar)), sums), current_bar
 
-        last = residuals[-1]
-        through_spike = output_bars[-1] * self.surrogate.derivative(last - self.threshold)
-        last_bar = last_bar._replace(u_hat=last_bar.u_hat + through_spike)
-        zeros = jnp.zeros_like(first.u_hat)
-        carry = (last_bar, _Sums(-(1 - alpha) * last_bar.u_hat * last, zeros, zeros, zeros, zeros))
+        last, zeros = residuals[-1], jnp.zeros_like(first.u_hat)
+        v_bar = through_last_spike(self, coefficients, last, output_bars[-1], last_bar.z)
+        last_bar = AdLIFCarry(last_bar.u_hat + v_bar, last_bar.w, if_trained(gap, zeros))
+        sums = _Sums(
+            alpha=-(1 - alpha) * last_bar.u_hat * last,
+            p=zeros,
+            beta=zeros,
+            a=zeros,
+            b=zeros,
+            gap=if_trained(gap, -v_bar),
+            rest=if_trained(rest, zeros),
+        )
         steps = (before_each(first.u_hat, residuals), before_each(zeros, output_bars))
-        (first_bar, sums), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
+        (first_bar, sums), current_bars = jax.lax.scan(step_back, (last_bar, sums), steps, reverse=True)
         alpha_sum = sums.alpha + (1 - alpha) * first_bar.u_hat * first.u_hat
+        u_hat_bar, gap_sum = without_first_spike(
+            self, coefficients, first.u_hat, first_bar.u_hat, first_bar.z, sums.gap
+        )
         coefficients_bar = AdLIFCoefficients(
             alpha=alpha_bar(alpha, alpha_sum.sum(0)),
             beta=jnp.sum(sums.beta + sums.p * first.w, 0),  # the chunk starts with an adaptation current
             a=sums.a.sum(0),
             b=sums.b.sum(0),
+            gap=None if gap_sum is None else gap_sum.sum(0),
+            rest=None if sums.rest is None else sums.rest.sum(0),
         )
-        return current_bars, coefficients_bar, first_bar
+        return current_bars, coefficients_bar, first_bar._replace(u_hat=u_hat_bar)
 
 
 class AdLIFCarry(NamedTuple):
-    """Carry of the loop: `u^_t`, and `w_t` for EF, `w_{t-1}` for SE."""
+    """Carry of the loop: `u^_t`, and `w_t` for EF, `w_{t-1}` for SE; and `z_t`, if the threshold is trained."""
 
     u_hat: PerSample
     w: PerSample
+    z: PerSample | None = None
 
 
 class _Sums(NamedTuple):
-    """Sums of the backward loop, `[batch, neuron]`: the filter `p`, and the gradients for alpha, beta, `a` and `b`."""
+    """Sums of the backward loop, `[batch, neuron]`: the filter `p`, and the gradients for the coefficients."""
 
     alpha: Array
     p: Array
     beta: Array
     a: Array
     b: Array
+    gap: Array | None
+    rest: Array | None
+
+
+def _plus_rest(coefficients: AdLIFCoefficients, u: PerSample) -> PerSample:
+    """Return the membrane potential of one that is relative to the resting potential."""
+    return u if coefficients.rest is None else u + coefficients.rest
 
 
 class EFAdLIF(_AdLIF):
@@ -201,16 +267,16 @@ class EFAdLIF(_AdLIF):
 
     def step(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> AdLIFState:
         """Return the state after step t; the adaptation current follows the potential and spike *before* it."""
-        u_hat = membrane(coefficients.alpha, state.u, current - state.w)
-        z = spikes(self, u_hat)
+        u_hat = membrane(coefficients.alpha, state.u, from_rest(coefficients, current) - state.w)
+        z = spikes(self, coefficients, u_hat)
         w = self._adaptation(coefficients, state.w, state.u, state.z)
         return AdLIFState(u_hat, w, z)
 
     def unpack(self, coefficients: AdLIFCoefficients, carry: AdLIFCarry) -> AdLIFState:
-        return AdLIFState(carry.u_hat, carry.w, spikes(self, carry.u_hat))
+        return AdLIFState(carry.u_hat, carry.w, self._spikes_of(coefficients, carry))
 
     def pack(self, before: AdLIFState, after: AdLIFState) -> AdLIFCarry:
-        return AdLIFCarry(after.u_hat, after.w)
+        return AdLIFCarry(after.u_hat, after.w, after.z if trains_threshold(self) else None)
 
     # In the class of `step`: a subclass with another step must not inherit it.
     def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFCarry]:
@@ -230,18 +296,24 @@ class SEAdLIF(_AdLIF):
 
     def step(self, coefficients: AdLIFCoefficients, state: AdLIFState, current: PerSample) -> AdLIFState:
         """Return the state after step t; the adaptation current follows its *new* potential and spike."""
-        u_hat = membrane(coefficients.alpha, state.u, current - state.w)
-        z = spikes(self, u_hat)
+        u_hat = membrane(coefficients.alpha, state.u, from_rest(coefficients, current) - state.w)
+        z = spikes(self, coefficients, u_hat)
         w = self._adaptation(coefficients, state.w, reset(u_hat, z), z)
         return AdLIFState(u_hat, w, z)
 
+    def initial_carry(self, coefficients: AdLIFCoefficients, shape: tuple[int, ...]) -> AdLIFCarry:
+        carry = super().initial_carry(coefficients, shape)
+        if coefficients.rest is None:
+            return carry
+        return carry._replace(w=carry.w - coefficients.a * coefficients.rest / coefficients.beta)  # so that w_0 = 0
+
     def unpack(self, coefficients: AdLIFCoefficients, carry: AdLIFCarry) -> AdLIFState:
-        z = spikes(self, carry.u_hat)
+        z = self._spikes_of(coefficients, carry)
         w = self._adaptation(coefficients, carry.w, reset(carry.u_hat, z), z)
         return AdLIFState(carry.u_hat, w, z)
 
     def pack(self, before: AdLIFState, after: AdLIFState) -> AdLIFCarry:
-        return AdLIFCarry(after.u_hat, before.w)
+        return AdLIFCarry(after.u_hat, before.w, after.z if trains_threshold(self) else None)
 
     # In the class of `step`: a subclass with another step must not inherit it.
     def backward(self, *arguments: Any) -> tuple[Array, AdLIFCoefficients, AdLIFCarry]:

@@ -5,29 +5,51 @@
     u_t  = u^_t (1 - sg(z_t))                     reset to zero; sg stops the gradient
 
 Source: Baronig, Ferrand, Sabathiel & Legenstein (arXiv 2408.07517), "The leaky integrate-and-fire neuron".
+
+With a resting potential `r`, which each neuron starts from and is reset to, `u_t = u^_t (1 - sg(z_t)) + r sg(z_t)` and
+`u_0 = r`; the leak still goes to zero. The states below hold potentials relative to `r`, so that they start at zero:
+
+    u^_t - r = alpha (u_{t-1} - r) + (1 - alpha) (I_t - r)
+    z_t      = H((u^_t - r) - (threshold - r))
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jaxtyping import Array
 
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, before_each, decay, interpolate
+from seadlif_jax.neurons.neuron import (
+    Neuron,
+    Parameter,
+    PerNeuron,
+    PerSample,
+    Range,
+    before_each,
+    decay,
+    interpolate,
+)
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
 class LIFCoefficients(NamedTuple):
-    """Decay of the membrane potential in a step."""
+    """Decay `alpha` of the membrane potential in a step; trained threshold and resting potential, or None.
+
+    `gap` is the threshold minus the resting potential.
+    """
 
     alpha: PerNeuron
+    gap: PerNeuron | None = None
+    rest: PerNeuron | None = None
 
 
 class LIFState(NamedTuple):
     """Membrane potential `u_hat` before the reset, and spikes `z`, after step t.
 
-    `u` is the membrane potential after the reset.
+    `u` is the membrane potential after the reset. Both are relative to the resting potential.
     """
 
     u_hat: PerSample
@@ -48,6 +70,9 @@ class LIF(Neuron):
     Attributes:
       tau_u: range in steps of the membrane time constants; each neuron's is trained, as its position `k_u` in [0, 1].
       threshold: the membrane potential above which a neuron spikes.
+      train_threshold: whether each neuron's threshold is trained, from this value.
+      train_rest: whether each neuron's resting potential is trained, as a fraction `k_rest` of its threshold, initially
+        in [0, 1]; otherwise it is 0.
       surrogate: the spike function and its surrogate gradient.
 
     Example:
@@ -57,70 +82,95 @@ class LIF(Neuron):
 
     tau_u: Range = (5.0, 25.0)
     threshold: Number = 1.0
+    train_threshold: bool = struct.field(pytree_node=False, default=False)
+    train_rest: bool = struct.field(pytree_node=False, default=False)
     surrogate: Surrogate = Surrogate()
 
     State = LIFState
     kernel = "lif"
 
-    def parameters(self) -> Mapping[str, Range]:
-        return {"k_u": (0.0, 1.0)}
+    @property
+    def constant_threshold(self) -> Any:
+        return None if trains_threshold(self) else self.threshold
+
+    def parameters(self) -> Mapping[str, Range | Parameter]:
+        return {"k_u": (0.0, 1.0), **threshold_parameters(self)}
 
     def coefficients(self, params: Mapping[str, PerNeuron]) -> LIFCoefficients:
-        return LIFCoefficients(decay(interpolate(params["k_u"], self.tau_u)))
+        return LIFCoefficients(decay(interpolate(params["k_u"], self.tau_u)), *gap_and_rest(self, params))
 
     def step(self, coefficients: LIFCoefficients, state: LIFState, current: PerSample) -> LIFState:
         """Return the state after step t."""
-        u_hat = membrane(coefficients.alpha, state.u, current)
-        return LIFState(u_hat, spikes(self, u_hat))
+        u_hat = membrane(coefficients.alpha, state.u, from_rest(coefficients, current))
+        return LIFState(u_hat, spikes(self, coefficients, u_hat))
 
     # The carry of the loop is `u^_t`, and so is the residual: `z_t` and `u_t` follow from it.
 
-    def initial_carry(self, shape: tuple[int, ...]) -> PerSample:
-        return jnp.zeros(shape)
+    def initial_carry(self, coefficients: LIFCoefficients, shape: tuple[int, ...]) -> "LIFCarry":
+        zeros = jnp.zeros(shape)
+        return LIFCarry(zeros, if_trained(coefficients.gap, zeros))
 
-    def unpack(self, coefficients: LIFCoefficients, carry: PerSample) -> LIFState:
-        return LIFState(carry, spikes(self, carry))
+    def unpack(self, coefficients: LIFCoefficients, carry: "LIFCarry") -> LIFState:
+        return LIFState(carry.u_hat, spikes(self, coefficients, carry.u_hat) if carry.z is None else carry.z)
 
-    def pack(self, before: LIFState, after: LIFState) -> PerSample:
-        return after.u_hat
+    def pack(self, before: LIFState, after: LIFState) -> "LIFCarry":
+        return LIFCarry(after.u_hat, after.z if trains_threshold(self) else None)
 
-    def residual(self, carry: PerSample, current: PerSample) -> PerSample:
-        return carry
+    def residual(self, carry: "LIFCarry", current: PerSample) -> PerSample:
+        return carry.u_hat
 
-    def outputs(self, coefficients: LIFCoefficients, first: PerSample, residuals: Array) -> Array:
-        return spikes(self, residuals)
+    def outputs(self, coefficients: LIFCoefficients, first: "LIFCarry", residuals: Array) -> Array:
+        return spikes(self, coefficients, residuals)
 
     def backward(
         self,
         coefficients: LIFCoefficients,
-        first: PerSample,
+        first: "LIFCarry",
         residuals: Array,
-        last_bar: PerSample,
+        last_bar: "LIFCarry",
         output_bars: Array,
         recur: Callable[[Array], Array],
-    ) -> tuple[Array, LIFCoefficients, PerSample]:
+    ) -> tuple[Array, LIFCoefficients, "LIFCarry"]:
         """Return the gradients of a chunk of steps (see `Neuron.backward`), by hand: from `u^_t` alone."""
         alpha = coefficients.alpha
 
-        def step_back(carry: tuple[PerSample, PerSample], step: tuple[Array, Array]) -> tuple[Any, Array]:
+        def step_back(carry: Any, step: tuple[Array, Array]) -> tuple[Any, Array]:
             """Go back from `u^_t` to `u^_{t-1}`."""
-            u_hat_bar, alpha_sum = carry
+            u_hat_bar, _, sums = carry
             u_hat, output_bar = step  # of t - 1
-            v = u_hat - self.threshold
+            v = above_threshold(self, coefficients, u_hat)
             z = self.surrogate(v)
             current_bar = (1 - alpha) * u_hat_bar
-            alpha_sum = alpha_sum + current_bar * u_hat * (1 - z)
+            alpha_sum = sums.alpha + current_bar * u_hat * (1 - z)
             u_bar, z_bar = alpha * u_hat_bar, output_bar + recur(current_bar)
-            u_hat_bar = u_bar * (1 - z) + z_bar * self.surrogate.derivative(v)
-            return (u_hat_bar, alpha_sum - (1 - alpha) * u_hat_bar * u_hat), current_bar
+            v_bar = z_bar * self.surrogate.derivative(v)
+            u_hat_bar = u_bar * (1 - z) + v_bar
+            alpha_sum = alpha_sum - (1 - alpha) * u_hat_bar * u_hat
+            sums = LIFCoefficients(alpha_sum, minus_if_trained(sums.gap, v_bar))
+            return (u_hat_bar, if_trained(coefficients.gap, z_bar), sums), current_bar
 
-        last = residuals[-1]
-        last_bar = last_bar + output_bars[-1] * self.surrogate.derivative(last - self.threshold)
-        carry = (last_bar, -(1 - alpha) * last_bar * last)
-        steps = (before_each(first, residuals), before_each(jnp.zeros_like(first), output_bars))
-        (first_bar, alpha_sum), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
-        alpha_sum = alpha_sum + (1 - alpha) * first_bar * first
-        return current_bars, LIFCoefficients(alpha_bar(alpha, alpha_sum.sum(0))), first_bar
+        last, zeros = residuals[-1], jnp.zeros_like(first.u_hat)
+        v_bar = through_last_spike(self, coefficients, last, output_bars[-1], last_bar.z)
+        u_hat_bar = last_bar.u_hat + v_bar
+        sums = LIFCoefficients(-(1 - alpha) * u_hat_bar * last, if_trained(coefficients.gap, -v_bar))
+        steps = (before_each(first.u_hat, residuals), before_each(zeros, output_bars))
+        carry = (u_hat_bar, if_trained(coefficients.gap, zeros), sums)
+        (u_hat_bar, z_bar, sums), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
+        alpha_sum = sums.alpha + (1 - alpha) * u_hat_bar * first.u_hat
+        u_hat_bar, gap_sum = without_first_spike(self, coefficients, first.u_hat, u_hat_bar, z_bar, sums.gap)
+        coefficients_bar = LIFCoefficients(
+            alpha=alpha_bar(alpha, alpha_sum.sum(0)),
+            gap=None if gap_sum is None else gap_sum.sum(0),
+            rest=if_trained(coefficients.rest, -current_bars.sum((0, 1))),
+        )
+        return current_bars, coefficients_bar, LIFCarry(u_hat_bar, z_bar)
+
+
+class LIFCarry(NamedTuple):
+    """Carry of the loop: `u^_t`; and `z_t`, if the threshold is trained."""
+
+    u_hat: PerSample
+    z: PerSample | None = None
 
 
 def membrane(alpha: PerNeuron, u: PerSample, drive: PerSample) -> PerSample:
@@ -128,9 +178,81 @@ def membrane(alpha: PerNeuron, u: PerSample, drive: PerSample) -> PerSample:
     return alpha * u + (1 - alpha) * drive
 
 
-def spikes(neuron: Any, u_hat: PerSample) -> PerSample:
-    """Return `z = H(u^ - threshold)`. The threshold is not trained."""
-    return neuron.surrogate(u_hat - jax.lax.stop_gradient(neuron.threshold))
+def trains_threshold(neuron: Any) -> bool:
+    """Return whether the distance between resting potential and threshold is trained."""
+    return neuron.train_threshold or neuron.train_rest
+
+
+def threshold_parameters(neuron: Any) -> Mapping[str, Parameter]:
+    """Return the parameters of a neuron that trains its threshold, its resting potential, or both."""
+    parameters = {}
+    if neuron.train_threshold:
+        parameters["threshold"] = Parameter((neuron.threshold, neuron.threshold), (0.0, math.inf))
+    if neuron.train_rest:
+        parameters["k_rest"] = Parameter((0.0, 1.0), (-1.0, 1.0))
+    return parameters
+
+
+def gap_and_rest(neuron: Any, params: Mapping[str, PerNeuron]) -> tuple[PerNeuron | None, PerNeuron | None]:
+    """Return the threshold minus the resting potential, and the resting potential; None for what is not trained."""
+    if not neuron.train_rest:
+        return params.get("threshold"), None
+    threshold = params["threshold"] if neuron.train_threshold else jax.lax.stop_gradient(neuron.threshold)
+    rest = params["k_rest"] * threshold
+    return threshold - rest, rest
+
+
+def from_rest(coefficients: Any, current: PerSample) -> PerSample:
+    """Return the current minus the resting potential."""
+    return current if coefficients.rest is None else current - coefficients.rest
+
+
+def above_threshold(neuron: Any, coefficients: Any, u_hat: PerSample) -> PerSample:
+    """Return `u^ - threshold`, of a potential relative to the resting potential."""
+    gap = jax.lax.stop_gradient(neuron.threshold) if coefficients.gap is None else coefficients.gap
+    return u_hat - gap
+
+
+def spikes(neuron: Any, coefficients: Any, u_hat: PerSample) -> PerSample:
+    """Return `z = H(u^ - threshold)`."""
+    return neuron.surrogate(above_threshold(neuron, coefficients, u_hat))
+
+
+def if_trained(coefficient: PerNeuron | None, value: Array) -> Array | None:
+    """Return a value that belongs to a trained coefficient; None if it is not trained."""
+    return None if coefficient is None else value
+
+
+def minus_if_trained(total: PerSample | None, value: PerSample) -> PerSample | None:
+    """Return a sum less a value; None for the sum of what is not trained."""
+    return None if total is None else total - value
+
+
+def through_last_spike(
+    neuron: Any, coefficients: Any, u_hat: PerSample, output_bar: PerSample, z_bar: PerSample | None
+) -> PerSample:
+    """Return the gradient for the last `u^ - threshold` through its spikes, in the outputs and in the carry."""
+    z_bar = output_bar if z_bar is None else output_bar + z_bar
+    return z_bar * neuron.surrogate.derivative(above_threshold(neuron, coefficients, u_hat))
+
+
+def without_first_spike(
+    neuron: Any,
+    coefficients: Any,
+    u_hat: PerSample,
+    u_hat_bar: PerSample,
+    z_bar: PerSample | None,
+    gap_sum: PerSample | None,
+) -> tuple[PerSample, PerSample | None]:
+    """Return the gradients for the first `u^` and for the gap without what went through the spikes of the first carry.
+
+    The loop has taken these spikes for a function of `u^` and threshold. Where a threshold is trained, they are in the
+    carry: those of the initial state are no function of it.
+    """
+    if z_bar is None:
+        return u_hat_bar, None
+    v_bar = z_bar * neuron.surrogate.derivative(above_threshold(neuron, coefficients, u_hat))
+    return u_hat_bar - v_bar, gap_sum + v_bar
 
 
 def reset(u_hat: PerSample, z: PerSample) -> PerSample:

@@ -9,8 +9,9 @@ This step is what runs in training, evaluation, streaming and export. Its gradie
 neuron inherits one that differentiates the step, and can replace it by one written by hand.
 """
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,18 @@ Range = tuple[Number, Number]
 PerNeuron = Float[Array, " neuron"]
 PerSample = Float[Array, "*batch neuron"]
 Initializer = Callable[..., Array]
+
+
+class Parameter(NamedTuple):
+    """A trained parameter of which each neuron has one value.
+
+    Attributes:
+      initial: range of the initial values, which are uniform.
+      bounds: lowest and highest value; after every update of the optimizer, values are projected back between them.
+    """
+
+    initial: Range
+    bounds: Range = (-math.inf, math.inf)
 
 
 class Neuron(struct.PyTreeNode):
@@ -72,19 +85,33 @@ class Neuron(struct.PyTreeNode):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # A kernel belongs to the class that names it, and a gradient written by hand to its step: a subclass with
-        # another step gets that of this class.
+        # another step gets those of this class.
         if "kernel" not in vars(cls):
             cls.kernel = None
         if "step" in vars(cls) and "backward" not in vars(cls):
             for name in LOOP:
                 setattr(cls, name, getattr(Neuron, name))
+            if "constant_threshold" not in vars(cls):
+                setattr(cls, "constant_threshold", Neuron.constant_threshold)  # noqa: B010
 
-    def parameters(self) -> Mapping[str, Range]:
-        """Return the trained parameters by name, each with its range; one value a neuron.
+    @property
+    def constant_threshold(self) -> float | None:
+        """The threshold, for pictures; None if it is not the same for all neurons and steps."""
+        return None
 
-        Initial values are uniform in the range; after every update of the optimizer they are projected back into it.
+    def parameters(self) -> Mapping[str, Range | Parameter]:
+        """Return the trained parameters by name, one value a neuron.
+
+        A pair is both the range of the initial values and their bounds; otherwise, see `Parameter`.
         """
         return {}
+
+    def named_parameters(self) -> dict[str, Parameter]:
+        """Return the trained parameters of `parameters`, each as a `Parameter`."""
+        return {
+            name: value if isinstance(value, Parameter) else Parameter(value, value)
+            for name, value in self.parameters().items()
+        }
 
     def coefficients(self, params: Mapping[str, PerNeuron]) -> Any:
         """Return a pytree of what `step` needs of the trained parameters, such as decays from time constants."""
@@ -120,8 +147,9 @@ class Neuron(struct.PyTreeNode):
     # not define any of these. A gradient by hand is `residual`, `outputs` and `backward`; a carry that is less
     # than the state, with which the loop is faster, is `initial_carry`, `unpack` and `pack`.
 
-    def initial_carry(self, shape: tuple[int, ...]) -> Any:
-        """Return the carry of the loop before the first step."""
+    def initial_carry(self, coefficients: Any, shape: tuple[int, ...]) -> Any:
+        """Return the carry of the loop that stands for the initial state."""
+        del coefficients
         return self.initial_state(shape)
 
     def unpack(self, coefficients: Any, carry: Any) -> Any:
@@ -244,7 +272,7 @@ def interpolate(k: Float[Array, " neuron"], bounds: Range) -> Float[Array, " neu
     return low + k * (high - low)
 
 
-def symmetric_uniform(fan_in: int) -> Initializer:
+def symmetric_uniform(fan_in: float) -> Initializer:
     """Return an initializer that draws uniformly from +-1/sqrt(fan_in)."""
 
     def init(key: Array, shape: tuple[int, ...], dtype: Any = float) -> Array:

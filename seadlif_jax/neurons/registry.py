@@ -7,21 +7,31 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from seadlif_jax.neurons.adlif import EFAdLIF, SEAdLIF
+from seadlif_jax.neurons.alif import ALIF
+from seadlif_jax.neurons.brf import BRF
 from seadlif_jax.neurons.lif import LIF
 from seadlif_jax.neurons.lstm import LSTM
 from seadlif_jax.neurons.neuron import Neuron
+from seadlif_jax.neurons.radlif import RadLIF, SiLIF
+from seadlif_jax.neurons.synaptic_lif import SynapticLIF
 from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.modules import find_object
 
 NEURONS: Mapping[str, type[Neuron]] = MappingProxyType(
-    {"lif": LIF, "ef_adlif": EFAdLIF, "se_adlif": SEAdLIF, "lstm": LSTM}
+    {
+        "lif": LIF,
+        "ef_adlif": EFAdLIF,
+        "se_adlif": SEAdLIF,
+        "alif": ALIF,
+        "brf": BRF,
+        "radlif": RadLIF,
+        "silif": SiLIF,
+        "synaptic_lif": SynapticLIF,
+        "lstm": LSTM,
+    }
 )
-"""The neurons of the library by name: `lif`, `ef_adlif`, `se_adlif`, `lstm`."""
-
-
-def constant_threshold(neuron: Neuron) -> float | None:
-    """Return the threshold of a neuron of the library; None for one's own, where it may change, and without spikes."""
-    return getattr(neuron, "threshold", None) if type(neuron) in NEURONS.values() else None
+"""The neurons of the library by name: `lif`, `ef_adlif`, `se_adlif`, `alif`, `brf`, `radlif`, `silif`, `synaptic_lif`,
+`lstm`."""
 
 
 class FoundNeuron(NamedTuple):

@@ -10,6 +10,7 @@ whichever shape is chosen: shapes can be compared at equal `slope` and `c`.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -48,10 +49,48 @@ def boxcar(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return (jnp.abs(x) < 1).astype(x.dtype)
 
 
-SURROGATES: Mapping[str, Callable] = MappingProxyType(
-    {shape.__name__: shape for shape in (exponential, fast_sigmoid, arctan, triangular, boxcar)}
+# Of the next two: height and width of the negative side lobes, as multiples of those of the central Gaussian.
+LOBE_HEIGHT, LOBE_WIDTH = 0.15, 6.0
+# Standard deviations of the central Gaussian with which `shape(0) = 1` at an integral of 2.
+_UNIT = 2 / (1 - LOBE_HEIGHT) / math.sqrt(2 * math.pi)
+SIGMAS: Mapping[str, float] = MappingProxyType(
+    {
+        "double_gaussian": _UNIT * (1 + LOBE_HEIGHT - 2 * LOBE_HEIGHT / LOBE_WIDTH),
+        "multi_gaussian": _UNIT * (1 + LOBE_HEIGHT - 2 * LOBE_HEIGHT / LOBE_WIDTH * math.exp(-1 / (2 * LOBE_WIDTH**2))),
+    }
 )
-"""Shapes of the surrogate gradient, by name: `exponential`, `fast_sigmoid`, `arctan`, `triangular`, `boxcar`."""
+
+
+def double_gaussian(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`(1.15 N(x; 0, s) - 0.3 N(x; 0, 6 s)) / 0.425`, `s` = 1.03: a wide negative Gaussian (Higuchi et al., 2024)."""
+    sigma = SIGMAS["double_gaussian"]
+    lobes = 2 * _normal(x, 0, LOBE_WIDTH * sigma)
+    return _UNIT_AREA * ((1 + LOBE_HEIGHT) * _normal(x, 0, sigma) - LOBE_HEIGHT * lobes)
+
+
+def multi_gaussian(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`(1.15 N(x; 0, s) - 0.15 N(x; s, 6 s) - 0.15 N(x; -s, 6 s)) / 0.425`, `s` = 1.03 (Yin et al., 2021)."""
+    sigma = SIGMAS["multi_gaussian"]
+    lobes = _normal(x, sigma, LOBE_WIDTH * sigma) + _normal(x, -sigma, LOBE_WIDTH * sigma)
+    return _UNIT_AREA * ((1 + LOBE_HEIGHT) * _normal(x, 0, sigma) - LOBE_HEIGHT * lobes)
+
+
+_UNIT_AREA = 2 / (1 - LOBE_HEIGHT)  # the Gaussians have an area of 1 + 0.15 - 2 * 0.15
+
+
+def _normal(x: Float[Array, "..."], mean: float, sigma: float) -> Float[Array, "..."]:
+    """Return the density of a normal distribution."""
+    return jnp.exp(-(((x - mean) / sigma) ** 2) / 2) / (sigma * math.sqrt(2 * math.pi))
+
+
+SURROGATES: Mapping[str, Callable] = MappingProxyType(
+    {
+        shape.__name__: shape
+        for shape in (exponential, fast_sigmoid, arctan, triangular, boxcar, double_gaussian, multi_gaussian)
+    }
+)
+"""Shapes of the surrogate gradient, by name: `exponential`, `fast_sigmoid`, `arctan`, `triangular`, `boxcar`,
+`double_gaussian`, `multi_gaussian`."""
 
 
 class Surrogate(struct.PyTreeNode):

@@ -72,7 +72,7 @@ class _Neurons(nn.Module):
         def uniform(key: Array, low: Any, high: Any) -> Float[Array, " neuron"]:
             return interpolate(jax.random.uniform(key, (self.features,), dtype), (low, high))
 
-        params = {name: self.param(name, uniform, *bounds) for name, bounds in neuron.parameters().items()}
+        params = {name: self.param(name, uniform, *p.initial) for name, p in neuron.named_parameters().items()}
         return Layer(neuron, neuron.coefficients(params), Weights(kernel, bias, recurrent_kernel), self.execution)
 
     def initial_state(self, batch: int) -> Any:
@@ -81,7 +81,8 @@ class _Neurons(nn.Module):
 
     def bounds(self, neuron: Neuron | None = None) -> Mapping[str, Range]:
         """Return the parameters that are kept within bounds, by name, with their lowest and highest value."""
-        return (self.neuron if neuron is None else neuron).parameters()
+        neuron = self.neuron if neuron is None else neuron
+        return {name: parameter.bounds for name, parameter in neuron.named_parameters().items()}
 
     def project(self, params: Params, neuron: Neuron | None = None) -> dict[str, Array]:
         """Return the layer's parameters, moved back within their bounds; to be called after each update.

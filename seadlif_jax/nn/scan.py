@@ -76,7 +76,7 @@ def scan_layers(
         inputs = jnp.pad(inputs, [(0, missing), (0, 0), (0, 0)])
     chunks = inputs.reshape(-1, chunk_steps, *inputs.shape[1:])
     steps = jnp.arange(len(inputs)).reshape(-1, chunk_steps)
-    carries = tuple(layer.neuron.initial_carry((batch, layer.features)) for layer in layers)
+    carries = tuple(layer.neuron.initial_carry(layer.coefficients, (batch, layer.features)) for layer in layers)
     run_remat = remat_unsaved(run)
     _, out = jax.lax.scan(lambda carries, chunk: run_remat(carries, *chunk), carries, (chunks, steps))
     return jax.tree.map(lambda chunks: chunks.reshape(-1, *chunks.shape[2:])[:num_steps], out)
@@ -167,6 +167,7 @@ def scan_states(layer: Layer, inputs: Num[Array, "time batch channel"]) -> Any:
 
 def _run_plain(layer: Layer, state: Any, inputs: Num[Array, "time batch channel"]) -> tuple[Any, Array]:
     """Advance a layer like `run_chunk`, differentiated by JAX through the scan."""
+    layer = layer.replace(neuron=jax.lax.stop_gradient(layer.neuron))
     last, states = _scan(layer, state, inputs)
     return last, states.output
 

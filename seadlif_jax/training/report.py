@@ -19,7 +19,6 @@ from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.inference.trained_model import run_network, trace_network
 from seadlif_jax.losses import IGNORED, aggregate, feedback_start
 from seadlif_jax.members import Member, describe_setting, format_value
-from seadlif_jax.neurons.registry import constant_threshold
 from seadlif_jax.parallel import broadcast, is_first_process, select_member, to_host
 from seadlif_jax.runs.checkpoint import Checkpoints, Variables
 from seadlif_jax.runs.files import write_table
@@ -166,7 +165,7 @@ def _(task: Classification, network, hyper, variables, test, step_ms, folder):
     correct = (scores.argmax(axis=-1) == samples.targets) | (samples.targets == IGNORED)
     chosen = int(correct.all(axis=1).argmax())
     samples, outputs, states = jax.tree.map(lambda array: array[chosen : chosen + 1], (samples, outputs, states))
-    thresholds = [constant_threshold(layer.neuron) for layer in network.layers]
+    thresholds = [layer.neuron.constant_threshold for layer in network.layers]
     plots.save_raster(samples, outputs, states, thresholds, task.aggregation, folder / "raster.png")
 
 

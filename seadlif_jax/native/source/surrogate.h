@@ -36,7 +36,14 @@ INLINE Vector exp_of_negative(Vector x) {
   }
 }
 
-enum class SurrogateShape { kExponential, kFastSigmoid, kArctan, kTriangular, kBoxcar };
+// The density of a normal distribution.
+INLINE Vector normal(Vector x, Real mean, Real sigma) {
+  const Vector distance = (x - mean) / sigma;
+  return exp_of_negative(-distance * distance / 2) / (sigma * Real(2.50662827463100050));  // sqrt(2 pi)
+}
+
+enum class SurrogateShape { kExponential, kFastSigmoid, kArctan, kTriangular, kBoxcar, kDoubleGaussian, kMultiGaussian };
+
 
 struct Surrogate {
   SurrogateShape shape;
@@ -50,9 +57,18 @@ struct Surrogate {
       case SurrogateShape::kFastSigmoid: y = one / ((one + size) * (one + size)); break;
       case SurrogateShape::kArctan: { const Vector s = Real(M_PI / 2) * x; y = one / (one + s * s); break; }
       case SurrogateShape::kTriangular: { const Vector s = one - size / Real(2); y = s < zero ? zero : s; break; }
-      default: y = size < one ? one : zero;
+      case SurrogateShape::kBoxcar: y = size < one ? one : zero; break;
+      case SurrogateShape::kDoubleGaussian: y = gaussians(x, Real(1.032556490450767), 0); break;
+      default: y = gaussians(x, Real(1.0332038509565895), 1); break;
     }
     return c * slope / 2 * y;
+  }
+
+ private:
+  // A Gaussian, less a wide one on each side, `shift` standard deviations away.
+  static INLINE Vector gaussians(Vector x, Real sigma, Real shift) {
+    const Vector lobes = normal(x, shift * sigma, 6 * sigma) + normal(x, -shift * sigma, 6 * sigma);
+    return (Real(1.15) * normal(x, 0, sigma) - Real(0.15) * lobes) * Real(2 / 0.85);
   }
 };
 
