@@ -3,7 +3,8 @@
     python train.py --config=configs/bsd.py:quick          # about 20 seconds on two cores, test accuracy about 0.9
     python train.py --config=configs/bsd.py                # the paper's size: for a GPU, not yet run by us
 
-Variants: `se_adlif` (default), `ef_adlif` or `lif`; and `quick`. Joined by commas: `configs/bsd.py:lif,quick`.
+Variants: `se_adlif` (default), `ef_adlif`, `lif`, or another neuron, with the numbers that its source gives for SHD; and
+`quick`. Joined by commas: `configs/bsd.py:lif,quick`.
 """
 
 from ml_collections import ConfigDict
@@ -38,6 +39,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.aggregation = "softmax"
     config.model.surrogate.slope = 5.0
     config.model.surrogate.c = 0.2 if is_lif else 0.4
+    variants.set_other(config, neuron, {})
 
     config.optimizer.learning_rate = 0.01
     return config.lock()

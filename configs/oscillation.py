@@ -6,8 +6,8 @@
 Generated data, nothing to download. The result is the MSE of the second half; that of predicting zero (0.48) is in
 forecast_error.png and forecast_error.csv of the run's folder.
 
-Variants: `se_adlif` (default), `ef_adlif`, `lif` or `lstm`; and `quick`. Joined by commas:
-`configs/oscillation.py:lif,quick`.
+Variants: `se_adlif` (default), `ef_adlif`, `lif`, `lstm`, or another neuron, with the numbers that its source gives for
+SHD; and `quick`. Joined by commas: `configs/oscillation.py:lif,quick`.
 """
 
 from ml_collections import ConfigDict
@@ -52,6 +52,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.dropout = 0.0
     config.model.surrogate.slope = 10.0 if is_lif else 5.0
     config.model.surrogate.c = 0.5 if is_lif else 0.4
+    variants.set_other(config, neuron, {})
 
     config.optimizer.learning_rate = 0.001 if is_lstm else 0.01
     factor, patience = PLATEAU.get(neuron, (0.5, 15))

@@ -5,7 +5,7 @@
 What is not in DIR is downloaded to it. Published test accuracy: 80.44 +- 0.26 % (SE-adLIF), 79.80 % (EF-adLIF),
 75.23 % (LIF). Meant for a GPU or TPU, and not yet run by us.
 
-Variants: `se_adlif` (default), `ef_adlif` or `lif`.
+Variants: `se_adlif` (default), `ef_adlif`, `lif`, or another neuron, with the numbers that its source gives for SHD.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -48,6 +48,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.aggregation = "mean"
     config.model.surrogate.slope = 5.0
     config.model.surrogate.c = 0.1 if neuron == "lif" else 0.4
+    variants.set_other(config, neuron, {})
 
     config.optimizer.learning_rate = 0.006
     return config.lock()

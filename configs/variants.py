@@ -1,10 +1,30 @@
 """The part of `--config=configs/<task>.py:<variant>` after the colon: words, joined by commas, each one choice."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from seadlif_jax.config import ConfigError
+from ml_collections import ConfigDict
 
-NEURONS = ("se_adlif", "ef_adlif", "lif")
+from seadlif_jax.config import ConfigError, set_neuron
+
+PAPER = ("se_adlif", "ef_adlif", "lif")
+OTHERS = ("alif", "brf", "radlif", "silif", "synaptic_lif")  # see docs/neurons.md for their sources
+NEURONS = (*PAPER, *OTHERS)
+# How the layers of these neurons are connected in their sources.
+CONNECTIONS = {"radlif": {"self_connections": False}, "silif": {"recurrent": False}}
+
+
+def set_other(config: ConfigDict, neuron: str, published: Mapping[str, Mapping[str, Any]]) -> None:
+    """Sets a neuron that is not one of the paper, with the settings of its source.
+
+    Args:
+      config: changed in place, under `model`. A neuron of the paper changes nothing.
+      neuron: its name.
+      published: by neuron, the fields that its source sets for this task; others have the defaults of its class.
+    """
+    if neuron in OTHERS:
+        set_neuron(config, neuron)
+        config.model.update({**CONNECTIONS.get(neuron, {}), **published.get(neuron, {})})
 
 
 def parse(variant: str, choices: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

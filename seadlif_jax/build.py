@@ -1,6 +1,5 @@
 """From a config to the objects that it describes: the task, the network, and its hyperparameters."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -8,8 +7,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import native
-from seadlif_jax.config import configured_neuron
-from seadlif_jax.neurons import Neuron, Surrogate
+from seadlif_jax.config import build_neuron
 from seadlif_jax.nn import Execution, Hyperparameters, LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.tasks import TASKS, Forecast, Task
 
@@ -17,16 +15,6 @@ from seadlif_jax.tasks import TASKS, Forecast, Task
 def build_task(config: ConfigDict | FrozenConfigDict) -> Task:
     """Return the task that `config.task` names; raises a `ConfigError` for fields that do not fit it."""
     return TASKS[config.task].from_config(config)
-
-
-def build_neuron(config: ConfigDict | FrozenConfigDict) -> Neuron:
-    """Return the neuron that `config.model` describes."""
-    model, neuron = config.model, configured_neuron(config.model).neuron
-    fields = {field.name for field in dataclasses.fields(neuron)} & set(model)
-    values = {name: tuple(model[name]) if isinstance(model[name], list | tuple) else model[name] for name in fields}
-    if "surrogate" in fields:
-        values["surrogate"] = Surrogate(**model.surrogate)
-    return neuron(**values)
 
 
 def build_hyperparameters(config: ConfigDict | FrozenConfigDict) -> Hyperparameters:
@@ -69,7 +57,10 @@ def build_network(config: ConfigDict | FrozenConfigDict, channels: int) -> Netwo
     if compute["engine"] == "auto":
         compute["engine"] = "xla"
     execution = Execution(**compute)
-    layers = tuple(RecurrentLayer(features, neuron, model.recurrent, execution) for features in model.hidden)
+    layers = tuple(
+        RecurrentLayer(features, neuron, model.recurrent, execution, model.self_connections)
+        for features in model.hidden
+    )
     outputs = build_task(config).num_outputs(channels)
     return Network(layers, LeakyReadout(outputs, tuple(model.tau_out), model.train_tau_out), model.dropout)
 

@@ -18,9 +18,8 @@ import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict, config_dict
 
 from seadlif_jax.losses import AGGREGATIONS
-from seadlif_jax.neurons import NEURONS, find_neuron
-from seadlif_jax.neurons.registry import FoundNeuron
-from seadlif_jax.neurons.surrogate import SURROGATES
+from seadlif_jax.neurons import NEURONS, SURROGATES, Neuron, Surrogate, find_neuron
+from seadlif_jax.neurons.registry import PAPER, FoundNeuron
 from seadlif_jax.nn.execution import ENGINES, PRECISIONS
 from seadlif_jax.utils.errors import SeadlifError
 
@@ -50,16 +49,19 @@ def base_config() -> ConfigDict:
     data.step_ms = config_dict.placeholder(float)  # milliseconds a step stands for (unset: no time of its own)
 
     config.model = model = ConfigDict()
-    model.neuron = "se_adlif"  # lif, ef_adlif, se_adlif, lstm; or module:Class of one's own (see docs/own-neuron.md)
+    model.neuron = "se_adlif"  # name of a neuron (see docs/neurons.md), or module:Class of one's own
     model.neuron_dir = ""  # folder of the neuron's module (unset: near the config file, or the current one)
     model.neuron_checksum = ""  # of the neuron's module, recorded by the run; another one does not continue it
     model.hidden = (128,)  # neurons in each hidden layer
     model.recurrent = True  # recurrent connections within each hidden layer
+    model.self_connections = True  # also from each neuron to itself
     model.tau_u = (5.0, 25.0)  # range of the membrane time constants, steps
     model.tau_w = (60.0, 300.0)  # range of the adaptation time constants, steps
     model.q = 120.0  # scale of the adaptation
     model.a = (0.0, 1.0)  # range of its couplings to the membrane potential
     model.b = (0.0, 2.0)  # range of its couplings to the spikes
+    model.train_threshold = False  # train each neuron's threshold
+    model.train_rest = False  # train each neuron's resting potential, from which it starts and to which it is reset
     model.forget_bias = config_dict.placeholder(float)  # LSTM: initial bias of the forget gate (unset: random)
     model.dropout = 0.0  # probability that a hidden layer's spike is dropped, in training
     model.tau_out = (15.0, 15.0)  # range of the readout's time constants, steps
@@ -67,7 +69,7 @@ def base_config() -> ConfigDict:
     model.aggregation = "softmax"  # classification, scores of a block: softmax, mean
 
     model.surrogate = surrogate = ConfigDict()
-    surrogate.shape = "exponential"  # exponential, fast_sigmoid, arctan, triangular, boxcar
+    surrogate.shape = "exponential"  # fast_sigmoid, arctan, triangular, boxcar, double_gaussian, multi_gaussian
     surrogate.slope = 5.0  # steepness
     surrogate.c = 0.4  # area, scales the gradient
 
@@ -234,11 +236,14 @@ _RUN_CHECKS: Mapping[str, Check] = {
         "a tuple of layer widths, such as (360, 360)",
     ),
     "model.recurrent": _BOOL,
+    "model.self_connections": _BOOL,
     "model.tau_u": _TAU_RANGE,
     "model.tau_w": _TAU_RANGE,
     "model.q": _number("of at least 0", lambda v: v >= 0),
     "model.a": _COUPLING_RANGE,
     "model.b": _COUPLING_RANGE,
+    "model.train_threshold": _BOOL,
+    "model.train_rest": _BOOL,
     "model.forget_bias": Check(lambda v: v is None or _is_number(v), "a number, or None"),
     "model.dropout": _number("in [0, 1)", lambda v: 0 <= v < 1),
     "model.tau_out": _TAU_RANGE,
@@ -436,6 +441,13 @@ def validate(config: ConfigDict) -> None:
                 f"config.model.{name} = {config.model[name]!r}, but {name} of {config.model.neuron} is {default!r}; "
                 "give the hyperparameter of your neuron another name"
             )
+    for name in ("train_threshold", "train_rest"):
+        if config.model[name] and name not in own:
+            raise ConfigError(f"config.model.{name} = True: not a setting of {config.model.neuron} neurons")
+    try:
+        build_neuron(config).named_parameters()
+    except SeadlifError as error:
+        raise ConfigError(f"config.model: {error}") from error
     for name, field in SWEPT.items():
         part = field.removeprefix("model.").partition(".")[0]
         if len(config.sweep[name]) and field.startswith("model.") and part not in {*own, "dropout"}:
@@ -471,24 +483,59 @@ def configured_neuron(model: ConfigDict | FrozenConfigDict, folders: Sequence[Pa
         raise ConfigError(str(error)) from error
 
 
-def add_neuron_fields(config: ConfigDict, neuron: str, folders: Sequence[Path]) -> None:
-    """Add to a config, under `model` and `sweep`, the numbers and ranges that are hyperparameters of one's own neuron.
+def build_neuron(config: ConfigDict | FrozenConfigDict) -> Neuron:
+    """Return the neuron that `config.model` describes."""
+    model, neuron = config.model, configured_neuron(config.model).neuron
+    fields = {field.name for field in dataclasses.fields(neuron)} & set(model)
+    values = {name: tuple(model[name]) if isinstance(model[name], list | tuple) else model[name] for name in fields}
+    if "surrogate" in fields:
+        values["surrogate"] = Surrogate(**model.surrogate)
+    return neuron(**values)
+
+
+def set_neuron(config: ConfigDict, neuron: str, folders: Sequence[Path] = ()) -> None:
+    """Name the neuron of a config, and set its hyperparameters to the defaults of its class.
+
+    The neurons of the paper share the fields of every config, which are left as they are.
 
     Args:
       config: the config.
-      neuron: its neuron, as in `config.model.neuron`.
+      neuron: as in `config.model.neuron`.
       folders: searched for the neuron's module.
 
     Raises:
       SeadlifError: there is no such neuron.
     """
-    if neuron in NEURONS:
+    with config.unlocked():
+        config.model.neuron = neuron
+        if neuron in PAPER:
+            return
+        for name, value in _hyperparameters(neuron, folders).items():
+            if isinstance(config.model.get(name, value), tuple) == isinstance(value, tuple):  # `validate` says why not
+                config.model[name] = value
+        surrogate = getattr(find_neuron(neuron, folders).neuron, "surrogate", None)
+        if isinstance(surrogate, Surrogate):
+            config.model.surrogate.update(shape=surrogate.shape, slope=surrogate.slope, c=surrogate.c)
+    add_neuron_fields(config, neuron, folders)
+
+
+def add_neuron_fields(config: ConfigDict, neuron: str, folders: Sequence[Path] = ()) -> None:
+    """Add to a config, under `model` and `sweep`, the hyperparameters of a neuron that it lacks; see `set_neuron`."""
+    if neuron in PAPER:
         return
     with config.unlocked():
-        for field in dataclasses.fields(find_neuron(neuron, folders).neuron):
-            if isinstance(field.default, int | float | tuple) and not isinstance(field.default, bool):
-                config.model[field.name] = config.model.get(field.name, field.default)
-                config.sweep[field.name] = config.sweep.get(field.name, ())
+        for name, value in _hyperparameters(neuron, folders).items():
+            config.model[name] = config.model.get(name, value)
+            config.sweep[name] = config.sweep.get(name, ())
+
+
+def _hyperparameters(neuron: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """Return the numbers and ranges that are hyperparameters of a neuron, with the defaults of its class."""
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(find_neuron(neuron, folders).neuron)
+        if isinstance(field.default, int | float | tuple) and not isinstance(field.default, bool)
+    }
 
 
 def to_json(config: ConfigDict) -> str:

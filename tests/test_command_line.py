@@ -61,7 +61,7 @@ def test_a_field_given_twice_is_refused(form):
         ((QUICK, "--config.seed=-1"), "config.seed = -1: it must be a whole number in 0.."),
         ((QUICK, "--config.num_epochs=2.5"), "--config.num_epochs=2.5"),
         ((QUICK, "--config.model.recurrent=7"), "--config.model.recurrent=7"),
-        ((QUICK, "--config.model.neuron=alif"), "config.model.neuron = 'alif': it must be one of lif"),
+        ((QUICK, "--config.model.neuron=adlif"), "config.model.neuron = 'adlif': it must be one of lif"),
         ((QUICK, "--config.model.tau_u=(-5.,25.)"), "config.model.tau_u = (-5.0, 25.0)"),
         ((QUICK, "--config.model.tau_w=(300.,60.)"), "config.model.tau_w = (300.0, 60.0)"),
         ((QUICK, "--config.model.hidden=()"), "config.model.hidden = ()"),

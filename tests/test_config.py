@@ -52,7 +52,7 @@ def test_a_config_of_a_task_is_accepted(tiny_config):
         ("data.num_classes", 0),
         ("data.step_ms", 0.0),
         ("data.step_ms", "4"),
-        ("model.neuron", "alif"),
+        ("model.neuron", "adlif"),
         ("model.hidden", ()),
         ("model.hidden", (8, 0)),
         ("model.hidden", 8),

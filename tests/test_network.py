@@ -13,7 +13,9 @@ from seadlif_jax.nn.dropout import Dropout
 NUM_STEPS = 30
 BATCH = 4
 ALL = {name: neuron() for name, neuron in NEURONS.items()} | {
-    "brf": NEURONS["brf"](dt=0.2, theta=0.2),  # with its own dt, nothing spikes within some steps
+    "brf": NEURONS["brf"](
+        dt=0.2, omega=(1.0, 3.0), b_offset=(0.1, 1.0)
+    ),  # with its own dt, nothing spikes within some steps
     "lif, trained threshold and rest": LIF(train_threshold=True, train_rest=True),
     "ef_adlif, trained threshold and rest": EFAdLIF(train_threshold=True, train_rest=True),
     "se_adlif, trained threshold and rest": SEAdLIF(train_threshold=True, train_rest=True),

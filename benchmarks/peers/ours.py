@@ -13,6 +13,7 @@ from benchmarks.shapes import Shape, random_samples
 from benchmarks.workers import Subject
 from seadlif_jax import parallel
 from seadlif_jax.build import build_network, choose_engine
+from seadlif_jax.config import set_neuron
 from seadlif_jax.parallel import add_member_axis
 from seadlif_jax.training.state import TrainingHyperparameters, TrainState
 from seadlif_jax.training.trainer import Trainer
@@ -45,7 +46,8 @@ def build(
     config.compute.engine = choose_engine(config)[0] if engine == "auto" else engine
     config.optimizer.learning_rate = 1e-12
     if neuron is not None:
-        config.model.neuron, config.model.dropout = neuron, 0.0
+        set_neuron(config, neuron)
+        config.model.dropout = 0.0
 
     mesh = parallel.choose_mesh(config.batch_size)
     everywhere = parallel.replicated(mesh)

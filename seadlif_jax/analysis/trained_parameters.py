@@ -12,7 +12,7 @@ from seadlif_jax.inference.trained_model import TrainedModel
 from seadlif_jax.neurons import Range, interpolate
 from seadlif_jax.utils.keys import Purpose, key_for
 
-TIME_CONSTANTS = {"k_u": "tau_u", "k_w": "tau_w"}  # stored as positions in their ranges
+TIME_CONSTANTS = {"k_u": "tau_u", "k_w": "tau_w", "k_syn": "tau_syn"}  # stored as positions in their ranges
 
 
 class NeuronParameter(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import CHECKS, add_neuron_fields, unknown_field
+from seadlif_jax.config import CHECKS, add_neuron_fields, set_neuron, unknown_field
 
 
 def parse_flags(
@@ -45,7 +45,7 @@ def parse_flags(
 
 
 class ConfigFileParser(flags.ArgumentParser):
-    """Parser of a config file, which adds the hyperparameters of a neuron of one's own, with the defaults of its class.
+    """Parser of a config file, which adds hyperparameters of the neuron, with the defaults of its class.
 
     Args:
       parser: the parser of config files.
@@ -63,7 +63,10 @@ class ConfigFileParser(flags.ArgumentParser):
         if isinstance(config, ConfigDict) and {"model", "sweep"} <= set(config) and "neuron" in config.model:
             folder = self._neuron_dir or config.model.get("neuron_dir")  # later checks say what is wrong elsewhere
             folders = [Path(folder), *self._folders] if folder else self._folders
-            add_neuron_fields(config, self._neuron or config.model.neuron, folders)
+            if self._neuron and self._neuron != config.model.neuron:  # the file's numbers are for another one
+                set_neuron(config, self._neuron, folders)
+            else:
+                add_neuron_fields(config, config.model.neuron, folders)
         return config
 
 

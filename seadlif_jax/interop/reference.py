@@ -20,6 +20,7 @@ from jaxtyping import Array
 
 from seadlif_jax.config import differing
 from seadlif_jax.neurons import NEURONS, Surrogate
+from seadlif_jax.neurons.registry import PAPER
 from seadlif_jax.nn import LeakyReadout, Network, RecurrentLayer
 
 _PARAMETERS = {
@@ -81,8 +82,8 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
 
     try:
         cell = settings["cell"]
-        if cell not in NEURONS:
-            raise ValueError(f"the reference's setting cell is {cell!r}; it must be one of {', '.join(NEURONS)}")
+        if cell not in PAPER:
+            raise ValueError(f"the reference's setting cell is {cell!r}; it must be one of {', '.join(PAPER)}")
         if settings.get("thr", 1) != 1:
             raise ValueError(f"the reference's setting thr, the firing threshold, is {settings['thr']}; it must be 1")
         fields: dict[str, Any] = {}

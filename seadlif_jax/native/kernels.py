@@ -43,6 +43,8 @@ def check_usable(neuron: Neuron, precision: str, plain_scan: bool) -> None:
         raise NativeError(f"{type(neuron).__name__} has no native kernel; the neurons that have one: {spiking}")
     if type(getattr(neuron, "surrogate", Surrogate())) is not Surrogate:
         raise NativeError("the native kernel has the surrogate gradients of the library only")
+    if getattr(neuron, "train_threshold", False) or getattr(neuron, "train_rest", False):
+        raise NativeError("the native kernel has no trained thresholds and resting potentials")
     if jax.default_backend() != "cpu":
         raise NativeError(f"the native kernel is for CPUs, and JAX uses the backend {jax.default_backend()}")
     if precision == "bfloat16":

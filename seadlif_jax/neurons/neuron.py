@@ -20,6 +20,7 @@ from flax.linen import initializers
 from jaxtyping import Array, Float
 
 from seadlif_jax.neurons.surrogate import Number
+from seadlif_jax.utils.errors import SeadlifError
 
 Range = tuple[Number, Number]
 PerNeuron = Float[Array, " neuron"]
@@ -107,11 +108,21 @@ class Neuron(struct.PyTreeNode):
         return {}
 
     def named_parameters(self) -> dict[str, Parameter]:
-        """Return the trained parameters of `parameters`, each as a `Parameter`."""
-        return {
-            name: value if isinstance(value, Parameter) else Parameter(value, value)
-            for name, value in self.parameters().items()
-        }
+        """Return the trained parameters of `parameters`, each as a `Parameter`.
+
+        Raises:
+          SeadlifError: initial values are not within their bounds.
+        """
+        parameters = {}
+        for name, value in self.parameters().items():
+            initial, bounds = parameters[name] = value if isinstance(value, Parameter) else Parameter(value, value)
+            numbers = (bounds[0], *initial, bounds[1])
+            if all(isinstance(number, int | float) for number in numbers) and sorted(numbers) != list(numbers):
+                raise SeadlifError(
+                    f"{type(self).__name__}: the initial {name} of {initial[0]} to {initial[1]} is not within its "
+                    f"bounds, {bounds[0]} to {bounds[1]}"
+                )
+        return parameters
 
     def coefficients(self, params: Mapping[str, PerNeuron]) -> Any:
         """Return a pytree of what `step` needs of the trained parameters, such as decays from time constants."""

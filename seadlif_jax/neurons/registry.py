@@ -34,6 +34,10 @@ NEURONS: Mapping[str, type[Neuron]] = MappingProxyType(
 `lstm`."""
 
 
+PAPER = ("lif", "ef_adlif", "se_adlif", "lstm")
+"""The neurons of the paper, which the fields of every config are for."""
+
+
 class FoundNeuron(NamedTuple):
     """The class of a neuron, the folder and the checksum of its module; no folder if the module is installed."""
 

@@ -46,6 +46,7 @@ class _Neurons(nn.Module):
     neuron: Neuron = SEAdLIF()
     recurrent: bool = True
     execution: Execution = Execution()
+    self_connections: bool = True
 
     @nn.compact
     def as_layer(self, channels: int, neuron: Neuron | None = None) -> Layer:
@@ -65,7 +66,12 @@ class _Neurons(nn.Module):
         recurrent_kernel = None
         if self.recurrent:
             shape = (self.features, width)
-            recurrent_kernel = self.param("recurrent_kernel", initial["recurrent_kernel"], shape, dtype)
+            init = initial["recurrent_kernel"]
+            if self.self_connections:
+                recurrent_kernel = self.param("recurrent_kernel", init, shape, dtype)
+            else:  # zero from the start, and without gradient
+                stored = self.param("recurrent_kernel", lambda *args: _between_neurons(init(*args)), shape, dtype)
+                recurrent_kernel = _between_neurons(stored)
         if "recurrent_bias" in initial:
             bias = bias + self.param("recurrent_bias", initial["recurrent_bias"], (width,), dtype)
 
@@ -95,6 +101,12 @@ class _Neurons(nn.Module):
         return project(params, self.bounds(neuron))
 
 
+def _between_neurons(recurrent_kernel: Float[Array, "neuron current"]) -> Float[Array, "neuron current"]:
+    """Return the weights with zero for those of a neuron to itself."""
+    features, width = recurrent_kernel.shape
+    return recurrent_kernel * jnp.tile(1 - jnp.eye(features), width // features)
+
+
 class RecurrentLayer(_Neurons):
     """A layer of recurrently connected neurons, over whole sequences.
 
@@ -105,6 +117,7 @@ class RecurrentLayer(_Neurons):
       neuron: the neuron (see `seadlif_jax.neurons`).
       recurrent: whether the outputs reach the inputs of the same layer one step later.
       execution: how to compute.
+      self_connections: whether the output of a neuron also reaches the neuron itself.
 
     Parameters: `kernel [channel, neuron]`, `bias [neuron]`, `recurrent_kernel [neuron, neuron]`, with the initial
     values of `neuron.initial_weights`; and those of `neuron.parameters`, each `[neuron]`.

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from seadlif_jax.config import ConfigError, differing
+from seadlif_jax.analysis.trained_parameters import TIME_CONSTANTS
+from seadlif_jax.config import ConfigError, build_neuron, differing
 from seadlif_jax.inference import TrainedModel, load_run
 from seadlif_jax.members import Member
 from seadlif_jax.parallel import broadcast, device_put_global, member_sharded
@@ -16,9 +17,8 @@ from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.training.state import TrainState
 from seadlif_jax.utils.paths import local_path
 
-# Fields on which the meaning of the parameters depends: `k` is a position in the range of the time constant.
-SAME_FIELDS = ("neuron", "hidden", "recurrent", "tau_u", "tau_w", "tau_out", "train_tau_out")
-UNUSED_BY_LSTM = ("tau_u", "tau_w")
+# Fields on which the meaning of the parameters depends.
+SAME_FIELDS = ("neuron", "hidden", "recurrent", "self_connections", "train_threshold", "train_rest", "tau_out")
 
 
 class Start(NamedTuple):
@@ -87,19 +87,20 @@ def _shapes(tree: PyTree, skip: int) -> dict[str, tuple[int, ...]]:
 
 def _check_member(folder: str, trained: TrainedModel, member: Member) -> None:
     model, other = member.config.model, trained.config.model
-    skipped = UNUSED_BY_LSTM if model.neuron == "lstm" else ("tau_w",) if model.neuron == "lif" else ()
-    for name in SAME_FIELDS:
-        if name not in skipped and model[name] != other[name]:
+    parameters = build_neuron(member.config).named_parameters()
+    ranges = [TIME_CONSTANTS[name] for name in parameters if name in TIME_CONSTANTS]
+    for name in (*SAME_FIELDS, *ranges, "train_tau_out"):
+        if model[name] != other[name]:
             raise ConfigError(
                 f"config.init_from = {folder!r}: config.model.{name} is {other[name]!r} there and {model[name]!r} "
                 "here; it must be the same"
             )
-    for layer, parameters in trained.variables["params"].items():
-        for name in ("a", "b") if "k_u" in parameters else ():
-            low, high = model[name]
-            values = np.asarray(parameters.get(name, low))
-            if values.min() < np.float32(low) or values.max() > np.float32(high):
+    for index in range(len(model.hidden)):
+        for name, parameter in parameters.items():
+            low, high = map(np.float32, parameter.bounds)
+            values = np.asarray(trained.variables["params"][f"layers_{index}"][name])
+            if values.min() < low or values.max() > high:
                 raise ConfigError(
-                    f"config.init_from = {folder!r}: {name} of {layer} reaches {values.min():.4g}..{values.max():.4g}, "
-                    f"outside of config.model.{name} = {tuple(model[name])}; give a range that holds them"
+                    f"config.init_from = {folder!r}: {name} of layers_{index} reaches {values.min():.4g}.."
+                    f"{values.max():.4g}, outside of {low:.4g}..{high:.4g}; give a config.model.{name} that holds them"
                 )
