@@ -5,8 +5,8 @@
 Published test accuracy: 88.18 +- 0.36 % (SE-adLIF), 87.83 % (EF-adLIF). The README has ours.
 
 Variants: `se_adlif` (default), `ef_adlif`, `lif`, or another neuron; `two_layers` (default) or `one_layer`. Joined by
-commas: `configs/ecg.py:lif,one_layer`. The numbers of `alif` and `brf` are those of Higuchi et al. (2024), in one layer;
-their optimizer, batches and readout are not, and here those of the paper.
+commas: `configs/ecg.py:lif,one_layer`. The numbers of `alif` and `brf` are those of Higuchi et al. (2024), who train one
+layer; optimizer, batches and readout are those of the paper.
 """
 
 from ml_collections import ConfigDict
