@@ -117,8 +117,7 @@ def _forward(layers, inputs, dropout, with_activity, for_gradient):
     results = _call("forward", shapes, layers, _arguments(layers, inputs, dropout))
     u_hats, activity, masks = results[::3], results[1::3], results[2::3]
     last = layers[-1]
-    first = last.neuron.initial_carry(last.coefficients, u_hats[-1].shape[1:])
-    outputs = last.neuron.outputs(last.coefficients, first, u_hats[-1])
+    outputs = last.neuron.outputs(last.coefficients, u_hats[-1])
     return (outputs, tuple(x for x in activity if x.size)), u_hats, masks
 
 

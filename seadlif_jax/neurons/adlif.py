@@ -157,8 +157,11 @@ class _AdLIF(Neuron):
     def residual(self, carry: "AdLIFCarry", current: PerSample) -> PerSample:
         return carry.u_hat
 
-    def outputs(self, coefficients: AdLIFCoefficients, first: "AdLIFCarry", residuals: Array) -> Array:
-        return spikes(self, coefficients, residuals)
+    def replay(self, coefficients: AdLIFCoefficients, first: "AdLIFCarry", residuals: Array) -> Array:
+        return residuals
+
+    def outputs(self, coefficients: AdLIFCoefficients, replayed: Array) -> Array:
+        return spikes(self, coefficients, replayed)
 
     def _backward(
         self,
@@ -166,6 +169,7 @@ class _AdLIF(Neuron):
         coefficients: AdLIFCoefficients,
         first: "AdLIFCarry",
         residuals: Array,
+        replayed: Array,
         last_bar: "AdLIFCarry",
         output_bars: Array,
         recur: Callable[[Array], Array],

@@ -16,6 +16,7 @@ start from small random values, here from zero.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from flax.linen import initializers
 
 from seadlif_jax.neurons.neuron import Initializer, Neuron, Parameter, PerNeuron, PerSample, Range, decay
@@ -79,6 +80,18 @@ class ALIF(Neuron):
         threshold = self.baseline + self.beta * a
         u = alpha * state.u + (1 - alpha) * current - threshold * state.z
         return ALIFState(u, a, self.surrogate(u - threshold))
+
+    # The carry of the loop is less than the state: the spikes follow from the rest.
+
+    def initial_carry(self, coefficients: ALIFCoefficients, shape: tuple[int, ...]) -> tuple[PerSample, PerSample]:
+        return jnp.zeros(shape), jnp.zeros(shape)
+
+    def unpack(self, coefficients: ALIFCoefficients, carry: tuple[PerSample, PerSample]) -> ALIFState:
+        u, a = carry
+        return ALIFState(u, a, self.surrogate(u - self.baseline - self.beta * a))
+
+    def pack(self, before: ALIFState, after: ALIFState) -> tuple[PerSample, PerSample]:
+        return after.u, after.a
 
     def initial_weights(self, channels: int, features: int) -> Mapping[str, Initializer]:
         """Return the initializers of a layer's weights: `kernel` by Glorot, uniform; others as for other neurons."""

@@ -43,6 +43,14 @@ class BRFState(NamedTuple):
         return self.z
 
 
+class BRFCarry(NamedTuple):
+    """Carry of the loop: `u_t`, `v_t` and `q_{t-1}`."""
+
+    u: PerSample
+    v: PerSample
+    q_before: PerSample
+
+
 class BRF(Neuron):
     """Balanced resonate-and-fire neurons.
 
@@ -88,6 +96,18 @@ class BRF(Neuron):
         v = decay * state.v + rotation * state.u
         z = self.surrogate(u - self.theta - state.q)
         return BRFState(u, v, self.gamma * state.q + z, z)
+
+    # The carry of the loop is less than the state: `z_t` and `q_t` follow from `u_t` and `q_{t-1}`.
+
+    def initial_carry(self, coefficients: BRFCoefficients, shape: tuple[int, ...]) -> "BRFCarry":
+        return BRFCarry(jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(shape))
+
+    def unpack(self, coefficients: BRFCoefficients, carry: "BRFCarry") -> BRFState:
+        z = self.surrogate(carry.u - self.theta - carry.q_before)
+        return BRFState(carry.u, carry.v, self.gamma * carry.q_before + z, z)
+
+    def pack(self, before: BRFState, after: BRFState) -> "BRFCarry":
+        return BRFCarry(after.u, after.v, before.q)
 
     def initial_weights(self, channels: int, features: int) -> Mapping[str, Initializer]:
         """Return the initializers of a layer's weights: both kernels as one, by Glorot, uniform; `bias` zero."""

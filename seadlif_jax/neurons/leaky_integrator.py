@@ -37,14 +37,18 @@ class LeakyIntegrator(Neuron):
     def residual(self, carry: LeakyIntegratorState, current: PerSample) -> PerSample:
         return carry.y
 
-    def outputs(self, coefficients: PerNeuron, first: LeakyIntegratorState, residuals: Array) -> Array:
+    def replay(self, coefficients: PerNeuron, first: LeakyIntegratorState, residuals: Array) -> Array:
         return residuals
+
+    def outputs(self, coefficients: PerNeuron, replayed: Array) -> Array:
+        return replayed
 
     def backward(
         self,
         coefficients: PerNeuron,
         first: LeakyIntegratorState,
         residuals: Array,
+        replayed: Array,
         last_bar: LeakyIntegratorState,
         output_bars: Array,
         recur: Callable[[Array], Array],

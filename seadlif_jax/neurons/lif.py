@@ -119,14 +119,18 @@ class LIF(Neuron):
     def residual(self, carry: "LIFCarry", current: PerSample) -> PerSample:
         return carry.u_hat
 
-    def outputs(self, coefficients: LIFCoefficients, first: "LIFCarry", residuals: Array) -> Array:
-        return spikes(self, coefficients, residuals)
+    def replay(self, coefficients: LIFCoefficients, first: "LIFCarry", residuals: Array) -> Array:
+        return residuals
+
+    def outputs(self, coefficients: LIFCoefficients, replayed: Array) -> Array:
+        return spikes(self, coefficients, replayed)
 
     def backward(
         self,
         coefficients: LIFCoefficients,
         first: "LIFCarry",
         residuals: Array,
+        replayed: Array,
         last_bar: "LIFCarry",
         output_bars: Array,
         recur: Callable[[Array], Array],

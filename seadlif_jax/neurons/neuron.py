@@ -90,10 +90,11 @@ class Neuron(struct.PyTreeNode):
         if "kernel" not in vars(cls):
             cls.kernel = None
         if "step" in vars(cls) and "backward" not in vars(cls):
-            for name in LOOP:
+            for name in GRADIENT:
                 setattr(cls, name, getattr(Neuron, name))
-            if "constant_threshold" not in vars(cls):
-                setattr(cls, "constant_threshold", Neuron.constant_threshold)  # noqa: B010
+            for name in OF_STEP:
+                if name not in vars(cls):
+                    setattr(cls, name, getattr(Neuron, name))
 
     @property
     def constant_threshold(self) -> float | None:
@@ -155,7 +156,7 @@ class Neuron(struct.PyTreeNode):
         }
 
     # The loop over a chunk of time steps, and its gradient. Time-major: arrays are `[time, batch, ...]`. A neuron need
-    # not define any of these. A gradient by hand is `residual`, `outputs` and `backward`; a carry that is less
+    # not define any of these. A gradient by hand is `residual`, `replay`, `outputs` and `backward`; a carry that is less
     # than the state, with which the loop is faster, is `initial_carry`, `unpack` and `pack`.
 
     def initial_carry(self, coefficients: Any, shape: tuple[int, ...]) -> Any:
@@ -186,16 +187,29 @@ class Neuron(struct.PyTreeNode):
         del carry
         return current
 
-    def outputs(self, coefficients: Any, first: Any, residuals: Array) -> Array:
-        """Return the outputs of all steps, from the carry before the first step and the residuals."""
-        last, before = self._states(coefficients, first, residuals)
-        return jnp.concatenate([before.output[1:], last.output[None]])
+    def replay(self, coefficients: Any, first: Any, residuals: Array) -> Any:
+        """Return what `outputs` and `backward` need, from the residuals of all steps and the carry before the first.
+
+        By default the carry after the last step, and the carries before each step; for a gradient by hand, often the
+        residuals themselves.
+        """
+
+        def step(carry, current):
+            return self._advance(coefficients, carry, current), carry
+
+        return jax.lax.scan(step, first, residuals)
+
+    def outputs(self, coefficients: Any, replayed: Any) -> Array:
+        """Return the outputs of all steps, from what `replay` returns."""
+        last, before = (self.unpack(coefficients, carry).output for carry in replayed)
+        return jnp.concatenate([before[1:], last[None]])
 
     def backward(
         self,
         coefficients: Any,
         first: Any,
         residuals: Array,
+        replayed: Any,
         last_bar: Any,
         output_bars: Array,
         recur: Callable[[Array], Array],
@@ -208,6 +222,7 @@ class Neuron(struct.PyTreeNode):
           coefficients: as for `step`.
           first: carry before the first step.
           residuals: of all steps.
+          replayed: what `replay` returns.
           last_bar: for the carry after the last step.
           output_bars: for the outputs of all steps, from outside of the layer.
           recur: from the gradient for the current of a step to that for the output of the step before, through the
@@ -216,44 +231,45 @@ class Neuron(struct.PyTreeNode):
         Returns:
           the gradients for the currents of all steps, for the coefficients, and for `first`.
         """
-        last, before = self._states(coefficients, first, residuals)
+        last, before = replayed
 
-        def through_output(state, state_bar, output_bar):
-            (bar,) = jax.vjp(lambda state: state.output, state)[1](output_bar)
-            return jax.tree.map(jnp.add, state_bar, bar)
+        def advance(shift, carry, current):
+            return self._advance(jax.tree.map(jnp.add, coefficients, shift), carry, current)
 
-        def sample_step(shift, state, current):
-            return self.step(jax.tree.map(jnp.add, coefficients, shift), state, current)
+        def output(shift, carry):
+            return self.unpack(jax.tree.map(jnp.add, coefficients, shift), carry).output
 
-        def step_back(carry, step):
-            """Go back from the state after step t, with the gradient through its output, to that before."""
-            state_bar, sums = carry
-            state, current, output_bar = step  # of t - 1, but for the current
-            _, vjp = jax.vjp(jax.vmap(sample_step), no_shifts, state, current)
-            coefficients_bar, state_bar, current_bar = vjp(state_bar)
-            state_bar = through_output(state, state_bar, output_bar + recur(current_bar))
-            return (state_bar, jax.tree.map(jnp.add, sums, coefficients_bar)), current_bar
+        def add(*trees):
+            return jax.tree.map(lambda *arrays: sum(arrays[1:], arrays[0]), *trees)
+
+        def step_back(bars, step):
+            """Go back from the carry after step t, with the gradient through its output, to that before."""
+            carry_bar, sums = bars
+            carry, current, output_bar = step  # of t - 1, but for the current
+            _, through_step = jax.vjp(jax.vmap(advance), no_shifts, carry, current)
+            from_step, carry_bar, current_bar = through_step(carry_bar)
+            _, through_output = jax.vjp(jax.vmap(output), no_shifts, carry)
+            from_output, bar = through_output(output_bar + recur(current_bar))
+            return (add(carry_bar, bar), add(sums, from_step, from_output)), current_bar
 
         # The gradients for the coefficients are those for a shift of each sample's own: they are summed over the batch
         # once, not in every step, and a shift of zero is never computed.
         batch = residuals.shape[1]
         no_shifts = jax.tree.map(lambda array: jnp.zeros((batch, *jnp.shape(array)), array.dtype), coefficients)
-        carry = (through_output(last, last_bar, output_bars[-1]), no_shifts)
+        sums, bar = jax.vjp(jax.vmap(output), no_shifts, last)[1](output_bars[-1])
         steps = (before, residuals, before_each(jnp.zeros_like(output_bars[0]), output_bars))
-        (first_bar, sums), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
+        (first_bar, sums), current_bars = jax.lax.scan(step_back, (add(last_bar, bar), sums), steps, reverse=True)
         return current_bars, jax.tree.map(lambda sums: sums.sum(0), sums), first_bar
 
-    def _states(self, coefficients: Any, first: Any, currents: Array) -> tuple[Any, Any]:
-        """Return the state after the last step, and those before each step."""
-
-        def step(state, current):
-            return self.step(coefficients, state, current), state
-
-        return jax.lax.scan(step, first, currents)
+    def _advance(self, coefficients: Any, carry: Any, current: Array) -> Any:
+        """Return the carry after a step."""
+        state = self.unpack(coefficients, carry)
+        return self.pack(state, self.step(coefficients, state, current))
 
 
-# What `__init_subclass__` gives to a subclass with a step of its own.
-LOOP = ("initial_carry", "unpack", "pack", "residual", "outputs", "backward")
+# What a subclass with a step of its own does not inherit: a gradient by hand; and what belongs to a step.
+GRADIENT = ("residual", "replay", "outputs", "backward")
+OF_STEP = ("initial_carry", "unpack", "pack", "constant_threshold")
 
 
 @jax.custom_jvp

@@ -67,6 +67,18 @@ class _SoftReset(Neuron):
         u = alpha * (state.u - state.z) + (1 - alpha) * (current - w)
         return RadLIFState(u, w, self.surrogate(u - self.threshold))
 
+    # The carry of the loop is less than the state: the spikes follow from the potential.
+
+    def initial_carry(self, coefficients: RadLIFCoefficients, shape: tuple[int, ...]) -> tuple[PerSample, PerSample]:
+        return jnp.zeros(shape), jnp.zeros(shape)
+
+    def unpack(self, coefficients: RadLIFCoefficients, carry: tuple[PerSample, PerSample]) -> RadLIFState:
+        u, w = carry
+        return RadLIFState(u, w, self.surrogate(u - self.threshold))
+
+    def pack(self, before: RadLIFState, after: RadLIFState) -> tuple[PerSample, PerSample]:
+        return after.u, after.w
+
 
 class RadLIF(_SoftReset):
     """Adaptive LIF neurons with a soft reset, of Bittar & Garner.

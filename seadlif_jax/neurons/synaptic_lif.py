@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate
 from seadlif_jax.neurons.surrogate import Number, Surrogate
@@ -80,3 +81,17 @@ class SynapticLIF(Neuron):
         reset = self.threshold * jax.lax.stop_gradient(state.z)
         u = beta * state.u + (1 - beta) * i - reset
         return SynapticLIFState(i, u, self.surrogate(u - self.threshold))
+
+    # The carry of the loop is less than the state: the spikes follow from the potential.
+
+    def initial_carry(
+        self, coefficients: SynapticLIFCoefficients, shape: tuple[int, ...]
+    ) -> tuple[PerSample, PerSample]:
+        return jnp.zeros(shape), jnp.zeros(shape)
+
+    def unpack(self, coefficients: SynapticLIFCoefficients, carry: tuple[PerSample, PerSample]) -> SynapticLIFState:
+        i, u = carry
+        return SynapticLIFState(i, u, self.surrogate(u - self.threshold))
+
+    def pack(self, before: SynapticLIFState, after: SynapticLIFState) -> tuple[PerSample, PerSample]:
+        return after.i, after.u

@@ -118,12 +118,13 @@ def _run_forward(layer, first, inputs):
 
     last, residuals = jax.lax.scan(step, first, layer.project(inputs), unroll=layer.execution.unroll)
     residuals = save_residual(residuals)
-    return (last, neuron.outputs(coefficients, first, residuals)), (layer, first, inputs, residuals)
+    replayed = neuron.replay(coefficients, first, residuals)
+    return (last, neuron.outputs(coefficients, replayed)), (layer, first, inputs, residuals, replayed)
 
 
-def _run_backward(saved: tuple[Layer, Any, Array, Array], bars: tuple[Any, Array]) -> tuple[Any, ...]:
+def _run_backward(saved: tuple[Layer, Any, Array, Array, Any], bars: tuple[Any, Array]) -> tuple[Any, ...]:
     """Return the gradients for layer, carry and inputs from those for the last carry and the outputs."""
-    layer, first, inputs, residuals = saved
+    layer, first, inputs, residuals, replayed = saved
     last_bar, output_bars = bars
     neuron, coefficients, weights, execution = layer.neuron, layer.coefficients, layer.weights, layer.execution
 
@@ -133,13 +134,13 @@ def _run_backward(saved: tuple[Layer, Any, Array, Array], bars: tuple[Any, Array
         return execution.matmul(current_bar, weights.recurrent_kernel.T).astype(output_bars.dtype)
 
     current_bars, coefficients_bar, first_bar = neuron.backward(
-        coefficients, first, residuals, last_bar, output_bars, recur
+        coefficients, first, residuals, replayed, last_bar, output_bars, recur
     )
 
     # One product for all weights: side by side, the sources of the currents take one transposition of `current_bars`.
     channels, sources = inputs.shape[-1], [inputs.astype(current_bars.dtype)]
     if weights.recurrent_kernel is not None:
-        outputs = neuron.outputs(coefficients, first, residuals)
+        outputs = neuron.outputs(coefficients, replayed)
         sources.append(before_each(neuron.unpack(coefficients, first).output, outputs))
     kernels_bar = execution.sum_of_outer_products(current_bars, jnp.concatenate(sources, axis=-1)).T
     recurrent_bar = None if weights.recurrent_kernel is None else kernels_bar[channels:]
