@@ -39,7 +39,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.aggregation = "softmax"
     config.model.surrogate.slope = 5.0
     config.model.surrogate.c = 0.2 if is_lif else 0.4
-    variants.set_other(config, neuron, {})
 
     config.optimizer.learning_rate = 0.01
+    variants.set_other(config, neuron, {})
     return config.lock()

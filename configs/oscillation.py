@@ -52,11 +52,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.dropout = 0.0
     config.model.surrogate.slope = 10.0 if is_lif else 5.0
     config.model.surrogate.c = 0.5 if is_lif else 0.4
-    variants.set_other(config, neuron, {})
 
     config.optimizer.learning_rate = 0.001 if is_lstm else 0.01
     factor, patience = PLATEAU.get(neuron, (0.5, 15))
     config.optimizer.plateau_factor = factor
     # In proportion to the epochs.
     config.optimizer.plateau_patience = round(patience * QUICK_EPOCHS / FULL_EPOCHS) if quick else patience
+    variants.set_other(config, neuron, {})
     return config.lock()

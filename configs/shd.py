@@ -55,7 +55,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.aggregation = "softmax"
     config.model.surrogate.slope = 5.0
     config.model.surrogate.c = 0.4
-    variants.set_other(config, neuron, {})  # the defaults of their classes are for SHD
 
     config.optimizer.learning_rate = 0.01
+    variants.set_other(config, neuron, {})  # the defaults of their classes are for SHD
     return config.lock()

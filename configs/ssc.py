@@ -48,7 +48,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.aggregation = "mean"
     config.model.surrogate.slope = 5.0
     config.model.surrogate.c = 0.1 if neuron == "lif" else 0.4
-    variants.set_other(config, neuron, {})
 
     config.optimizer.learning_rate = 0.006
+    variants.set_other(config, neuron, {})
     return config.lock()

@@ -11,20 +11,20 @@ PAPER = ("se_adlif", "ef_adlif", "lif")
 OTHERS = ("alif", "brf", "radlif", "silif", "synaptic_lif")  # see docs/neurons.md for their sources
 NEURONS = (*PAPER, *OTHERS)
 # How the layers of these neurons are connected in their sources.
-CONNECTIONS = {"radlif": {"self_connections": False}, "silif": {"recurrent": False}}
+CONNECTIONS = {"radlif": {"model.self_connections": False}, "silif": {"model.recurrent": False}}
 
 
 def set_other(config: ConfigDict, neuron: str, published: Mapping[str, Mapping[str, Any]]) -> None:
     """Sets a neuron that is not one of the paper, with the settings of its source.
 
     Args:
-      config: changed in place, under `model`. A neuron of the paper changes nothing.
+      config: changed in place. A neuron of the paper changes nothing.
       neuron: its name.
       published: by neuron, the fields that its source sets for this task; others have the defaults of its class.
     """
     if neuron in OTHERS:
         set_neuron(config, neuron)
-        config.model.update({**CONNECTIONS.get(neuron, {}), **published.get(neuron, {})})
+        config.update_from_flattened_dict({**CONNECTIONS.get(neuron, {}), **published.get(neuron, {})})
 
 
 def parse(variant: str, choices: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

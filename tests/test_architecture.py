@@ -29,6 +29,7 @@ def importers(folder, *packages):
 # From the top: a folder (or module) of the library imports only from those below it.
 LAYERS = (
     "cli",
+    "testing",
     "interop",
     "training",
     "analysis",

@@ -1,0 +1,180 @@
+"""A check of a neuron of one's own: that its step, carry, gradient and bounds fit what layers expect of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from seadlif_jax.neurons import Neuron
+from seadlif_jax.nn import Execution, RecurrentLayer
+
+BATCH, STEPS, CHANNELS, FEATURES = 3, 24, 4, 5
+SCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # of the weights, the first with which neurons spike
+SOME, MOST = 0.02, 0.9  # share of the steps in which a neuron spikes
+
+
+def check_neuron(neuron: Neuron, tolerance: float = 1e-9) -> None:
+    """Raise an `AssertionError` that says what is wrong with a neuron, if anything is.
+
+    All is computed in float64, in a recurrent layer with random weights and inputs:
+
+    - the neuron is hashable, and its parameters start within their bounds and are moved back into them;
+    - a step keeps type and shapes of the state, and no neuron depends on another one, or on another sample;
+    - outputs are 0 or 1 if `spiking`, and some are 1;
+    - a whole sequence, with carries and in chunks, gives the outputs of its steps one after the other;
+    - the gradients for weights, inputs and parameters are those of automatic differentiation through time, finite, and
+      not zero for any parameter;
+    - hyperparameters may be traced, as in a sweep.
+
+    Args:
+      neuron: the neuron.
+      tolerance: of the gradients, relative to the largest entry of each array.
+
+    Example:
+      >>> from seadlif_jax import ALIF
+      >>> check_neuron(ALIF())
+    """
+    with jax.enable_x64(True):
+        _check_value(neuron)
+        _check_step(neuron)
+        layer = RecurrentLayer(FEATURES, neuron)
+        inputs = jnp.asarray(np.random.default_rng(0).normal(0.5, 1, (BATCH, STEPS, CHANNELS)))
+        params = _lively_params(layer, inputs)
+        _check_parameters(layer, params)
+        _check_sequence(layer, params, inputs)
+        _check_gradient(layer, params, inputs, tolerance)
+        _check_traced(layer, params, inputs)
+
+
+def _check_value(neuron: Neuron) -> None:
+    try:
+        hash(neuron)
+    except TypeError as error:
+        raise AssertionError(
+            f"the neuron cannot be hashed ({error}): give hyperparameters as numbers and tuples"
+        ) from None
+    assert neuron == neuron.replace(), "a copy of the neuron is not equal to it"
+
+
+def _check_step(neuron: Neuron) -> None:
+    rng = np.random.default_rng(1)
+    params = {
+        name: jnp.asarray(rng.uniform(float(parameter.initial[0]), float(parameter.initial[1]), FEATURES))
+        for name, parameter in neuron.named_parameters().items()
+    }
+    coefficients = neuron.coefficients(params)
+    state = neuron.initial_state((BATCH, FEATURES))
+    current = jnp.asarray(rng.normal(1, 3, (BATCH, neuron.gates * FEATURES)))
+    for _ in range(3):
+        after = neuron.step(coefficients, state, current)
+        for what, shapes in (("type", jax.tree.structure), ("shapes", _shapes)):
+            assert shapes(after) == shapes(state), (
+                f"step changes the {what} of the state: from {shapes(state)} to {shapes(after)}"
+            )
+        state = after
+    assert state.output.shape == (BATCH, FEATURES), (
+        f"state.output has shape {state.output.shape}; it must have one value a neuron, {(BATCH, FEATURES)}"
+    )
+    is_first = (jnp.arange(BATCH)[:, None] == 0) & (jnp.arange(FEATURES) == 0)
+    other = jnp.where(jnp.tile(is_first, neuron.gates), current + 10, current)
+    for one, two in zip(
+        *map(jax.tree.leaves, (neuron.step(coefficients, state, x) for x in (current, other))), strict=True
+    ):
+        assert jnp.array_equal(jnp.where(is_first, 0, one), jnp.where(is_first, 0, two), equal_nan=True), (
+            "the current of one neuron changes the state of another one: step must be elementwise"
+        )
+
+
+def _lively_params(layer: RecurrentLayer, inputs: Array) -> dict[str, Any]:
+    """Return parameters with which some neurons spike, if they are spiking ones."""
+    params = layer.init(jax.random.key(0), inputs)["params"]
+    rates = []
+    for scale in SCALES:
+        scaled = {name: scale * value if name == "kernel" else value for name, value in params.items()}
+        outputs = _outputs(layer, scaled, inputs)
+        if not layer.neuron.spiking:
+            return scaled
+        assert jnp.isin(outputs, jnp.array([0.0, 1.0])).all(), (
+            "outputs of a spiking neuron are other than 0 and 1; set the class attribute spiking = False if they may be"
+        )
+        rates.append(float(outputs.mean()))
+        if SOME < rates[-1] < MOST:
+            return scaled
+    raise AssertionError(
+        f"neurons spike in {rates[0]:.1%} of the steps with weights as initialised, and in {rates[-1]:.1%} with "
+        f"{SCALES[-1]:g} times these: for the check, there must be weights with which some do, and not in all steps"
+    )
+
+
+def _check_parameters(layer: RecurrentLayer, params: dict[str, Any]) -> None:
+    beyond = {name: value + 1e6 for name, value in params.items()}
+    projected = layer.project(beyond)
+    for name, parameter in layer.neuron.named_parameters().items():
+        low, high = map(float, parameter.bounds)
+        assert jnp.all((params[name] >= low) & (params[name] <= high)), f"{name} starts outside of its bounds"
+        assert jnp.all(projected[name] <= high), f"{name} is not moved back into its bounds, {low:g} to {high:g}"
+
+
+def _check_sequence(layer: RecurrentLayer, params: dict[str, Any], inputs: Array) -> None:
+    with_arrays: Any = layer.apply({"params": params}, CHANNELS, method="as_layer")
+    state, outputs = layer.initial_state(BATCH), []
+    for x in inputs.swapaxes(0, 1):
+        state = with_arrays.step(state, with_arrays.project(x))
+        outputs.append(state.output)
+    expected = jnp.stack(outputs, 1)
+    for execution in (Execution(), Execution(chunk_mib=1e-4)):
+        found = _outputs(layer.clone(execution=execution), params, inputs)
+        assert jnp.allclose(found, expected, rtol=1e-9, atol=1e-9), (
+            "a whole sequence gives other outputs than its steps one after the other: unpack must return the state of "
+            "which pack made the carry, and initial_carry that of initial_state"
+        )
+
+
+def _check_gradient(layer: RecurrentLayer, params: dict[str, Any], inputs: Array, tolerance: float) -> None:
+    cotangent = jnp.asarray(np.random.default_rng(2).normal(size=(BATCH, STEPS, FEATURES)))
+
+    def gradient(execution: Execution) -> PyTree[Array]:
+        def weighted_sum(params, inputs):
+            return jnp.sum(_outputs(layer.clone(execution=execution), params, inputs) * cotangent)
+
+        params_bar, inputs_bar = jax.grad(weighted_sum, argnums=(0, 1))(params, inputs)
+        return params_bar | {"the inputs": inputs_bar}
+
+    expected = gradient(Execution(plain_scan=True))
+    for execution in (Execution(), Execution(chunk_mib=1e-4)):
+        for name, found in gradient(execution).items():
+            scale = jnp.abs(expected[name]).max()
+            assert jnp.isfinite(expected[name]).all(), f"the gradient for {name} is not finite"
+            assert scale > 0, f"the gradient for {name} is zero"
+            error = jnp.abs(found - expected[name]).max() / scale
+            assert error <= tolerance, (
+                f"the gradient for {name} differs by {error:.2g} of its largest entry from that of automatic "
+                "differentiation through time: residual, replay, outputs and backward must belong to step"
+            )
+
+
+def _check_traced(layer: RecurrentLayer, params: dict[str, Any], inputs: Array) -> None:
+    traced = jax.tree.map(lambda number: jnp.asarray(number, float), layer.neuron)
+    compiled: Callable = jax.jit(lambda neuron: _outputs(layer, params, inputs, neuron))
+    try:
+        found = compiled(traced)
+    except TypeError as error:
+        raise AssertionError(
+            f"the neuron cannot be computed with traced hyperparameters, as in a sweep ({str(error).splitlines()[0]}); "
+            "mark those that cannot be by flax.struct.field(pytree_node=False)"
+        ) from None
+    assert jnp.allclose(found, _outputs(layer, params, inputs), rtol=1e-9, atol=1e-9), (
+        "traced hyperparameters give other outputs than the same numbers"
+    )
+
+
+def _outputs(layer: RecurrentLayer, params: dict[str, Any], inputs: Array, neuron: Neuron | None = None) -> Array:
+    outputs: Any = layer.apply({"params": params}, inputs, neuron)
+    return outputs
+
+
+def _shapes(tree: PyTree) -> Any:
+    return jax.tree.map(jnp.shape, tree)

@@ -1,0 +1,131 @@
+"""The check of a neuron of one's own: it accepts the neurons of the library, and says what is wrong with others."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import struct
+
+from seadlif_jax.neurons import LIF, NEURONS, Neuron, Parameter, Surrogate, SynapticLIF
+from seadlif_jax.testing import check_neuron
+from tests.alif import ALIF
+
+SETTINGS = {"brf": {"dt": 0.2, "omega": (1.0, 3.0), "b_offset": (0.1, 1.0)}}  # spikes within some steps
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_the_neurons_of_the_library_pass(name):
+    check_neuron(NEURONS[name](**SETTINGS.get(name, {})))
+
+
+@pytest.mark.parametrize("neuron", [ALIF(), LIF(train_threshold=True, train_rest=True)])
+def test_other_neurons_pass(neuron):
+    check_neuron(neuron)
+
+
+class State(NamedTuple):
+    u: jax.Array
+    z: jax.Array
+    output = property(lambda self: self.z)
+
+
+class Own(Neuron):
+    """A neuron without a fault: those below have one each."""
+
+    threshold: float = 1.0
+    surrogate: Surrogate = Surrogate()
+    State = State
+
+    def parameters(self):
+        return {"alpha": (0.5, 0.9)}
+
+    def step(self, coefficients, state, current):
+        alpha = coefficients["alpha"]
+        u = alpha * state.u * (1 - state.z) + (1 - alpha) * current
+        return State(u, self.surrogate(u - self.threshold))
+
+
+class Unhashable(Own):
+    names: list = struct.field(pytree_node=False, default_factory=list)
+
+
+class OutsideOfBounds(Own):
+    def parameters(self):
+        return {"alpha": Parameter((0.5, 0.9), (0.0, 0.8))}
+
+
+class Reshaping(Own):
+    def step(self, coefficients, state, current):
+        state = super().step(coefficients, state, current)
+        return state._replace(u=state.u.sum(-1, keepdims=True))
+
+
+class Competing(Own):
+    def step(self, coefficients, state, current):
+        return super().step(coefficients, state, current - current.mean(-1, keepdims=True))
+
+
+class Graded(Own):
+    def step(self, coefficients, state, current):
+        state = super().step(coefficients, state, current)
+        return state._replace(z=0.5 * state.z)
+
+
+class Silent(Own):
+    threshold: float = 1e9
+
+
+class WrongCarry(Own):
+    def step(self, coefficients, state, current):
+        return super().step(coefficients, state, current)
+
+    def initial_carry(self, coefficients, shape):
+        return jnp.zeros(shape)
+
+    def unpack(self, coefficients, carry):
+        return State(carry, self.surrogate(carry - 0.5))
+
+    def pack(self, before, after):
+        return after.u
+
+
+class WrongGradient(SynapticLIF):
+    def backward(self, *arguments):
+        current_bars, coefficients_bar, first_bar = super().backward(*arguments)
+        return 1.01 * current_bars, coefficients_bar, first_bar
+
+
+class Unused(Own):
+    def parameters(self):
+        return {**super().parameters(), "beta": (0.0, 1.0)}
+
+
+class Branching(Own):
+    def step(self, coefficients, state, current):
+        state = super().step(coefficients, state, current)
+        return state if float(self.threshold) > 0 else state._replace(u=-state.u)
+
+
+@pytest.mark.parametrize(
+    ("neuron", "message"),
+    [
+        (Unhashable(), "cannot be hashed"),
+        (OutsideOfBounds(), "the initial alpha of 0.5 to 0.9 is not within its bounds, 0.0 to 0.8"),
+        (Reshaping(), "step changes the shapes of the state"),
+        (Competing(), "the current of one neuron changes the state of another one"),
+        (Graded(), "outputs of a spiking neuron are other than 0 and 1"),
+        (Silent(), "neurons spike in 0.0% of the steps"),
+        (WrongCarry(), "a whole sequence gives other outputs than its steps"),
+        (WrongGradient(), "the gradient for bias differs by 0.01 of its largest entry"),
+        (Unused(), "the gradient for beta is zero"),
+        (Branching(), "cannot be computed with traced hyperparameters"),
+    ],
+)
+def test_a_fault_is_named(neuron, message):
+    with pytest.raises((AssertionError, ValueError), match=message):
+        check_neuron(neuron)
+
+
+def test_the_neuron_without_a_fault_passes():
+    check_neuron(Own())
