@@ -1,6 +1,5 @@
 """A check of a neuron of one's own: that its step, carry, gradient and bounds fit what layers expect of them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,12 +21,12 @@ def check_neuron(neuron: Neuron, tolerance: float = 1e-9) -> None:
     All is computed in float64, in a recurrent layer with random weights and inputs:
 
     - the neuron is hashable, and its parameters start within their bounds and are moved back into them;
+    - hyperparameters may be traced, as in layers and sweeps;
     - a step keeps type and shapes of the state, and no neuron depends on another one, or on another sample;
     - outputs are 0 or 1 if `spiking`, and some are 1;
     - a whole sequence, with carries and in chunks, gives the outputs of its steps one after the other;
     - the gradients for weights, inputs and parameters are those of automatic differentiation through time, finite, and
-      not zero for any parameter;
-    - hyperparameters may be traced, as in a sweep.
+      not zero for any parameter.
 
     Args:
       neuron: the neuron.
@@ -39,6 +38,7 @@ def check_neuron(neuron: Neuron, tolerance: float = 1e-9) -> None:
     """
     with jax.enable_x64(True):
         _check_value(neuron)
+        _check_traced(neuron)
         _check_step(neuron)
         layer = RecurrentLayer(FEATURES, neuron)
         inputs = jnp.asarray(np.random.default_rng(0).normal(0.5, 1, (BATCH, STEPS, CHANNELS)))
@@ -46,7 +46,6 @@ def check_neuron(neuron: Neuron, tolerance: float = 1e-9) -> None:
         _check_parameters(layer, params)
         _check_sequence(layer, params, inputs)
         _check_gradient(layer, params, inputs, tolerance)
-        _check_traced(layer, params, inputs)
 
 
 def _check_value(neuron: Neuron) -> None:
@@ -156,23 +155,26 @@ def _check_gradient(layer: RecurrentLayer, params: dict[str, Any], inputs: Array
             )
 
 
-def _check_traced(layer: RecurrentLayer, params: dict[str, Any], inputs: Array) -> None:
-    traced = jax.tree.map(lambda number: jnp.asarray(number, float), layer.neuron)
-    compiled: Callable = jax.jit(lambda neuron: _outputs(layer, params, inputs, neuron))
+def _check_traced(neuron: Neuron) -> None:
+    current = jnp.ones((BATCH, neuron.gates * FEATURES))
+    params = {name: jnp.full(FEATURES, p.initial[0]) for name, p in neuron.named_parameters().items()}
+
+    def first_step(neuron: Neuron) -> Any:
+        return neuron.step(neuron.coefficients(params), neuron.initial_state((BATCH, FEATURES)), current)
+
     try:
-        found = compiled(traced)
+        found = jax.jit(first_step)(jax.tree.map(lambda number: jnp.asarray(number, float), neuron))
     except TypeError as error:
         raise AssertionError(
-            f"the neuron cannot be computed with traced hyperparameters, as in a sweep ({str(error).splitlines()[0]}); "
-            "mark those that cannot be by flax.struct.field(pytree_node=False)"
+            f"the neuron cannot be computed with traced hyperparameters, as in layers and sweeps "
+            f"({str(error).splitlines()[0]}); mark those that cannot be by flax.struct.field(pytree_node=False)"
         ) from None
-    assert jnp.allclose(found, _outputs(layer, params, inputs), rtol=1e-9, atol=1e-9), (
-        "traced hyperparameters give other outputs than the same numbers"
-    )
+    for one, two in zip(*map(jax.tree.leaves, (found, first_step(neuron))), strict=True):
+        assert jnp.allclose(one, two, rtol=1e-9, atol=1e-9), "traced hyperparameters give other states than numbers do"
 
 
-def _outputs(layer: RecurrentLayer, params: dict[str, Any], inputs: Array, neuron: Neuron | None = None) -> Array:
-    outputs: Any = layer.apply({"params": params}, inputs, neuron)
+def _outputs(layer: RecurrentLayer, params: dict[str, Any], inputs: Array) -> Array:
+    outputs: Any = layer.apply({"params": params}, inputs)
     return outputs
 
 

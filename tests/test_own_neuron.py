@@ -11,13 +11,13 @@ from tests.alif import ALIF
 from tests.helpers import QUICK, ROOT, TINY
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
-OWN = "--config.model.neuron=my_alif:ALIF"
+OWN = "--config.model.neuron=my_neuron:DendriticLIF"
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder with the neuron of the documents, under a name of its own."""
-    shutil.copy(ROOT / "examples/own_neuron.py", tmp_path / "my_alif.py")
+    shutil.copy(ROOT / "examples/own_neuron.py", tmp_path / "my_neuron.py")
     return tmp_path
 
 
@@ -28,23 +28,23 @@ def train(folder, *arguments):
 
 
 def test_its_hyperparameters_are_fields_on_the_command_line(folder):
-    trained = load_run(train(folder, "--config.model.beta=4.5"))
-    assert (trained.config.model.beta, trained.config.model.tau_a) == (4.5, (60.0, 300.0))
-    assert trained.network.layers[0].neuron.beta == 4.5
+    trained = load_run(train(folder, "--config.model.gain=4.5"))
+    assert (trained.config.model.gain, trained.config.model.tau_d) == (4.5, (60.0, 300.0))
+    assert trained.network.layers[0].neuron.gain == 4.5
 
 
 def test_a_sweep_over_one_of_its_hyperparameters(folder):
-    run = train(folder, "--config.sweep.beta=(2.0,8.0)")
-    assert [load_run(run, member).config.model.beta for member in range(2)] == [2.0, 8.0]
+    run = train(folder, "--config.sweep.gain=(2.0,8.0)")
+    assert [load_run(run, member).config.model.gain for member in range(2)] == [2.0, 8.0]
 
 
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--config.model.bete=1.0", "config.model.bete: unknown field; did you mean config.model.beta?"),
-        ("--config.sweep.bete=(1.0,)", "config.sweep.bete: unknown field; did you mean config.sweep.beta?"),
-        ("--config.sweep.beta=('a','b')", "config.sweep.beta = ('a', 'b'): it must be a tuple of values"),
-        ("--config.sweep.tau_a=(5.0,6.0)", "config.sweep.tau_a = (5.0, 6.0): it must be a tuple of values"),
+        ("--config.model.gian=1.0", "config.model.gian: unknown field; did you mean config.model.gain?"),
+        ("--config.sweep.gian=(1.0,)", "config.sweep.gian: unknown field; did you mean config.sweep.gain?"),
+        ("--config.sweep.gain=('a','b')", "config.sweep.gain = ('a', 'b'): it must be a tuple of values"),
+        ("--config.sweep.tau_d=(5.0,6.0)", "config.sweep.tau_d = (5.0, 6.0): it must be a tuple of values"),
     ],
 )
 def test_a_mistake_in_them_is_an_error(folder, argument, message):
@@ -54,9 +54,9 @@ def test_a_mistake_in_them_is_an_error(folder, argument, message):
 
 
 def test_a_name_of_ours_for_another_kind_of_value_is_refused(folder):
-    file = folder / "my_alif.py"
-    file.write_text(file.read_text().replace("beta: float = 10.0", "beta: float = 10.0\n    b: float = 0.5"))
-    with pytest.raises(SystemExit, match=r"config.model.b = \(0.0, 2.0\), but b of my_alif:ALIF is 0.5"):
+    file = folder / "my_neuron.py"
+    file.write_text(file.read_text().replace("gain: float = 2.0", "gain: float = 2.0\n    b: float = 0.5"))
+    with pytest.raises(SystemExit, match=r"config.model.b = \(0.0, 2.0\), but b of my_neuron:DendriticLIF is 0.5"):
         train(folder)
 
 
@@ -64,10 +64,10 @@ def test_a_change_of_its_file_does_not_pass_unnoticed(folder, capsys):
     run = train(folder)
     load_run(run)
     assert "has changed" not in capsys.readouterr().out
-    file = folder / "my_alif.py"
-    file.write_text(file.read_text().replace("u - 1 - self", "u - 2 - self"))
+    file = folder / "my_neuron.py"
+    file.write_text(file.read_text().replace("self.surrogate(u - 1)", "self.surrogate(u - 2)"))
     load_run(run)
-    assert "the module of config.model.neuron = 'my_alif:ALIF' has changed" in capsys.readouterr().out
+    assert "the module of config.model.neuron = 'my_neuron:DendriticLIF' has changed" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"neuron_checksum"):
         train(folder)
 
@@ -76,3 +76,15 @@ def test_a_threshold_is_drawn_only_where_it_is_constant():
     assert LIF(threshold=0.7).constant_threshold == 0.7
     assert SEAdLIF().constant_threshold == 1.0
     assert ALIF().constant_threshold is None
+
+
+def test_its_numbers_are_those_of_its_class_and_not_of_the_config_file(folder):
+    own = folder / "my_neuron.py"
+    own.write_text(own.read_text().replace("tau_u: tuple = (5.0, 25.0)", "tau_u: tuple = (7.0, 9.0)"))
+    model = load_run(train(folder)).config.model
+    assert (model.tau_u, model.surrogate.c) == ((7.0, 9.0), 0.4)
+
+
+def test_numbers_on_the_command_line_come_before_those_of_its_class(folder):
+    model = load_run(train(folder, "--config.model.tau_u=(3.0,4.0)", "--config.model.surrogate.c=0.3")).config.model
+    assert (model.tau_u, model.surrogate.c) == ((3.0, 4.0), 0.3)
