@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from configs import variants
 from seadlif_jax.config import base_config
 
-# Higuchi et al. (2024): one layer, Adam with a learning rate that falls to 0 over 400 epochs (here, it is constant), and
+# Higuchi et al. (2024): one layer, Adam with a learning rate that falls to 0 over 400 epochs (here it is constant), and
 # a readout that starts from 20 steps.
 OTHERS = {"model.dropout": 0.0, "model.tau_out": (15.0, 25.0), "model.train_tau_out": True}
 PUBLISHED = {

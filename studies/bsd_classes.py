@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from configs import bsd
 from seadlif_jax.plots import STYLE
 from studies.cases import define_numbers, save_table, selected, test_scores, train_all
+from studies.colours import COLOURS, NEURONS
 from studies.command import run
-from studies.neurons import COLOURS, NEURONS
 
 CLASSES = define_numbers("classes", "2,5,10,15,20", "Numbers of classes.")
 QUICK = flags.DEFINE_bool("quick", False, "Use a smaller network, fewer samples and fewer epochs.")

@@ -34,7 +34,7 @@ from seadlif_jax.neurons import AdLIFCoefficients, LIFCoefficients, Neuron, deca
 from seadlif_jax.plots import BLACK, STYLE, YELLOW
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.utils.paths import local_path
-from studies import neurons
+from studies import colours
 from studies.command import FOLDER, run
 
 TAU_U = flags.DEFINE_float("tau_u", 25, "Time constant of the membrane potential.", lower_bound=1, upper_bound=1e4)
@@ -42,8 +42,8 @@ TAU_W = flags.DEFINE_float("tau_w", 60, "Time constant of the adaptation current
 A = flags.DEFINE_float("a", 120, "Coupling of the adaptation to the membrane potential, q a.", lower_bound=1)
 
 NEURONS = ("lif", "ef_adlif", "se_adlif")
-NAMES = {"lif": "LIF", "continuous": "continuous", **neurons.NEURONS}  # in the order of the legend
-COLOURS = {"continuous": "0.75", **neurons.COLOURS}
+NAMES = {"lif": "LIF", "continuous": "continuous", **colours.NEURONS}  # in the order of the legend
+COLOURS = {"continuous": "0.75", **colours.COLOURS}
 NUM_STEPS = 150
 TAU_WS = (60.0, 300.0)
 NUM_NEURONS = 1000

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from configs import ecg
 from seadlif_jax.plots import BLACK, STYLE
 from studies.cases import save_table, selected, test_scores, train_all
+from studies.colours import COLOURS, NEURONS
 from studies.command import run
-from studies.neurons import COLOURS, NEURONS
 
 DATA_DIR = flags.DEFINE_string("data_dir", "datasets", "Folder that holds QTDB/QTDB_train.mat.")
 PUBLISHED = {"se_adlif": 88.18, "ef_adlif": 87.83, "lif": None}  # percent

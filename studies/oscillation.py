@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 
 from configs import oscillation
 from seadlif_jax.plots import PURPLE, STYLE
-from studies import neurons
+from studies import colours
 from studies.cases import define_numbers, save_table, selected, test_scores, train_all
 from studies.command import run
 
 SYSTEMS = define_numbers("systems", "0,1,2,3", "Seeds from which the springs are drawn.")
 QUICK = flags.DEFINE_bool("quick", False, "Train for a fifth of the epochs.")
-NEURONS = neurons.NEURONS | {"lstm": "LSTM"}
-COLOURS = neurons.COLOURS | {"lstm": PURPLE}
+NEURONS = colours.NEURONS | {"lstm": "LSTM"}
+COLOURS = colours.COLOURS | {"lstm": PURPLE}
 
 
 def study() -> None:
