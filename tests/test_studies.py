@@ -1,6 +1,7 @@
 """The studies run from the command line, on little data."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,24 @@ def test_ecg_compares_neurons_over_seeds(tmp_path):
     before = (tmp_path / "study" / "lif" / "result.json").stat().st_mtime_ns
     assert run(*arguments).returncode == 0
     assert (tmp_path / "study" / "lif" / "result.json").stat().st_mtime_ns == before
+
+
+def test_the_study_of_all_neurons_chooses_the_learning_rate_without_the_test_samples(tmp_path):
+    arguments = ("--tasks=bsd", "--neurons=brf", "--seeds=0,1", "--learning_rates=0.01,0.1")
+    result = run("neurons", tmp_path, *arguments)
+    assert result.returncode == 0, result.stderr
+    for row in table(tmp_path):
+        members = json.loads((tmp_path / f"bsd-{row['neuron']}" / "result.json").read_text())["members"]
+        of_rate = {rate: [each for each in members if each["varied"]["learning_rate"] == rate] for rate in (0.01, 0.1)}
+        validation = {
+            rate: np.mean([each["validation"]["accuracy"] for each in group]) for rate, group in of_rate.items()
+        }
+        assert validation[float(row["learning_rate"])] == max(validation.values())
+        test = [100 * each["test"]["accuracy"] for each in of_rate[float(row["learning_rate"])]]
+        assert float(row["accuracy_mean"]) == pytest.approx(np.mean(test), rel=1e-3)
+        assert 19_000 < int(row["parameters"]) <= 19_594  # at most those of SE-adLIF
+        assert float(row["kilo_operations_per_step"]) > 0
+    assert is_drawn(tmp_path / "figure.png")
 
 
 @pytest.mark.parametrize(
