@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from seadlif_jax import plots
 from seadlif_jax.analysis.comparison import ComparedRun
+from seadlif_jax.analysis.trained_parameters import NeuronParameter
 from seadlif_jax.plots.style import picture
 from tests.helpers import is_drawn
 
@@ -100,3 +101,15 @@ def test_an_interruption_is_raised():
 
     with pytest.raises(KeyboardInterrupt):
         save("curves.png")
+
+
+def test_parameters_without_bounds_are_drawn(tmp_path):
+    before, after = np.array([1.0, 2.0]), np.array([-3.0, 5.0])
+    plots.save_parameters(
+        [
+            NeuronParameter(1, "omega", (0.0, np.inf), before, np.abs(after)),
+            NeuronParameter(1, "log_dt", (-np.inf, np.inf), None, after),
+        ],
+        tmp_path / "parameters.png",
+    )
+    assert is_drawn(tmp_path / "parameters.png")

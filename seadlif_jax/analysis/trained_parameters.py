@@ -21,7 +21,7 @@ class NeuronParameter(NamedTuple):
     Attributes:
       layer: number of the hidden layer, from 1.
       name: `tau_u`, `tau_w` (in steps), `a`, `b`, or another trained parameter of the neuron.
-      bounds: range that it is trained in.
+      bounds: range that it is trained in; an end may be infinite.
       before: values before training `[neuron]`; None if unknown.
       after: values after training `[neuron]`.
     """

@@ -34,6 +34,9 @@ def save_parameters(parameters: Sequence[ParameterValues], path: Path) -> None:
         axes = figure.subplots(layers, len(names), squeeze=False)
         for layer, name, (low, high), before, after in parameters:
             ax = axes[layer - 1, names.index(name)]
+            everything = np.concatenate([np.float64(values) for values in (before, after) if values is not None])
+            low = low if np.isfinite(low) else everything.min()
+            high = high if np.isfinite(high) else everything.max()
             bins = np.linspace(low, high, BINS) if high > low else BINS
             # A float32 at the end of its range may be beyond it as a float64.
             if before is not None:
