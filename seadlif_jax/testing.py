@@ -59,6 +59,7 @@ def _check_value(neuron: Neuron) -> None:
 
 
 def _check_step(neuron: Neuron) -> None:
+    assert hasattr(neuron, "State"), "the class has no State: a NamedTuple of arrays with a property output"
     rng = np.random.default_rng(1)
     params = {
         name: jnp.asarray(rng.uniform(float(parameter.initial[0]), float(parameter.initial[1]), FEATURES))
@@ -69,22 +70,31 @@ def _check_step(neuron: Neuron) -> None:
     current = jnp.asarray(rng.normal(1, 3, (BATCH, neuron.gates * FEATURES)))
     for _ in range(3):
         after = neuron.step(coefficients, state, current)
-        for what, shapes in (("type", jax.tree.structure), ("shapes", _shapes)):
-            assert shapes(after) == shapes(state), (
-                f"step changes the {what} of the state: from {shapes(state)} to {shapes(after)}"
-            )
+        for what, of in (("type", jax.tree.structure), ("shapes", _shapes), ("types of numbers", _dtypes)):
+            assert of(after) == of(state), f"step changes the {what} of the state: from {of(state)} to {of(after)}"
         state = after
     assert state.output.shape == (BATCH, FEATURES), (
         f"state.output has shape {state.output.shape}; it must have one value a neuron, {(BATCH, FEATURES)}"
     )
+    _check_elementwise(neuron, coefficients, state, current)
+
+
+def _check_elementwise(neuron: Neuron, coefficients: Any, state: Any, current: Array) -> None:
+    """Change one value of the first neuron of the first sample at a time, and look at the states of all others."""
     is_first = (jnp.arange(BATCH)[:, None] == 0) & (jnp.arange(FEATURES) == 0)
-    other = jnp.where(jnp.tile(is_first, neuron.gates), current + 10, current)
-    for one, two in zip(
-        *map(jax.tree.leaves, (neuron.step(coefficients, state, x) for x in (current, other))), strict=True
-    ):
-        assert jnp.array_equal(jnp.where(is_first, 0, one), jnp.where(is_first, 0, two), equal_nan=True), (
-            "the current of one neuron changes the state of another one: step must be elementwise"
-        )
+    expected = jax.tree.leaves(neuron.step(coefficients, state, current))
+    leaves, structure = jax.tree.flatten(state)
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state)]
+    changed = {"current": (state, jnp.where(jnp.tile(is_first, neuron.gates), current + 1, current))}
+    for index, name in enumerate(names):
+        others = [jnp.where(is_first, leaf + 1, leaf) if k == index else leaf for k, leaf in enumerate(leaves)]
+        changed[f"state{name}"] = (jax.tree.unflatten(structure, others), current)
+    for name, arguments in changed.items():
+        found = jax.tree.leaves(neuron.step(coefficients, *arguments))
+        for one, two in zip(expected, found, strict=True):
+            assert jnp.array_equal(jnp.where(is_first, 0, one), jnp.where(is_first, 0, two), equal_nan=True), (
+                f"step is not elementwise: the {name} of one neuron in one sample changes the state of others"
+            )
 
 
 def _lively_params(layer: RecurrentLayer, inputs: Array) -> dict[str, Any]:
@@ -93,7 +103,7 @@ def _lively_params(layer: RecurrentLayer, inputs: Array) -> dict[str, Any]:
     rates = []
     for scale in SCALES:
         scaled = {name: scale * value if name == "kernel" else value for name, value in params.items()}
-        outputs = _outputs(layer, scaled, inputs)
+        outputs = _outputs(layer.clone(execution=Execution(plain_scan=True)), scaled, inputs)
         if not layer.neuron.spiking:
             return scaled
         assert jnp.isin(outputs, jnp.array([0.0, 1.0])).all(), (
@@ -143,6 +153,9 @@ def _check_gradient(layer: RecurrentLayer, params: dict[str, Any], inputs: Array
         return params_bar | {"the inputs": inputs_bar}
 
     expected = gradient(Execution(plain_scan=True))
+    assert any(jnp.any(value != 0) for value in jax.tree.leaves(expected)), (
+        "no gradient goes through the outputs; compute spikes by the surrogate gradient, self.surrogate(v)"
+    )
     for execution in (Execution(), Execution(chunk_mib=1e-4)):
         for name, found in gradient(execution).items():
             scale = jnp.abs(expected[name]).max()
@@ -180,3 +193,7 @@ def _outputs(layer: RecurrentLayer, params: dict[str, Any], inputs: Array) -> Ar
 
 def _shapes(tree: PyTree) -> Any:
     return jax.tree.map(jnp.shape, tree)
+
+
+def _dtypes(tree: PyTree) -> Any:
+    return jax.tree.map(lambda array: str(array.dtype), tree)

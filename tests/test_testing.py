@@ -66,6 +66,23 @@ class Competing(Own):
         return super().step(coefficients, state, current - current.mean(-1, keepdims=True))
 
 
+class Averaging(Own):
+    def step(self, coefficients, state, current):
+        return super().step(coefficients, state, current - state.z.mean(0))
+
+
+class Rounding(Own):
+    def step(self, coefficients, state, current):
+        state = super().step(coefficients, state, current)
+        return state._replace(u=state.u.astype(jnp.float32))
+
+
+class WithoutSurrogate(Own):
+    def step(self, coefficients, state, current):
+        state = super().step(coefficients, state, current)
+        return state._replace(z=(state.z > 0).astype(state.u.dtype))
+
+
 class Graded(Own):
     def step(self, coefficients, state, current):
         state = super().step(coefficients, state, current)
@@ -113,7 +130,10 @@ class Branching(Own):
         (Unhashable(), "cannot be hashed"),
         (OutsideOfBounds(), "the initial alpha of 0.5 to 0.9 is not within its bounds, 0.0 to 0.8"),
         (Reshaping(), "step changes the shapes of the state"),
-        (Competing(), "the current of one neuron changes the state of another one"),
+        (Competing(), "step is not elementwise: the current of one neuron in one sample changes the state of others"),
+        (Averaging(), "step is not elementwise: the state.z of one neuron in one sample changes the state of others"),
+        (Rounding(), "step changes the types of numbers of the state"),
+        (WithoutSurrogate(), "no gradient goes through the outputs; compute spikes by the surrogate gradient"),
         (Graded(), "outputs of a spiking neuron are other than 0 and 1"),
         (Silent(), "neurons spike in 0.0% of the steps"),
         (WrongCarry(), "a whole sequence gives other outputs than its steps"),
@@ -125,6 +145,13 @@ class Branching(Own):
 def test_a_fault_is_named(neuron, message):
     with pytest.raises((AssertionError, ValueError), match=message):
         check_neuron(neuron)
+
+
+def test_a_default_without_type_annotation_is_refused():
+    with pytest.raises(TypeError, match=r"Forgetful.threshold = 2.0 has no type annotation, .* threshold: float = 2.0"):
+
+        class Forgetful(Own):
+            threshold = 2.0
 
 
 def test_the_neuron_without_a_fault_passes():

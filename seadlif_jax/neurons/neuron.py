@@ -9,6 +9,8 @@ This step is what runs in training, evaluation, streaming and export. Its gradie
 neuron inherits one that differentiates the step, and can replace it by one written by hand.
 """
 
+import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -84,6 +86,14 @@ class Neuron(struct.PyTreeNode):
     kernel: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
+        base, annotated = cls.__mro__[1], inspect.get_annotations(cls)
+        for name in (field.name for field in dataclasses.fields(base)) if dataclasses.is_dataclass(base) else ():
+            if name in vars(cls) and name not in annotated:
+                value = vars(cls)[name]
+                raise TypeError(
+                    f"{cls.__name__}.{name} = {value!r} has no type annotation, and would have no effect; write "
+                    f"{name}: {type(value).__name__} = {value!r}"
+                )
         super().__init_subclass__(**kwargs)
         # A kernel belongs to the class that names it, and a gradient written by hand to its step: a subclass with
         # another step gets those of this class.

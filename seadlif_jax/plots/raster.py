@@ -47,9 +47,9 @@ def save_raster(
     panels: list[tuple[float, Callable[[Axes], None]]] = [(1.2, lambda ax: _inputs(ax, inputs))]
     for number, (layer, threshold) in enumerate(layers, 1):
         panels.append((2.0, functools.partial(_spikes, spikes=layer["z"], title=f"spikes of hidden layer {number}")))
-        for name in (name for name in layer if name != "z"):
-            trace = functools.partial(_traces, state=layer, name=name, threshold=threshold, number=number)
-            panels.append((1.3, trace))
+        for place, name in enumerate(name for name in layer if name != "z"):
+            trace = functools.partial(_traces, state=layer, name=name, threshold=threshold)
+            panels.append((1.3, functools.partial(trace, number=number if place == 0 else None)))
     if len(targets) == 2 and targets[1] != IGNORED:
         panels.append((1.5, lambda ax: _decision(ax, outputs, block_index, int(targets[1]), int(predictions[1]))))
     else:
@@ -84,28 +84,43 @@ def _spikes(ax: Axes, spikes: np.ndarray, title: str) -> None:
     ax.set_title(f"{title}: {100 * spikes.mean():.1f} % of neurons per step")
 
 
+LABELS = {
+    "u": "membrane\npotential u",
+    "u_hat": "membrane\npotential u_hat",
+    "w": "adaptation\ncurrent w",
+}
+
+
 def _traced(state: Any) -> list[str]:
-    """Return the names of what is drawn of a state: the membrane potential after the reset, not that before it."""
+    """Return the names of what is drawn of a state: the membrane potential after the reset rather than before it."""
     others = [name for name in state._fields if name not in ("u", "u_hat")]
-    return ["u", *others] if hasattr(state, "u") else others
+    membrane = [name for name in ("u", "u_hat") if hasattr(state, name)]
+    return [*membrane[:1], *others]
 
 
-def _traces(ax: Axes, state: Mapping[str, np.ndarray], name: str, threshold: float | None, number: int) -> None:
-    """Draw a variable of the state of two neurons with firing rates near their layer's mean."""
+def _traces(ax: Axes, state: Mapping[str, np.ndarray], name: str, threshold: float | None, number: int | None) -> None:
+    """Draw a variable of the state of two neurons with firing rates near their layer's mean.
+
+    The first panel of a layer, which has its number, has title, legend and the spikes of the two.
+    """
     counts = state["z"].sum(axis=0)
     distance = np.where(counts > 0, np.abs(counts - counts.mean()), np.inf)  # silent neurons last
     neurons = np.argsort(distance, kind="stable")[:2]
-    for row, (neuron, colour) in enumerate(zip(neurons, (ORANGE, GREEN), strict=False)):
+    for neuron, colour in zip(neurons, (ORANGE, GREEN), strict=False):
         ax.plot(state[name][:, neuron], color=colour, linewidth=1, label=f"neuron {neuron}")
-        if name == "u":
+    if number is not None:
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high + 0.3 * (high - low))  # room for the spikes
+        for row, (neuron, colour) in enumerate(zip(neurons, (ORANGE, GREEN), strict=False)):
             spikes = np.flatnonzero(state["z"][:, neuron])
-            ax.plot(spikes, np.full(len(spikes), 1.3 + 0.3 * row), "|", color=colour, markersize=5)
-    if name == "u":
+            height = np.full(len(spikes), 0.94 - 0.09 * row)
+            ax.plot(spikes, height, "|", color=colour, markersize=5, transform=ax.get_xaxis_transform())
         if threshold is not None:
             ax.axhline(threshold, color=BLACK, linewidth=0.8, linestyle=":", label="threshold")
-        ax.set_title(f"two neurons of hidden layer {number} after reset (ticks: their spikes)")
+        after_reset = " after reset" if name == "u" else ""
+        ax.set_title(f"two neurons of hidden layer {number}{after_reset} (ticks: their spikes)")
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    ax.set_ylabel({"u": "membrane\npotential u", "w": "adaptation\ncurrent w"}.get(name, name))
+    ax.set_ylabel(LABELS.get(name, name))
 
 
 def _decision(ax: Axes, outputs: np.ndarray, block_index: np.ndarray, target: int, prediction: int) -> None:
