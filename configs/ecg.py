@@ -5,7 +5,8 @@
 Published test accuracy: 88.18 +- 0.36 % (SE-adLIF), 87.83 % (EF-adLIF). The README has ours.
 
 Variants: `se_adlif` (default), `ef_adlif`, `lif`, or another neuron; `two_layers` (default) or `one_layer`. Joined by
-commas: `configs/ecg.py:lif,one_layer`. `alif` and `brf` have the numbers of Higuchi et al. (2024), who train one layer.
+commas: `configs/ecg.py:lif,one_layer`. `alif` and `brf` have the numbers of their sources, which train one layer. Ours,
+over three seeds: BRF 86.12 +- 0.63 % (published: 85.8 to 87.0 %).
 """
 
 from ml_collections import ConfigDict
@@ -13,19 +14,13 @@ from ml_collections import ConfigDict
 from configs import variants
 from seadlif_jax.config import base_config
 
-# Higuchi et al. (2024): one layer, Adam with a learning rate that falls to 0 over 400 epochs (here it is constant), and
-# a readout that starts from 20 steps.
-OTHERS = {"model.dropout": 0.0, "model.tau_out": (15.0, 25.0), "model.train_tau_out": True}
+# One layer, Adam, and a readout that starts from 20 steps. In the sources, the learning rate falls over 400 epochs: by half
+# every 100 for ALIF, to 0 for BRF. Here it is constant.
+READOUT = {"model.dropout": 0.0, "model.tau_out": (15.0, 25.0), "model.train_tau_out": True}
 PUBLISHED = {
-    "alif": {
-        **OTHERS,
-        "model.tau_u": (19.1, 20.9),  # 20 +- 0.5
-        "model.tau_a": (6.7, 7.3),  # 7 +- 0.2
-        "optimizer.learning_rate": 0.05,
-        "batch_size": 64,
-    },
+    "alif": {**READOUT, "model.tau_u": (20.0, 20.0), "model.tau_a": (7.0, 7.0), "optimizer.learning_rate": 0.01},
     "brf": {
-        **OTHERS,
+        **READOUT,
         "model.omega": (3.0, 5.0),
         "model.b_offset": (0.1, 1.0),
         "optimizer.learning_rate": 0.1,
