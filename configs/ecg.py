@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 from configs import variants
 from seadlif_jax.config import base_config
 
-# One layer, Adam, and a readout that starts from 20 steps. In the sources, the learning rate falls over 400 epochs: by
-# half every 100 for ALIF, to 0 for BRF; here it is constant. The program of ALIF has `beta` = 0 for the hidden neurons of ECG:
-# with 1.8, gradients explode over 1,301 steps.
+# One layer, Adam, and a readout that starts from 20 steps. In the sources, the learning rate falls over 400 epochs, to a
+# sixteenth for ALIF and to 0 for BRF; here it is constant. The program of ALIF has `beta` = 0 for the hidden neurons of
+# ECG: with 1.8, gradients explode over 1,301 steps.
 READOUT = {"model.dropout": 0.0, "model.tau_out": (15.0, 25.0), "model.train_tau_out": True}
 PUBLISHED = {
     "alif": {**READOUT, "model.tau_u": (20.0, 20.0), "model.tau_a": (7.0, 7.0), "model.beta": 0.0},
