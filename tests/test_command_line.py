@@ -61,6 +61,14 @@ def test_a_field_given_twice_is_refused(form):
         ((QUICK, "--config.seed=-1"), "config.seed = -1: it must be a whole number in 0.."),
         ((QUICK, "--config.num_epochs=2.5"), "--config.num_epochs=2.5"),
         ((QUICK, "--config.model.recurrent=7"), "--config.model.recurrent=7"),
+        (
+            (QUICK, "--config.model.neuron=alif", "--config.model.train_rest=True"),
+            "config.model.train_rest = True: not a setting of alif neurons",
+        ),
+        (
+            (QUICK, "--config.model.neuron=brf", "--config.model.dt=0.2"),
+            "config.model: BRF: the initial omega of 5 to 10 is not within its bounds, 0 to 4.95",
+        ),
         ((QUICK, "--config.model.neuron=adlif"), "config.model.neuron = 'adlif': it must be one of lif"),
         ((QUICK, "--config.model.tau_u=(-5.,25.)"), "config.model.tau_u = (-5.0, 25.0)"),
         ((QUICK, "--config.model.tau_w=(300.,60.)"), "config.model.tau_w = (300.0, 60.0)"),

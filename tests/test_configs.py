@@ -1,11 +1,13 @@
 """The configs hold the values of the published experiments."""
 
+import dataclasses
 import itertools
 
 import pytest
 
 from configs import bsd, ecg, oscillation, shd, ssc, variants
 from seadlif_jax.config import ConfigError, validate
+from seadlif_jax.neurons import ALIF
 
 ALL = [
     (module, ",".join(words))
@@ -42,6 +44,20 @@ def published(config):
         "classes": config.data.num_classes,
         "validation": (config.data.validation, config.data.get("validation_fraction")),
     }
+
+
+def test_a_neuron_of_another_paper_has_the_numbers_of_its_source():
+    of_bsd, of_ecg = bsd.get_config("alif,quick").model, ecg.get_config("alif,one_layer").model
+    assert (of_bsd.tau_u, of_bsd.tau_a, of_bsd.beta) == (ALIF().tau_u, ALIF().tau_a, 1.8)
+    assert (of_ecg.tau_u, of_ecg.tau_a, of_ecg.beta) == ((20.0, 20.0), (7.0, 7.0), 0.0)
+    assert of_bsd.surrogate.to_dict() == dataclasses.asdict(ALIF().surrogate)
+    assert bsd.get_config("lif,quick").model.tau_u == (5.0, 50.0)  # one of the paper has those of the config
+
+
+def test_radlif_has_no_self_connections_and_silif_no_connections_within_its_layer():
+    radlif, silif = (shd.get_config(f"{name},small").model for name in ("radlif", "silif"))
+    assert (radlif.recurrent, radlif.self_connections) == (True, False)
+    assert not silif.recurrent
 
 
 BSD = {

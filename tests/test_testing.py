@@ -128,7 +128,7 @@ class Branching(Own):
     ("neuron", "message"),
     [
         (Unhashable(), "cannot be hashed"),
-        (OutsideOfBounds(), "the initial alpha of 0.5 to 0.9 is not within its bounds, 0.0 to 0.8"),
+        (OutsideOfBounds(), "the initial alpha of 0.5 to 0.9 is not within its bounds, 0 to 0.8"),
         (Reshaping(), "step changes the shapes of the state"),
         (Competing(), "step is not elementwise: the current of one neuron in one sample changes the state of others"),
         (Averaging(), "step is not elementwise: the state.z of one neuron in one sample changes the state of others"),
