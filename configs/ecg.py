@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 from configs import variants
 from seadlif_jax.config import base_config
 
-# One layer, Adam, and a readout that starts from 20 steps. In the sources, the learning rate falls over 400 epochs, to an
-# eighth for ALIF and to 0 for BRF; here it is constant. The program of ALIF has `beta` = 0 for the hidden neurons of
+# One layer, Adam, and a readout that starts from 20 steps. In the sources, the learning rate falls over 400 epochs, to
+# an eighth for ALIF and to 0 for BRF; here it is constant. The program of ALIF has `beta` = 0 for the hidden neurons of
 # ECG: with 1.8, gradients explode over 1,301 steps.
 READOUT = {"model.dropout": 0.0, "model.tau_out": (15.0, 25.0), "model.train_tau_out": True}
 PUBLISHED = {

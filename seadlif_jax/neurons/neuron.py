@@ -130,8 +130,8 @@ class Neuron(struct.PyTreeNode):
             numbers = (bounds[0], *initial, bounds[1])
             if all(isinstance(number, int | float) for number in numbers) and sorted(numbers) != list(numbers):
                 raise SeadlifError(
-                    f"{type(self).__name__}: the initial {name} of {initial[0]:.4g} to {initial[1]:.4g} is not within its "
-                    f"bounds, {bounds[0]:.4g} to {bounds[1]:.4g}"
+                    f"{type(self).__name__}: the initial {name} of {initial[0]:.4g} to {initial[1]:.4g} is not within "
+                    f"its bounds, {bounds[0]:.4g} to {bounds[1]:.4g}"
                 )
         return parameters
 
