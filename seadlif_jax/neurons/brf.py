@@ -55,9 +55,9 @@ class BRF(Neuron):
     """Balanced resonate-and-fire neurons.
 
     Attributes:
-      omega: range of the initial angular frequencies, in radians a second of a step of `dt`; trained, below `1 / dt`.
+      omega: range of the initial angular frequencies, in radians per unit of `dt`; trained, at most `0.99 / dt`.
       b_offset: range of the initial distances to the divergence boundary; trained.
-      dt: nominal length of a step, whatever that of the data is.
+      dt: length of a step, in the units of `omega` and `b_offset`; not that of the data.
       gamma: decay of the refractory variable in a step.
       theta: the threshold of a neuron that has not spiked lately.
       surrogate: the spike function and its surrogate gradient.
