@@ -2,11 +2,14 @@
 
 import shutil
 
+import jax.numpy as jnp
 import pytest
 
-from seadlif_jax import load_run
+from seadlif_jax import load_run, neurons
 from seadlif_jax.cli import main
-from seadlif_jax.neurons import LIF, SEAdLIF
+from seadlif_jax.neurons import BRF, LIF, RadLIF, SEAdLIF
+from seadlif_jax.testing import check_neuron
+from seadlif_jax.utils.errors import SeadlifError
 from tests.alif import ALIF
 from tests.helpers import QUICK, ROOT, TINY
 
@@ -88,3 +91,42 @@ def test_its_numbers_are_those_of_its_class_and_not_of_the_config_file(folder):
 def test_numbers_on_the_command_line_come_before_those_of_its_class(folder):
     model = load_run(train(folder, "--config.model.tau_u=(3.0,4.0)", "--config.model.surrogate.c=0.3")).config.model
     assert (model.tau_u, model.surrogate.c) == ((3.0, 4.0), 0.3)
+
+
+class Halved:
+    """A step for neurons that it is mixed into."""
+
+    def step(self, coefficients, state, current):
+        return super().step(coefficients, state, current / 2)
+
+
+class HalvedLIF(Halved, LIF):
+    pass
+
+
+class EarlyLIF(LIF):
+    def initial_state(self, shape):
+        return super().initial_state(shape)._replace(u_hat=0.5 * jnp.ones(shape))
+
+
+@pytest.mark.parametrize("neuron", [HalvedLIF(), EarlyLIF()])
+def test_a_class_with_another_step_or_initial_state_gets_a_gradient_that_belongs_to_it(neuron):
+    check_neuron(neuron)
+    assert neuron.constant_threshold is None
+
+
+def test_a_part_of_a_gradient_by_hand_is_refused():
+    with pytest.raises(TypeError, match="Partial defines outputs without backward"):
+
+        class Partial(LIF):
+            def step(self, coefficients, state, current):
+                return super().step(coefficients, state, current)
+
+            def outputs(self, coefficients, replayed):
+                return super().outputs(coefficients, replayed)
+
+
+@pytest.mark.parametrize("neuron", [neurons.ALIF(baseline=-0.1), BRF(theta=-1.0), RadLIF(threshold=-1.0)])
+def test_a_negative_threshold_is_refused(neuron):
+    with pytest.raises(SeadlifError, match=r"= -.*, but a threshold must be at least 0"):
+        neuron.named_parameters()

@@ -108,10 +108,10 @@ class _AdLIF(Neuron):
       b: range of the coupling of the adaptation to the spikes, trained.
       q: scale of both couplings.
       threshold: the membrane potential above which a neuron spikes.
-      train_threshold: whether each neuron's threshold is trained, from this value.
+      surrogate: the spike function and its surrogate gradient.
+      train_threshold: whether each neuron's threshold is trained, from the value of `threshold`.
       train_rest: whether each neuron's resting potential is trained, as a fraction `k_rest` of its threshold, initially
         in [0, 1]; otherwise it is 0.
-      surrogate: the spike function and its surrogate gradient.
     """
 
     tau_u: Range = (5.0, 25.0)
@@ -120,9 +120,9 @@ class _AdLIF(Neuron):
     b: Range = (0.0, 2.0)
     q: Number = 120.0
     threshold: Number = 1.0
+    surrogate: Surrogate = Surrogate()
     train_threshold: bool = struct.field(pytree_node=False, default=False)
     train_rest: bool = struct.field(pytree_node=False, default=False)
-    surrogate: Surrogate = Surrogate()
 
     State = AdLIFState
 

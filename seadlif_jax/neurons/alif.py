@@ -19,7 +19,16 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax.linen import initializers
 
-from seadlif_jax.neurons.neuron import Initializer, Neuron, Parameter, PerNeuron, PerSample, Range, decay
+from seadlif_jax.neurons.neuron import (
+    Initializer,
+    Neuron,
+    Parameter,
+    PerNeuron,
+    PerSample,
+    Range,
+    decay,
+    refuse_negative,
+)
 from seadlif_jax.neurons.surrogate import LOBE_HEIGHT, SIGMAS, Number, Surrogate
 
 
@@ -67,6 +76,7 @@ class ALIF(Neuron):
     State = ALIFState
 
     def parameters(self) -> Mapping[str, Parameter]:
+        refuse_negative(self, "baseline")
         at_least_1 = (1.0, float("inf"))
         return {"tau_u": Parameter(self.tau_u, at_least_1), "tau_a": Parameter(self.tau_a, at_least_1)}
 

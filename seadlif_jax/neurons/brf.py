@@ -19,7 +19,16 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax.linen import initializers
 
-from seadlif_jax.neurons.neuron import Initializer, Neuron, Parameter, PerNeuron, PerSample, Range, symmetric_uniform
+from seadlif_jax.neurons.neuron import (
+    Initializer,
+    Neuron,
+    Parameter,
+    PerNeuron,
+    PerSample,
+    Range,
+    refuse_negative,
+    symmetric_uniform,
+)
 from seadlif_jax.neurons.surrogate import LOBE_HEIGHT, SIGMAS, Number, Surrogate
 
 
@@ -78,6 +87,7 @@ class BRF(Neuron):
     State = BRFState
 
     def parameters(self) -> Mapping[str, Parameter]:
+        refuse_negative(self, "theta")
         # The slope of p(omega) is infinite at 1 / dt.
         return {
             "omega": Parameter(self.omega, (0.0, 0.99 / self.dt)),
@@ -99,14 +109,14 @@ class BRF(Neuron):
 
     # The carry of the loop is less than the state: `z_t` and `q_t` follow from `u_t` and `q_{t-1}`.
 
-    def initial_carry(self, coefficients: BRFCoefficients, shape: tuple[int, ...]) -> "BRFCarry":
+    def initial_carry(self, coefficients: BRFCoefficients, shape: tuple[int, ...]) -> BRFCarry:
         return BRFCarry(jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(shape))
 
-    def unpack(self, coefficients: BRFCoefficients, carry: "BRFCarry") -> BRFState:
+    def unpack(self, coefficients: BRFCoefficients, carry: BRFCarry) -> BRFState:
         z = self.surrogate(carry.u - self.theta - carry.q_before)
         return BRFState(carry.u, carry.v, self.gamma * carry.q_before + z, z)
 
-    def pack(self, before: BRFState, after: BRFState) -> "BRFCarry":
+    def pack(self, before: BRFState, after: BRFState) -> BRFCarry:
         return BRFCarry(after.u, after.v, before.q)
 
     def initial_weights(self, channels: int, features: int) -> Mapping[str, Initializer]:

@@ -70,10 +70,10 @@ class LIF(Neuron):
     Attributes:
       tau_u: range in steps of the membrane time constants; each neuron's is trained, as its position `k_u` in [0, 1].
       threshold: the membrane potential above which a neuron spikes.
-      train_threshold: whether each neuron's threshold is trained, from this value.
+      surrogate: the spike function and its surrogate gradient.
+      train_threshold: whether each neuron's threshold is trained, from the value of `threshold`.
       train_rest: whether each neuron's resting potential is trained, as a fraction `k_rest` of its threshold, initially
         in [0, 1]; otherwise it is 0.
-      surrogate: the spike function and its surrogate gradient.
 
     Example:
       >>> LIF(tau_u=(5.0, 50.0)).parameters()
@@ -82,9 +82,9 @@ class LIF(Neuron):
 
     tau_u: Range = (5.0, 25.0)
     threshold: Number = 1.0
+    surrogate: Surrogate = Surrogate()
     train_threshold: bool = struct.field(pytree_node=False, default=False)
     train_rest: bool = struct.field(pytree_node=False, default=False)
-    surrogate: Surrogate = Surrogate()
 
     State = LIFState
     kernel = "lif"

@@ -86,24 +86,26 @@ class Neuron(struct.PyTreeNode):
     kernel: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        base, annotated = cls.__mro__[1], inspect.get_annotations(cls)
-        for name in (field.name for field in dataclasses.fields(base)) if dataclasses.is_dataclass(base) else ():
-            if name in vars(cls) and name not in annotated:
-                value = vars(cls)[name]
-                raise TypeError(
-                    f"{cls.__name__}.{name} = {value!r} has no type annotation, and would have no effect; write "
-                    f"{name}: {type(value).__name__} = {value!r}"
-                )
+        annotated = inspect.get_annotations(cls)
+        for base in filter(dataclasses.is_dataclass, cls.__mro__[1:]):
+            for name in (field.name for field in dataclasses.fields(base)):
+                if name in vars(cls) and name not in annotated:
+                    value = vars(cls)[name]
+                    raise TypeError(
+                        f"{cls.__name__}.{name} = {value!r} has no type annotation, and would have no effect; write "
+                        f"{name}: {type(value).__name__} = {value!r}"
+                    )
+        if "step" in vars(cls) and "backward" not in vars(cls) and (alone := set(GRADIENT) & set(vars(cls))):
+            raise TypeError(f"{cls.__name__} defines {alone.pop()} without backward: they are one gradient by hand")
         super().__init_subclass__(**kwargs)
-        # A kernel belongs to the class that names it, and a gradient written by hand to its step: a subclass with
-        # another step gets those of this class.
+        # A kernel belongs to the class that names it; carry and gradient belong to a step and an initial state. Where
+        # these are of a class nearer than the gradient by hand, the methods of this class take its place.
         if "kernel" not in vars(cls):
             cls.kernel = None
-        if "step" in vars(cls) and "backward" not in vars(cls):
-            for name in GRADIENT:
-                setattr(cls, name, getattr(Neuron, name))
-            for name in OF_STEP:
-                if name not in vars(cls):
+        nearest = min(_place(cls, "step"), _place(cls, "initial_state"))
+        if _place(cls, "backward") > nearest:
+            for name in (*GRADIENT, *OF_STEP):
+                if name in GRADIENT or _place(cls, name) > nearest:
                     setattr(cls, name, getattr(Neuron, name))
 
     @property
@@ -277,6 +279,11 @@ class Neuron(struct.PyTreeNode):
         return self.pack(state, self.step(coefficients, state, current))
 
 
+def _place(cls: type, name: str) -> int:
+    """Return how far from a class the class is that defines a name."""
+    return next(place for place, owner in enumerate(cls.__mro__) if name in vars(owner))
+
+
 # What a subclass with a step of its own does not inherit: a gradient by hand; and what belongs to a step.
 GRADIENT = ("residual", "replay", "outputs", "backward")
 OF_STEP = ("initial_carry", "unpack", "pack", "constant_threshold")
@@ -291,6 +298,13 @@ def first_order(array: Array) -> Array:
 @first_order.defjvp
 def _refuse_higher(primals: Any, tangents: Any) -> Any:
     raise NotImplementedError("higher derivatives of recurrent layers need Execution(plain_scan=True)")
+
+
+def refuse_negative(neuron: Any, name: str) -> None:
+    """Raise a `SeadlifError` for a negative threshold, above which the initial state already is."""
+    value = getattr(neuron, name)
+    if isinstance(value, int | float) and value < 0:
+        raise SeadlifError(f"{type(neuron).__name__}: {name} = {value}, but a threshold must be at least 0")
 
 
 def before_each(first: Array, after: Array) -> Array:

@@ -18,12 +18,21 @@ here from zero.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
 from flax.linen import initializers
 
-from seadlif_jax.neurons.neuron import Initializer, Neuron, Parameter, PerNeuron, PerSample, Range, decay
+from seadlif_jax.neurons.neuron import (
+    Initializer,
+    Neuron,
+    Parameter,
+    PerNeuron,
+    PerSample,
+    Range,
+    decay,
+    refuse_negative,
+)
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
@@ -49,10 +58,11 @@ class RadLIFState(NamedTuple):
 
 
 class _SoftReset(Neuron):
-    """All that both neurons share."""
+    """The step that both neurons share."""
 
-    threshold: Number = 1.0
-    surrogate: Surrogate = Surrogate("boxcar", slope=2.0, c=1.0)
+    if TYPE_CHECKING:
+        threshold: Number
+        surrogate: Surrogate
 
     State = RadLIFState
 
@@ -100,8 +110,11 @@ class RadLIF(_SoftReset):
     tau_w: Range = (30.0, 120.0)
     a: Range = (-1.0, 1.0)
     b: Range = (0.0, 2.0)
+    threshold: Number = 1.0
+    surrogate: Surrogate = Surrogate("boxcar", slope=2.0, c=1.0)
 
     def parameters(self) -> Mapping[str, Range]:
+        refuse_negative(self, "threshold")
         alpha, beta = (tuple(decay(jnp.asarray(tau)) for tau in taus) for taus in (self.tau_u, self.tau_w))
         return {"alpha": alpha, "beta": beta, "a": self.a, "b": self.b}
 
@@ -131,8 +144,11 @@ class SiLIF(_SoftReset):
     rate_w: Range = (2.5, 10.0)
     a: Range = (0.0, 1.0)
     b: Range = (0.0, 2.0)
+    threshold: Number = 1.0
+    surrogate: Surrogate = Surrogate("boxcar", slope=2.0, c=1.0)
 
     def parameters(self) -> Mapping[str, Range | Parameter]:
+        refuse_negative(self, "threshold")
         logarithms = {
             f"log_{name}": Parameter((jnp.log(low), jnp.log(high)))
             for name, (low, high) in {"dt": self.dt, "rate_u": self.rate_u, "rate_w": self.rate_w}.items()

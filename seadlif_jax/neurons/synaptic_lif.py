@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate
+from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate, refuse_negative
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
@@ -65,6 +65,7 @@ class SynapticLIF(Neuron):
         return self.threshold
 
     def parameters(self) -> Mapping[str, Range]:
+        refuse_negative(self, "threshold")
         return {"k_syn": (0.0, 1.0), "k_u": (0.0, 1.0)}
 
     def coefficients(self, params: Mapping[str, PerNeuron]) -> SynapticLIFCoefficients:
