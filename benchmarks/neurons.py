@@ -2,10 +2,10 @@
 
     python -m benchmarks.neurons [--programs=DIR] [--shapes=shd_small,ecg] [--neurons=alif,brf] [--rounds=5]
 
-One hidden layer, without dropout, on random events; ours by XLA. DIR has the checkouts of the programs, under the names
-of their repositories: brf-neurons, sparch, SSM-inspired-LIF; snnTorch is a package. The program of ALIF cannot run on a
-CPU; instead, the similar ALIF of brf-neurons is measured. Everything is measured in turn, in processes of their own.
-Prints a table, and writes all samples to neurons.json.
+One hidden layer, connected as in the program, without dropout, on random events; ours by XLA. DIR has the checkouts of
+the programs, under the names of their repositories: brf-neurons, sparch, SSM-inspired-LIF; snnTorch is a package. The
+program of ALIF cannot run on a CPU; instead, the similar ALIF of brf-neurons is measured. Everything is measured in
+turn, in processes of their own. Prints a table, and writes all samples to neurons.json.
 """
 
 from collections.abc import Mapping, Sequence

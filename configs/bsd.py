@@ -41,5 +41,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.surrogate.c = 0.2 if is_lif else 0.4
 
     config.optimizer.learning_rate = 0.01
-    variants.set_other(config, neuron, {})
+    variants.set_neuron_of_source(config, neuron, {})
     return config.lock()

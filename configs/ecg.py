@@ -58,5 +58,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.surrogate.c = 0.2
 
     config.optimizer.learning_rate = 0.01
-    variants.set_other(config, neuron, PUBLISHED)
+    variants.set_neuron_of_source(config, neuron, PUBLISHED)
     return config.lock()

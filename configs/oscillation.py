@@ -58,5 +58,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.plateau_factor = factor
     # In proportion to the epochs.
     config.optimizer.plateau_patience = round(patience * QUICK_EPOCHS / FULL_EPOCHS) if quick else patience
-    variants.set_other(config, neuron, {})
+    variants.set_neuron_of_source(config, neuron, {})
     return config.lock()

@@ -57,5 +57,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.surrogate.c = 0.4
 
     config.optimizer.learning_rate = 0.01
-    variants.set_other(config, neuron, {})  # the defaults of their classes are for SHD
+    variants.set_neuron_of_source(config, neuron, {})  # the defaults of their classes are for SHD
     return config.lock()

@@ -50,5 +50,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.surrogate.c = 0.1 if neuron == "lif" else 0.4
 
     config.optimizer.learning_rate = 0.006
-    variants.set_other(config, neuron, {})
+    variants.set_neuron_of_source(config, neuron, {})
     return config.lock()

@@ -6,15 +6,16 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import ConfigError, set_neuron
+from seadlif_jax.neurons import NEURONS as NAMES
+from seadlif_jax.neurons.registry import PAPER
 
-PAPER = ("se_adlif", "ef_adlif", "lif")
-OTHERS = ("alif", "brf", "radlif", "silif", "synaptic_lif")  # see docs/neurons.md for their sources
-NEURONS = (*PAPER, *OTHERS)
+OTHERS = tuple(name for name in NAMES if name not in PAPER)  # see docs/neurons.md for their sources
+NEURONS = ("se_adlif", "ef_adlif", "lif", *OTHERS)
 # How the layers of these neurons are connected in their sources.
 CONNECTIONS = {"radlif": {"model.self_connections": False}, "silif": {"model.recurrent": False}}
 
 
-def set_other(config: ConfigDict, neuron: str, published: Mapping[str, Mapping[str, Any]]) -> None:
+def set_neuron_of_source(config: ConfigDict, neuron: str, published: Mapping[str, Mapping[str, Any]]) -> None:
     """Sets a neuron that is not one of the paper, with the settings of its source.
 
     Args:

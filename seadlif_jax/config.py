@@ -276,6 +276,14 @@ _RUN_CHECKS: Mapping[str, Check] = {
 }
 
 
+def _check_of(name: str, default: Any) -> Check:
+    """Return the check of a hyperparameter of a neuron that is not one of the paper."""
+    positive = name.startswith(("tau_", "rate_")) or name == "dt"
+    if isinstance(default, tuple | list):
+        return _TAU_RANGE if positive else _COUPLING_RANGE
+    return _POSITIVE if positive else _NUMBER
+
+
 def swept_fields(config: ConfigDict) -> dict[str, str]:
     """Return what the sweep of a config can vary: name in `config.sweep`, and the field."""
     own = (name for name in config.sweep if name not in SWEPT and name != "samples")
@@ -432,9 +440,19 @@ def validate(config: ConfigDict) -> None:
             continue
         if field not in own:
             raise unknown_field(name, [f"{section}.{field}" for field in own])
-        check = _values(_COUPLING_RANGE if isinstance(own[field], tuple | list) else _NUMBER)
-        if section == "sweep" and not check.accepts(value):
+        check = _check_of(field, own[field])
+        check = _values(check) if section == "sweep" else check
+        is_of_kind = isinstance(value, tuple | list) == (section == "sweep" or isinstance(own[field], tuple | list))
+        if is_of_kind and not check.accepts(value):
             raise ConfigError(f"config.{name} = {value!r}: it must be {check.requirement}")
+    missing = [
+        name for name, default in own.items() if isinstance(default, int | float | tuple) and name not in config.model
+    ]
+    if config.model.neuron in NEURONS and config.model.neuron not in PAPER and missing:
+        raise ConfigError(
+            f"config.model.{missing[0]}: missing; set the neuron of a config by set_neuron(config, "
+            f"{config.model.neuron!r}) of seadlif_jax.config"
+        )
     for name, default in own.items():
         if name in config.model and isinstance(default, tuple | list) != isinstance(config.model[name], tuple | list):
             raise ConfigError(
@@ -488,7 +506,8 @@ def build_neuron(config: ConfigDict | FrozenConfigDict) -> Neuron:
     model, neuron = config.model, configured_neuron(config.model).neuron
     fields = {field.name for field in dataclasses.fields(neuron)} & set(model)
     values = {name: tuple(model[name]) if isinstance(model[name], list | tuple) else model[name] for name in fields}
-    if "surrogate" in fields:
+    values.pop("surrogate", None)
+    if type(getattr(neuron, "surrogate", None)) is Surrogate:  # not one of the user's own
         values["surrogate"] = Surrogate(**model.surrogate)
     return neuron(**values)
 
@@ -496,7 +515,7 @@ def build_neuron(config: ConfigDict | FrozenConfigDict) -> Neuron:
 def set_neuron(config: ConfigDict, neuron: str, folders: Sequence[Path] = ()) -> None:
     """Name the neuron of a config, and set its hyperparameters to the defaults of its class.
 
-    The neurons of the paper share the fields of every config, which are left as they are.
+    The neurons of the paper share the fields of every config: between them, these are left as they are.
 
     Args:
       config: the config.
@@ -505,22 +524,35 @@ def set_neuron(config: ConfigDict, neuron: str, folders: Sequence[Path] = ()) ->
 
     Raises:
       SeadlifError: there is no such neuron.
+      ConfigError: it is one of the paper, and the config has the numbers of another one.
     """
+    before, base = config.model.neuron, base_config()
+    if neuron in PAPER and before not in PAPER:
+        raise ConfigError(
+            f"config.model.neuron = {neuron!r}: the numbers of this config are for {before}; start from a config for a "
+            "neuron of the paper, such as the variant of this name"
+        )
     with config.unlocked():
         config.model.neuron = neuron
         if neuron in PAPER:
             return
+        for section in ("model", "sweep"):
+            for name in set(config[section]) - set(base[section]):  # of the neuron before
+                del config[section][name]
         for name, value in _hyperparameters(neuron, folders).items():
             if isinstance(config.model.get(name, value), tuple) == isinstance(value, tuple):  # `validate` says why not
                 config.model[name] = value
-        surrogate = getattr(find_neuron(neuron, folders).neuron, "surrogate", None)
+        found = find_neuron(neuron, folders).neuron
+        for name in ("train_threshold", "train_rest"):
+            config.model[name] = getattr(found, name, False)
+        surrogate = getattr(found, "surrogate", None)
         if isinstance(surrogate, Surrogate):
             config.model.surrogate.update(shape=surrogate.shape, slope=surrogate.slope, c=surrogate.c)
     add_neuron_fields(config, neuron, folders)
 
 
 def add_neuron_fields(config: ConfigDict, neuron: str, folders: Sequence[Path] = ()) -> None:
-    """Add to a config, under `model` and `sweep`, the hyperparameters of a neuron that it lacks; see `set_neuron`."""
+    """Add the hyperparameters of a neuron that a config lacks, and what can be swept of them."""
     if neuron in PAPER:
         return
     with config.unlocked():

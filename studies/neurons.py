@@ -39,6 +39,9 @@ NEURONS = colours.NEURONS | colours.OTHER_NEURONS
 DATA_DIR = flags.DEFINE_string("data_dir", "datasets", "Folder that holds QTDB/ for ecg, and SHD/ for digits.")
 DIGITS_DIR = flags.DEFINE_string("digits_dir", None, "Folder that holds SHD/, if it is another one.")
 TASKS = flags.DEFINE_list("tasks", "ecg,bsd,digits", "Tasks to train.")
+flags.register_validator(
+    TASKS, lambda names: set(names) <= {"ecg", "bsd", "digits"}, "they must be of ecg, bsd and digits"
+)
 RATES = flags.DEFINE_list("learning_rates", "0.01,0.03,0.1", "Learning rates to choose from.")
 
 
@@ -56,6 +59,7 @@ ALL_TASKS = {
     "bsd": Task(bsd, "{},quick", 10, 20),
     "digits": Task(shd, "{},small", 140, 50),
 }
+OF_PROTOCOL = ("hidden", "dropout", "tau_out", "train_tau_out", "aggregation")  # fields of `model`, the others: neuron
 TITLES = {"ecg": "ECG", "bsd": "BSD, quick size", "digits": "spoken digits"}
 
 
@@ -64,7 +68,7 @@ def case_config(task: str, neuron: str) -> ConfigDict:
     module, variant, channels, epochs = ALL_TASKS[task]
     config = module.get_config(variant.format("se_adlif")).unlock()
     of_neuron = module.get_config(variant.format(neuron))
-    config.model.update({name: of_neuron.model[name] for name in _fields_of_neuron(config, of_neuron)})
+    config.model.update({name: value for name, value in of_neuron.model.items() if name not in OF_PROTOCOL})
     config.sweep.update({name: of_neuron.sweep[name] for name in of_neuron.sweep if name not in config.sweep})
     config.num_epochs = epochs
     if task != "bsd":
@@ -76,12 +80,6 @@ def case_config(task: str, neuron: str) -> ConfigDict:
     while count_parameters(wider(config), channels) <= most:
         config = wider(config)
     return config
-
-
-def _fields_of_neuron(config: ConfigDict, of_neuron: ConfigDict) -> list[str]:
-    """Return the names of the fields of `model` that describe the neuron and its connections."""
-    shared = {"hidden", "dropout", "tau_out", "train_tau_out", "aggregation"}
-    return [name for name in of_neuron.model if name not in shared]
 
 
 def wider(config: ConfigDict) -> ConfigDict:
@@ -138,7 +136,7 @@ def study() -> None:
             rate = best_rate(members)
             chosen = [member for member in members if member["varied"]["learning_rate"] == rate]
             finite = [member for member in chosen if not member["diverged"]]
-            cost = costs(task, neuron, finite)
+            cost = costs(task, neuron, finite) if finite else {"spikes": np.nan, "kilo_operations": np.nan}
             rows.append(
                 {
                     "task": task,
@@ -172,7 +170,10 @@ def save_picture(rows: Sequence[Mapping[str, Any]], scores: Sequence[np.ndarray]
             ax.set_xlabel("thousand operations in a step")
             ax.set_title(TITLES[task])
         figure.axes[0].set_ylabel("test accuracy (%)")
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper")
+        drawn = {
+            label: handle for ax in figure.axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(drawn.values(), drawn.keys(), loc="outside right upper")
         figure.savefig(path, dpi=150)
 
 

@@ -4,10 +4,11 @@ import dataclasses
 import itertools
 
 import pytest
+from ml_collections import ConfigDict
 
 from configs import bsd, ecg, oscillation, shd, ssc, variants
-from seadlif_jax.config import ConfigError, validate
-from seadlif_jax.neurons import ALIF
+from seadlif_jax.config import ConfigError, set_neuron, validate
+from seadlif_jax.neurons import ALIF, BRF
 
 ALL = [
     (module, ",".join(words))
@@ -186,3 +187,44 @@ def test_unknown_and_contradicting_words_are_refused():
         bsd.get_config("one_layer")
     with pytest.raises(ConfigError, match="two values for neuron"):
         ecg.get_config("lif,se_adlif")
+
+
+def test_another_neuron_takes_nothing_from_the_one_before():
+    config = shd.get_config("radlif,small")
+    set_neuron(config, "brf")
+    validate(config)
+    assert config.model.omega == BRF().omega
+    set_neuron(config, "alif")
+    validate(config)
+    assert "omega" not in config.model
+    assert (config.model.tau_u, config.model.surrogate.shape) == (ALIF().tau_u, "multi_gaussian")
+
+
+def test_the_numbers_of_another_neuron_are_not_for_one_of_the_paper():
+    with pytest.raises(ConfigError, match="the numbers of this config are for radlif"):
+        set_neuron(shd.get_config("radlif,small"), "se_adlif")
+
+
+def test_a_name_without_the_numbers_of_the_neuron_is_refused():
+    config = bsd.get_config("quick").unlock()
+    config.model.neuron = "alif"
+    with pytest.raises(ConfigError, match=r"config.model.tau_a: missing; .* set_neuron\(config, 'alif'\)"):
+        validate(config)
+
+
+@pytest.mark.parametrize(
+    ("neuron", "field", "value"),
+    [
+        ("alif", "tau_a", (7.0,)),
+        ("synaptic_lif", "tau_syn", (-5.0, 10.0)),
+        ("silif", "rate_u", (0.0, 250.0)),
+        ("brf", "dt", 0.0),
+    ],
+)
+def test_a_number_of_a_neuron_that_cannot_be_is_refused(neuron, field, value):
+    config = bsd.get_config("quick").unlock()
+    set_neuron(config, neuron)
+    fields = config.to_dict()
+    fields["model"][field] = value
+    with pytest.raises(ConfigError, match=f"config.model.{field} = "):
+        validate(ConfigDict(fields))

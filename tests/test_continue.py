@@ -183,7 +183,7 @@ def test_parameters_that_have_changed_before_the_first_save_are_refused(runs, tm
         ({"model__tau_u": (5.0, 50.0)}, r"config.model.tau_u is \(5.0, 25.0\) there and \(5.0, 50.0\) here"),
         ({"model__train_tau_out": True}, "config.model.train_tau_out is False there"),
         ({"sweep__tau_w": ((60.0, 300.0), (30.0, 300.0))}, "config.model.tau_w is"),
-        ({"model__b": (1.0, 2.0)}, r"b of layers_0 reaches .*, outside of 1..2; give a config.model.b that holds them"),
+        ({"model__b": (1.0, 2.0)}, r"b of layers_0 reaches .*, outside of the bounds of this config, 1..2"),
         ({"data__num_classes": 4}, r"readout/bias is \(3,\) there and \(4,\) here"),
         ({"init_from": "nowhere"}, "nowhere holds no run"),
         ({"init_from": __file__}, "holds no run"),

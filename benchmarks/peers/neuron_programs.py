@@ -1,4 +1,4 @@
-"""The neurons of other papers in the programs that introduced them, in PyTorch: one recurrent layer, then a readout.
+"""The neurons of other papers in the programs that introduced them, in PyTorch: one layer, then a readout.
 
 None of their code is here: they are imported from checkouts in one folder, each under the name of its repository, or
 from their package. Where a program has a readout for every step, it is used; otherwise, a linear one without leak.
@@ -14,7 +14,7 @@ from benchmarks.peers import torch_training
 from benchmarks.shapes import Shape
 from benchmarks.workers import Subject
 
-REQUIRES = ("torch",)
+REQUIRES = ("torch", "snntorch")
 
 
 def build(shape: Shape, neuron: str, folder: str) -> Subject:
@@ -26,16 +26,12 @@ def build(shape: Shape, neuron: str, folder: str) -> Subject:
 
 
 def _resonate(name: str) -> Callable[[Shape, Path], Any]:
-    """Return what builds a network of AdaptiveAILab/brf-neurons, compiled by TorchScript as in its experiments."""
+    """Return what builds a network of AdaptiveAILab/brf-neurons, without TorchScript, which no longer compiles it."""
 
     def network(shape: Shape, folder: Path) -> Any:
-        import torch
-
         sys.path.insert(0, str(folder / "brf-neurons"))
         models = importlib.import_module("snn.models")
         program = getattr(models, name)(shape.channels, shape.hidden[0], shape.num_classes)
-        if name == "SimpleResRNN":
-            program = torch.jit.script(program)
         return _module(program, lambda inputs: program(inputs.transpose(0, 1))[0])
 
     return network

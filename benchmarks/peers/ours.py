@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from benchmarks.peers import jax_device
 from benchmarks.shapes import Shape, random_samples
 from benchmarks.workers import Subject
+from configs import variants
 from seadlif_jax import parallel
 from seadlif_jax.build import build_network, choose_engine
 from seadlif_jax.config import set_neuron
@@ -47,6 +48,7 @@ def build(
     config.optimizer.learning_rate = 1e-12
     if neuron is not None:
         set_neuron(config, neuron)
+        config.update_from_flattened_dict(variants.CONNECTIONS.get(neuron, {}))
         config.model.dropout = 0.0
 
     mesh = parallel.choose_mesh(config.batch_size)

@@ -1,5 +1,6 @@
 """Parameters of the neurons of a trained network, before and after training."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ class NeuronParameter(NamedTuple):
     Attributes:
       layer: number of the hidden layer, from 1.
       name: `tau_u`, `tau_w` (in steps), `a`, `b`, or another trained parameter of the neuron.
-      bounds: range that it is trained in; an end may be infinite.
+      bounds: range that it starts and stays in; infinite if these are two.
       before: values before training `[neuron]`; None if unknown.
       after: values after training `[neuron]`.
     """
@@ -49,7 +50,7 @@ def neuron_parameters(model: TrainedModel, initial: bool = True) -> list[NeuronP
 def _parameters(model: TrainedModel, before: dict | None, after: dict) -> Iterator[NeuronParameter]:
     for number, layer in enumerate(model.network.layers):
         for stored, parameter in layer.neuron.named_parameters().items():
-            bounds = parameter.bounds
+            bounds = parameter.bounds if parameter.initial == parameter.bounds else (-math.inf, math.inf)
             name = TIME_CONSTANTS.get(stored, stored)
             if stored in TIME_CONSTANTS:
                 bounds = getattr(layer.neuron, name)

@@ -11,6 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import CHECKS, add_neuron_fields, set_neuron, unknown_field
+from seadlif_jax.neurons import NEURONS
 
 
 def parse_flags(
@@ -65,7 +66,7 @@ class ConfigFileParser(flags.ArgumentParser):
             folders = [Path(folder), *self._folders] if folder else self._folders
             if self._neuron and self._neuron != config.model.neuron:  # the file's numbers are for another one
                 set_neuron(config, self._neuron, folders)
-            else:
+            elif config.model.neuron not in NEURONS:
                 add_neuron_fields(config, config.model.neuron, folders)
         return config
 

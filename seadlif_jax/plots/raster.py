@@ -109,16 +109,15 @@ def _traces(ax: Axes, state: Mapping[str, np.ndarray], name: str, threshold: flo
     for neuron, colour in zip(neurons, (ORANGE, GREEN), strict=False):
         ax.plot(state[name][:, neuron], color=colour, linewidth=1, label=f"neuron {neuron}")
     if number is not None:
+        if threshold is not None and name in ("u", "u_hat"):
+            ax.axhline(threshold, color=BLACK, linewidth=0.8, linestyle=":", label="threshold")
         low, high = ax.get_ylim()
         ax.set_ylim(low, high + 0.3 * (high - low))  # room for the spikes
         for row, (neuron, colour) in enumerate(zip(neurons, (ORANGE, GREEN), strict=False)):
             spikes = np.flatnonzero(state["z"][:, neuron])
             height = np.full(len(spikes), 0.94 - 0.09 * row)
             ax.plot(spikes, height, "|", color=colour, markersize=5, transform=ax.get_xaxis_transform())
-        if threshold is not None:
-            ax.axhline(threshold, color=BLACK, linewidth=0.8, linestyle=":", label="threshold")
-        after_reset = " after reset" if name == "u" else ""
-        ax.set_title(f"two neurons of hidden layer {number}{after_reset} (ticks: their spikes)")
+        ax.set_title(f"two neurons of hidden layer {number} (ticks: their spikes)")
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     ax.set_ylabel(LABELS.get(name, name))
 

@@ -1,5 +1,6 @@
 """Training that starts from the parameters of another run, `config.init_from`."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,7 +8,6 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from seadlif_jax.analysis.trained_parameters import TIME_CONSTANTS
 from seadlif_jax.config import ConfigError, build_neuron, differing
 from seadlif_jax.inference import TrainedModel, load_run
 from seadlif_jax.members import Member
@@ -17,8 +17,10 @@ from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.training.state import TrainState
 from seadlif_jax.utils.paths import local_path
 
-# Fields on which the meaning of the parameters depends.
-SAME_FIELDS = ("neuron", "hidden", "recurrent", "self_connections", "train_threshold", "train_rest", "tau_out")
+# Fields on which the meaning of the parameters depends, beside the neuron's hyperparameters; but for those that only
+# bound or scale what the neuron does.
+SAME_FIELDS = ("neuron", "hidden", "recurrent", "self_connections", "tau_out", "train_tau_out")
+MAY_DIFFER = ("q", "a", "b", "surrogate", "forget_bias")
 
 
 class Start(NamedTuple):
@@ -87,9 +89,10 @@ def _shapes(tree: PyTree, skip: int) -> dict[str, tuple[int, ...]]:
 
 def _check_member(folder: str, trained: TrainedModel, member: Member) -> None:
     model, other = member.config.model, trained.config.model
-    parameters = build_neuron(member.config).named_parameters()
-    ranges = [TIME_CONSTANTS[name] for name in parameters if name in TIME_CONSTANTS]
-    for name in (*SAME_FIELDS, *ranges, "train_tau_out"):
+    neuron = build_neuron(member.config)
+    parameters = neuron.named_parameters()
+    of_neuron = [field.name for field in dataclasses.fields(neuron) if field.name in model]
+    for name in (*SAME_FIELDS, *(name for name in of_neuron if name not in MAY_DIFFER)):
         if model[name] != other[name]:
             raise ConfigError(
                 f"config.init_from = {folder!r}: config.model.{name} is {other[name]!r} there and {model[name]!r} "
@@ -102,5 +105,5 @@ def _check_member(folder: str, trained: TrainedModel, member: Member) -> None:
             if values.min() < low or values.max() > high:
                 raise ConfigError(
                     f"config.init_from = {folder!r}: {name} of layers_{index} reaches {values.min():.4g}.."
-                    f"{values.max():.4g}, outside of {low:.4g}..{high:.4g}; give a config.model.{name} that holds them"
+                    f"{values.max():.4g}, outside of the bounds of this config, {low:.4g}..{high:.4g}"
                 )
