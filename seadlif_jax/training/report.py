@@ -165,7 +165,8 @@ def _(task: Classification, network, hyper, variables, test, step_ms, folder):
     correct = (scores.argmax(axis=-1) == samples.targets) | (samples.targets == IGNORED)
     chosen = int(correct.all(axis=1).argmax())
     samples, outputs, states = jax.tree.map(lambda array: array[chosen : chosen + 1], (samples, outputs, states))
-    thresholds = [neuron.constant_threshold for neuron in hyper.neurons]
+    constant = (neuron.constant_threshold for neuron in hyper.neurons)
+    thresholds = [None if threshold is None else float(threshold) for threshold in constant]
     plots.save_raster(samples, outputs, states, thresholds, task.aggregation, folder / "raster.png")
 
 
