@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags
 
 from seadlif_jax import parallel
-from seadlif_jax.cli.environment import prepare_jax
+from seadlif_jax.cli.environment import prepare_jax, quiet_libraries
 from seadlif_jax.cli.flags import parse_flags
 from seadlif_jax.utils.paths import local_path
 
@@ -27,6 +27,7 @@ def run(study: Callable[[], None]) -> None:
 
     def main(_: Sequence[str]) -> None:
         prepare_jax()
-        study()
+        with quiet_libraries():
+            study()
 
     app.run(main, flags_parser=functools.partial(parse_flags, check=check_flags))

@@ -166,7 +166,7 @@ def save_picture(rows: Sequence[Mapping[str, Any]], scores: Sequence[np.ndarray]
                     operations, colour = float(row["kilo_operations_per_step"]), colours.COLOURS[row["neuron"]]
                     label = NEURONS[row["neuron"]]
                     ax.errorbar(operations, accuracy.mean(), deviation, fmt="o", color=colour, capsize=2, label=label)
-            ax.set_xscale("log")
+            ax.set_xlim(left=0)
             ax.set_xlabel("thousand operations in a step")
             ax.set_title(TITLES[task])
         figure.axes[0].set_ylabel("test accuracy (%)")
