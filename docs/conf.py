@@ -14,7 +14,7 @@ copyright = "2026, the contributors of seadlif-jax"
 release = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["jupyter_execute", "_build"]
 
 # Pages are Markdown that GitHub shows as well.
 myst_enable_extensions = ["amsmath", "dollarmath"]
