@@ -445,10 +445,9 @@ def validate(config: ConfigDict) -> None:
         is_of_kind = isinstance(value, tuple | list) == (section == "sweep" or isinstance(own[field], tuple | list))
         if is_of_kind and not check.accepts(value):
             raise ConfigError(f"config.{name} = {value!r}: it must be {check.requirement}")
-    missing = [
-        name for name, default in own.items() if isinstance(default, int | float | tuple) and name not in config.model
-    ]
-    if config.model.neuron in NEURONS and config.model.neuron not in PAPER and missing:
+    of_library = config.model.neuron in NEURONS and config.model.neuron not in PAPER
+    missing = [name for name in _hyperparameters(config.model.neuron) if name not in config.model] if of_library else []
+    if missing:
         raise ConfigError(
             f"config.model.{missing[0]}: missing; set the neuron of a config by set_neuron(config, "
             f"{config.model.neuron!r}) of seadlif_jax.config"
@@ -561,7 +560,7 @@ def add_neuron_fields(config: ConfigDict, neuron: str, folders: Sequence[Path] =
             config.sweep[name] = config.sweep.get(name, ())
 
 
-def _hyperparameters(neuron: str, folders: Sequence[Path]) -> dict[str, Any]:
+def _hyperparameters(neuron: str, folders: Sequence[Path] = ()) -> dict[str, Any]:
     """Return the numbers and ranges that are hyperparameters of a neuron, with the defaults of its class."""
     return {
         field.name: field.default

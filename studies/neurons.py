@@ -14,6 +14,7 @@ run again.
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -67,6 +68,7 @@ def case_config(task: str, neuron: str) -> ConfigDict:
     """Return the config of a neuron, by the protocol of SE-adLIF, with as many parameters."""
     module, variant, channels, epochs = ALL_TASKS[task]
     config = module.get_config(variant.format("se_adlif")).unlock()
+    most = count_parameters(config, channels)
     of_neuron = module.get_config(variant.format(neuron))
     config.model.update({name: value for name, value in of_neuron.model.items() if name not in OF_PROTOCOL})
     config.sweep.update({name: of_neuron.sweep[name] for name in of_neuron.sweep if name not in config.sweep})
@@ -74,7 +76,6 @@ def case_config(task: str, neuron: str) -> ConfigDict:
     if task != "bsd":
         config.data.dir = DIGITS_DIR.value or DATA_DIR.value if task == "digits" else DATA_DIR.value
     config.sweep.learning_rate = tuple(map(float, RATES.value))
-    most = count_parameters(module.get_config(variant.format("se_adlif")), channels)
     while count_parameters(config, channels) > most:
         config.model.hidden = (config.model.hidden[0] - 1,)
     while count_parameters(wider(config), channels) <= most:
@@ -96,6 +97,11 @@ def count_parameters(config: ConfigDict, channels: int) -> int:
     return sum(math.prod(array.shape) for array in jax.tree.leaves(params))
 
 
+def case_folder(task: str, neuron: str) -> Path:
+    """Return the folder of the runs of a neuron."""
+    return local_path(FOLDER.value, "--output_dir") / f"{task}-{neuron}"
+
+
 def best_rate(members: Sequence[Mapping[str, Any]]) -> float:
     """Return the learning rate with the highest mean validation accuracy; a member that has diverged counts as 0."""
     by_rate: dict[float, list[float]] = {}
@@ -108,10 +114,9 @@ def best_rate(members: Sequence[Mapping[str, Any]]) -> float:
 def costs(task: str, neuron: str, members: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return spikes, and thousands of effective operations, of a step of a test sample: the means over members."""
     spikes, operations = [], []
-    folder = local_path(FOLDER.value, "--output_dir") / f"{task}-{neuron}"
-    for member in members:
-        trained = load_run(folder, member["member"])
-        inputs = trained.dataset().test.inputs
+    networks = [load_run(case_folder(task, neuron), member["member"]) for member in members]
+    inputs = networks[0].dataset().test.inputs
+    for trained in networks:
         *hidden, _, total = measure_costs(trained.network, trained.variables, inputs)
         widths = [layer.features for layer in trained.network.layers]
         spikes.append(sum(w * (1 - (cost.activation_sparsity or 0)) for w, cost in zip(widths, hidden, strict=True)))
@@ -121,8 +126,7 @@ def costs(task: str, neuron: str, members: Sequence[Mapping[str, Any]]) -> dict[
 
 def seconds_per_epoch(task: str, neuron: str) -> float:
     """Return the median over the epochs, for one member of those that were trained together."""
-    folder = local_path(FOLDER.value, "--output_dir") / f"{task}-{neuron}"
-    by_member = MetricsLog(folder / "metrics.csv").by_member()
+    by_member = MetricsLog(case_folder(task, neuron) / "metrics.csv").by_member()
     return float(np.median([float(row["seconds"]) for row in next(iter(by_member.values()))])) / len(by_member)
 
 
@@ -154,7 +158,7 @@ def study() -> None:
         save_picture(rows, scores, figure_path)
 
 
-def save_picture(rows: Sequence[Mapping[str, Any]], scores: Sequence[np.ndarray], path: Any) -> None:
+def save_picture(rows: Sequence[Mapping[str, Any]], scores: Sequence[np.ndarray], path: Path) -> None:
     """Draw accuracy against operations, a panel a task."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     with rc_context(STYLE):

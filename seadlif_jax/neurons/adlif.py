@@ -147,10 +147,6 @@ class _AdLIF(Neuron):
     # depend on them: w_t for EF; w_{t-1} for SE, which computes w_t at the start of the next step. So one backward loop
     # serves both, with `u^_t` as the residual.
 
-    def initial_carry(self, coefficients: AdLIFCoefficients, shape: tuple[int, ...]) -> "AdLIFCarry":
-        zeros = jnp.zeros(shape)
-        return AdLIFCarry(zeros, zeros, if_trained(coefficients.gap, zeros))
-
     def _spikes_of(self, coefficients: AdLIFCoefficients, carry: "AdLIFCarry") -> PerSample:
         return spikes(self, coefficients, carry.u_hat) if carry.z is None else carry.z
 

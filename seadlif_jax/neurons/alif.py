@@ -16,7 +16,6 @@ start from small random values, here from zero.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import jax.numpy as jnp
 from flax.linen import initializers
 
 from seadlif_jax.neurons.neuron import (
@@ -92,9 +91,6 @@ class ALIF(Neuron):
         return ALIFState(u, a, self.surrogate(u - threshold))
 
     # The carry of the loop is less than the state: the spikes follow from the rest.
-
-    def initial_carry(self, coefficients: ALIFCoefficients, shape: tuple[int, ...]) -> tuple[PerSample, PerSample]:
-        return jnp.zeros(shape), jnp.zeros(shape)
 
     def unpack(self, coefficients: ALIFCoefficients, carry: tuple[PerSample, PerSample]) -> ALIFState:
         u, a = carry

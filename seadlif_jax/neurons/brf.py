@@ -109,9 +109,6 @@ class BRF(Neuron):
 
     # The carry of the loop is less than the state: `z_t` and `q_t` follow from `u_t` and `q_{t-1}`.
 
-    def initial_carry(self, coefficients: BRFCoefficients, shape: tuple[int, ...]) -> BRFCarry:
-        return BRFCarry(jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(shape))
-
     def unpack(self, coefficients: BRFCoefficients, carry: BRFCarry) -> BRFState:
         z = self.surrogate(carry.u - self.theta - carry.q_before)
         return BRFState(carry.u, carry.v, self.gamma * carry.q_before + z, z)

@@ -106,10 +106,6 @@ class LIF(Neuron):
 
     # The carry of the loop is `u^_t`, and so is the residual: `z_t` and `u_t` follow from it.
 
-    def initial_carry(self, coefficients: LIFCoefficients, shape: tuple[int, ...]) -> "LIFCarry":
-        zeros = jnp.zeros(shape)
-        return LIFCarry(zeros, if_trained(coefficients.gap, zeros))
-
     def unpack(self, coefficients: LIFCoefficients, carry: "LIFCarry") -> LIFState:
         return LIFState(carry.u_hat, spikes(self, coefficients, carry.u_hat) if carry.z is None else carry.z)
 

@@ -172,9 +172,10 @@ class Neuron(struct.PyTreeNode):
     # `unpack` and `pack`; a gradient by hand is `residual`, `replay`, `outputs` and `backward`.
 
     def initial_carry(self, coefficients: Any, shape: tuple[int, ...]) -> Any:
-        """Return the carry of the loop that stands for the initial state."""
+        """Return the carry of the loop that stands for the initial state, as if a step had led from it to itself."""
         del coefficients
-        return self.initial_state(shape)
+        state = self.initial_state(shape)
+        return self.pack(state, state)
 
     def unpack(self, coefficients: Any, carry: Any) -> Any:
         """Return the state that a carry of the loop stands for; by default, the carry is the state."""

@@ -79,9 +79,6 @@ class _SoftReset(Neuron):
 
     # The carry of the loop is less than the state: the spikes follow from the potential.
 
-    def initial_carry(self, coefficients: RadLIFCoefficients, shape: tuple[int, ...]) -> tuple[PerSample, PerSample]:
-        return jnp.zeros(shape), jnp.zeros(shape)
-
     def unpack(self, coefficients: RadLIFCoefficients, carry: tuple[PerSample, PerSample]) -> RadLIFState:
         u, w = carry
         return RadLIFState(u, w, self.surrogate(u - self.threshold))

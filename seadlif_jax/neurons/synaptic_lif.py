@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate, refuse_negative
 from seadlif_jax.neurons.surrogate import Number, Surrogate
@@ -84,11 +83,6 @@ class SynapticLIF(Neuron):
         return SynapticLIFState(i, u, self.surrogate(u - self.threshold))
 
     # The carry of the loop is less than the state: the spikes follow from the potential.
-
-    def initial_carry(
-        self, coefficients: SynapticLIFCoefficients, shape: tuple[int, ...]
-    ) -> tuple[PerSample, PerSample]:
-        return jnp.zeros(shape), jnp.zeros(shape)
 
     def unpack(self, coefficients: SynapticLIFCoefficients, carry: tuple[PerSample, PerSample]) -> SynapticLIFState:
         i, u = carry
