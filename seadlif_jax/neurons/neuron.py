@@ -168,8 +168,8 @@ class Neuron(struct.PyTreeNode):
         }
 
     # The loop over a chunk of time steps, and its gradient. Time-major: arrays are `[time, batch, ...]`. A neuron need
-    # not define any of these. A carry that is less than the state, with which the loop is faster, is `initial_carry`,
-    # `unpack` and `pack`; a gradient by hand is `residual`, `replay`, `outputs` and `backward`.
+    # not define any of these. A carry that is less than the state, with which the loop is faster, is `unpack` and
+    # `pack`; a gradient by hand is `residual`, `replay`, `outputs` and `backward`.
 
     def initial_carry(self, coefficients: Any, shape: tuple[int, ...]) -> Any:
         """Return the carry of the loop that stands for the initial state, as if a step had led from it to itself."""
