@@ -12,7 +12,7 @@ import pytest
 from seadlif_jax.neurons import ALIF, BRF, LIF, SURROGATES, EFAdLIF, RadLIF, SEAdLIF, SiLIF, Surrogate, SynapticLIF
 from seadlif_jax.nn import Execution, LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.nn.layer import Layer, Weights
-from seadlif_jax.nn.scan import run_chunk, scan_layers, scan_states
+from seadlif_jax.nn.scan import Outputs, run_chunk, scan_layers, scan_states
 from tests import alif
 
 TRAINED = {"train_threshold": True, "train_rest": True}
@@ -285,7 +285,7 @@ def test_the_gradient_reaches_the_first_state_from_the_last(neuron, x64):
     layer = build(trained, problem, Execution())
 
     def last(state, inputs):
-        return run_chunk(layer, state, inputs)[0]
+        return run_chunk(layer, state, Outputs(inputs, inputs))[0]
 
     def in_one(state):
         return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(last(state, trained["inputs"])))

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from seadlif_jax.neurons import Scalar
 from seadlif_jax.nn.execution import save_residual
@@ -35,19 +35,25 @@ class Dropout(NamedTuple):
 
         The mask follows from the sample's key, the index of the layer and the number of the step alone.
         """
-        probability = 1 - self.rate
-
-        def mask(key):
-            key = jax.random.fold_in(jax.random.fold_in(key, layer), step)
-            return random_mask(key, probability, x.shape[-1])
-
-        return jnp.where(save_residual(jax.vmap(mask)(self.keys)), x / probability, 0)
+        return self._masked(x, self._mask(x.shape[-1], layer, step))
 
     def apply_to_steps(
-        self, x: Float[Array, "step batch neuron"], layer: int, steps: Int[Array, " step"]
-    ) -> Float[Array, "step batch neuron"]:
-        """Return the same for several steps."""
-        return jax.vmap(self.apply, in_axes=(0, None, 0))(x, layer, steps)
+        self, x: PyTree[Float[Array, "step batch neuron"]], layer: int, steps: Int[Array, " step"]
+    ) -> PyTree[Float[Array, "step batch neuron"]]:
+        """Return the same for several steps; of arrays in a tree, with the same mask."""
+        features = jax.tree.leaves(x)[0].shape[-1]
+        mask = jax.vmap(self._mask, in_axes=(None, None, 0))(features, layer, steps)
+        return jax.tree.map(lambda array: self._masked(array, mask), x)
+
+    def _mask(self, features: int, layer: int, step: Int[Array, ""] | int) -> Bool[Array, "batch neuron"]:
+        def of_sample(key):
+            key = jax.random.fold_in(jax.random.fold_in(key, layer), step)
+            return random_mask(key, 1 - self.rate, features)
+
+        return save_residual(jax.vmap(of_sample)(self.keys))
+
+    def _masked(self, x: Float[Array, "*step batch neuron"], mask: Bool[Array, "*step batch neuron"]) -> Array:
+        return jnp.where(mask, x / (1 - self.rate), 0)
 
 
 def random_mask(key: Key[Array, ""], probability: Scalar, length: int) -> Bool[Array, " length"]:

@@ -8,13 +8,14 @@ Differentiating a plain scan keeps every intermediate value of every step, and a
 by step. In `run_chunk`, which is behind `scan_layers`,
 
 - the forward pass runs the neuron's own `step`, and keeps one array a step: the neuron's `residual`;
+- outputs are not kept: for the backward pass, they are computed again from the residuals, without the loop;
 - the backward pass computes from it what is elementwise (`Neuron.backward`, by hand or from `step`), with a single
   product a step, that with the recurrent weights;
 - the gradients of all weights are one product over the chunk, outside of the loop.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,18 @@ from seadlif_jax.neurons.neuron import before_each, first_order
 from seadlif_jax.nn.dropout import Dropout
 from seadlif_jax.nn.execution import remat_unsaved, save_residual
 from seadlif_jax.nn.layer import Layer, Weights
+
+
+class Outputs(NamedTuple):
+    """Values of a chunk of steps, twice: so that the backward pass need not run the loop again to have them.
+
+    Attributes:
+      computed: outputs of the loop, which the next layer gets; or inputs of the first layer.
+      rebuilt: the same values, from the residuals, of which the next layer takes the gradient for its weights.
+    """
+
+    computed: Num[Array, "time batch neuron"]
+    rebuilt: Num[Array, "time batch neuron"]
 
 
 def scan_layers(
@@ -51,14 +64,14 @@ def scan_layers(
     run_layer = _run_plain if execution.plain_scan else run_chunk
 
     def run(states, x, steps):
-        new_states, outputs = [], []
+        x, new_states, outputs = Outputs(x, x), [], []
         for index, (layer, state) in enumerate(zip(layers, states, strict=True)):
             if index and dropout is not None:
                 x = dropout.apply_to_steps(x, index - 1, steps)
             state, x = run_layer(layer, state, x)
             new_states.append(state)
-            outputs.append(x)
-        return tuple(new_states), (x, activity(layers, outputs) if with_activity else ())
+            outputs.append(x.computed)
+        return tuple(new_states), (outputs[-1], activity(layers, outputs) if with_activity else ())
 
     num_steps, batch = inputs.shape[:2]
     if not num_steps or not batch:
@@ -92,9 +105,7 @@ def activity(
 
 
 @jax.custom_vjp
-def run_chunk(
-    layer: Layer, carry: Any, inputs: Num[Array, "time batch channel"]
-) -> tuple[Any, Float[Array, "time batch neuron"]]:
+def run_chunk(layer: Layer, carry: Any, inputs: Outputs) -> tuple[Any, Outputs]:
     """Advance a layer by some steps; return the carry after them, and the outputs of all of them.
 
     The carry stands for a state (see `Neuron.unpack`). Integer inputs, such as event counts, need no conversion and get
@@ -111,21 +122,25 @@ def _run_forward(layer, first, inputs):
     neuron, coefficients = layer.neuron, layer.coefficients
 
     def step(carry, projected):
-        state = neuron.unpack(coefficients, carry)
-        current = layer.current(projected, state)
-        carry = neuron.pack(state, neuron.step(coefficients, state, current))
-        return carry, neuron.residual(carry, current)
+        before = neuron.unpack(coefficients, carry)
+        current = layer.current(projected, before)
+        state = neuron.step(coefficients, before, current)
+        carry = neuron.pack(before, state)
+        return carry, (state.output, neuron.residual(carry, current))
 
-    last, residuals = jax.lax.scan(step, first, layer.project(inputs), unroll=layer.execution.unroll)
+    last, (outputs, residuals) = jax.lax.scan(
+        step, first, layer.project(inputs.computed), unroll=layer.execution.unroll
+    )
     residuals = save_residual(residuals)
     replayed = neuron.replay(coefficients, first, residuals)
-    return (last, neuron.outputs(coefficients, replayed)), (layer, first, inputs, residuals, replayed)
+    outputs = Outputs(outputs, neuron.outputs(coefficients, replayed))
+    return (last, outputs), (layer, first, inputs.rebuilt, residuals, outputs.rebuilt, replayed)
 
 
-def _run_backward(saved: tuple[Layer, Any, Array, Array, Any], bars: tuple[Any, Array]) -> tuple[Any, ...]:
+def _run_backward(saved: tuple[Any, ...], bars: tuple[Any, Outputs]) -> tuple[Any, ...]:
     """Return the gradients for layer, carry and inputs from those for the last carry and the outputs."""
-    layer, first, inputs, residuals, replayed = saved
-    last_bar, output_bars = bars
+    layer, first, inputs, residuals, outputs, replayed = saved
+    last_bar, (output_bars, _) = bars
     neuron, coefficients, weights, execution = layer.neuron, layer.coefficients, layer.weights, layer.execution
 
     def recur(current_bar):
@@ -140,12 +155,11 @@ def _run_backward(saved: tuple[Layer, Any, Array, Array, Any], bars: tuple[Any, 
     # One product for all weights: side by side, the sources of the currents take one transposition of `current_bars`.
     channels, sources = inputs.shape[-1], [inputs.astype(current_bars.dtype)]
     if weights.recurrent_kernel is not None:
-        outputs = neuron.outputs(coefficients, replayed)
         sources.append(before_each(neuron.unpack(coefficients, first).output, outputs))
     kernels_bar = execution.sum_of_outer_products(current_bars, jnp.concatenate(sources, axis=-1)).T
     recurrent_bar = None if weights.recurrent_kernel is None else kernels_bar[channels:]
     weights_bar = Weights(kernels_bar[:channels], current_bars.sum((0, 1)), recurrent_bar)
-    inputs_bar = None
+    inputs_bar: Any = None
     if jnp.issubdtype(inputs.dtype, jnp.inexact):
         inputs_bar = first_order(execution.matmul(current_bars, weights.kernel.T).astype(inputs.dtype))
     # Weights may be of a narrower type than states.
@@ -155,7 +169,8 @@ def _run_backward(saved: tuple[Layer, Any, Array, Array, Any], bars: tuple[Any, 
         (coefficients, weights, first),
     )
     not_trained = jax.tree.map(jnp.zeros_like, neuron)
-    return Layer(not_trained, coefficients_bar, weights_bar, execution), first_bar, inputs_bar
+    rebuilt_bar: Any = None  # the gradient goes to the values computed
+    return Layer(not_trained, coefficients_bar, weights_bar, execution), first_bar, Outputs(inputs_bar, rebuilt_bar)
 
 
 run_chunk.defvjp(_run_forward, _run_backward)
@@ -166,11 +181,11 @@ def scan_states(layer: Layer, inputs: Num[Array, "time batch channel"]) -> Any:
     return _scan(layer, layer.initial_state(inputs.shape[1]), inputs)[1]
 
 
-def _run_plain(layer: Layer, state: Any, inputs: Num[Array, "time batch channel"]) -> tuple[Any, Array]:
+def _run_plain(layer: Layer, state: Any, inputs: Outputs) -> tuple[Any, Outputs]:
     """Advance a layer like `run_chunk`, differentiated by JAX through the scan."""
     layer = layer.replace(neuron=jax.lax.stop_gradient(layer.neuron))
-    last, states = _scan(layer, state, inputs)
-    return last, states.output
+    last, states = _scan(layer, state, inputs.computed)
+    return last, Outputs(states.output, states.output)
 
 
 def _scan(layer: Layer, state: Any, inputs: Num[Array, "time batch channel"]) -> tuple[Any, Any]:
