@@ -65,7 +65,7 @@ def compile_seconds(task: str, config: ConfigDict) -> dict[str, float]:
     for name, function, arguments in (
         ("training", prepared.train_steps, (state, running, hyper, prepared.train, 0, 1)),
         ("end of epoch", prepared.end_epoch, (state, running, hyper, prepared.validation, 0)),
-        ("test", prepared.evaluate, (state.best.params, state.constants, hyper, prepared.test)),
+        ("test", prepared.evaluate, (state.best.variables, hyper, prepared.test)),
     ):
         start = time.perf_counter()
         function.lower(*arguments).compile()

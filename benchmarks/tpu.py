@@ -73,8 +73,8 @@ def compile_for(shape: Shape, mesh: Mesh, members: int = 1) -> dict[str, jax.sta
     number = place(jax.ShapeDtypeStruct((), np.int32), parallel.replicated(mesh))
     lowered = {
         "train": parallel.parallelize(program.train_steps, mesh, 3, None).lower(*own, train, number, number),
-        "evaluate": parallel.parallelize(program.evaluate, mesh, 3, None).lower(
-            state.best.params, state.constants, hyper, validation
+        "evaluate": parallel.parallelize(program.evaluate, mesh, 2, None).lower(
+            state.best.variables, hyper, validation
         ),
     }
     return {name: program.compile() for name, program in lowered.items()}

@@ -11,8 +11,11 @@ from seadlif_jax.neurons.registry import PAPER
 
 OTHERS = tuple(name for name in NAMES if name not in PAPER)  # see docs/neurons.md for their sources
 NEURONS = ("se_adlif", "ef_adlif", "lif", *OTHERS)
-# How the layers of these neurons are connected in their sources.
-CONNECTIONS = {"radlif": {"model.self_connections": False}, "silif": {"model.recurrent": False}}
+# What the layers of these neurons are like in their sources.
+LAYERS = {
+    "radlif": {"model.self_connections": False, "model.batch_norm": True},
+    "silif": {"model.recurrent": False, "model.batch_norm": True},
+}
 
 
 def set_neuron_of_source(config: ConfigDict, neuron: str, published: Mapping[str, Mapping[str, Any]]) -> None:
@@ -25,7 +28,9 @@ def set_neuron_of_source(config: ConfigDict, neuron: str, published: Mapping[str
     """
     if neuron in OTHERS:
         set_neuron(config, neuron)
-        config.update_from_flattened_dict({**CONNECTIONS.get(neuron, {}), **published.get(neuron, {})})
+        config.update_from_flattened_dict({**LAYERS.get(neuron, {}), **published.get(neuron, {})})
+        if config.task == "forecast":  # fed with its own outputs, whose mean and variance are not known before
+            config.model.batch_norm = False
 
 
 def parse(variant: str, choices: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
         Surrogate,
         SynapticLIF,
     )
-    from seadlif_jax.nn import Execution, Hyperparameters, LeakyReadout, Network, RecurrentCell, RecurrentLayer
+    from seadlif_jax.nn import (
+        BatchNorm,
+        Execution,
+        Hyperparameters,
+        LeakyReadout,
+        Network,
+        RecurrentCell,
+        RecurrentLayer,
+    )
     from seadlif_jax.training import fit
 
 # The module of each name that is imported on first use.
@@ -36,9 +44,8 @@ _LAZY = {
     **dict.fromkeys(("Evaluation", "TrainedModel", "evaluate", "load_network", "load_run"), "inference"),
     **dict.fromkeys(("LIF", "EFAdLIF", "SEAdLIF", "ALIF", "BRF", "RadLIF", "SiLIF", "SynapticLIF", "LSTM"), "neurons"),
     **dict.fromkeys(("NEURONS", "SURROGATES", "Neuron", "Surrogate"), "neurons"),
-    **dict.fromkeys(
-        ("Execution", "Hyperparameters", "LeakyReadout", "Network", "RecurrentCell", "RecurrentLayer"), "nn"
-    ),
+    **dict.fromkeys(("BatchNorm", "Execution", "Hyperparameters", "LeakyReadout", "Network"), "nn"),
+    **dict.fromkeys(("RecurrentCell", "RecurrentLayer"), "nn"),
     **dict.fromkeys(("aggregate", "classification"), "losses"),
     "fit": "training",
     "measure_costs": "analysis.synops",
@@ -51,6 +58,7 @@ __all__ = [
     "LSTM",
     "NEURONS",
     "SURROGATES",
+    "BatchNorm",
     "EFAdLIF",
     "Evaluation",
     "Execution",

@@ -1,6 +1,7 @@
 """From a config to the objects that it describes: the task, the network, and its hyperparameters."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import native
 from seadlif_jax.config import build_neuron
-from seadlif_jax.nn import Execution, Hyperparameters, LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.nn import BatchNorm, Execution, Hyperparameters, LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.tasks import TASKS, Forecast, Task
 
 
@@ -48,21 +49,35 @@ def choose_engine(config: ConfigDict | FrozenConfigDict) -> tuple[str, str]:
     return "native", "it makes use of sparse spikes"
 
 
-def build_network(config: ConfigDict | FrozenConfigDict, channels: int) -> Network:
+def build_network(config: ConfigDict | FrozenConfigDict, channels: int, batch_axis: str | None = None) -> Network:
     """Return the network of a config for inputs with this number of channels.
 
     For the engine "auto", which `fit` replaces by its choice, XLA computes it: on every device.
+
+    Args:
+      config: the config.
+      channels: number of input channels.
+      batch_axis: axis of the devices that a batch is divided along, for batch normalisation; None if it is not.
     """
     model, neuron, compute = config.model, build_neuron(config), dict(config.compute)
     if compute["engine"] == "auto":
         compute["engine"] = "xla"
     execution = Execution(**compute)
+    batch_norm = BatchNorm(axis_name=batch_axis) if model.batch_norm else None
     layers = tuple(
-        RecurrentLayer(features, neuron, model.recurrent, execution, model.self_connections)
+        RecurrentLayer(features, neuron, model.recurrent, execution, model.self_connections, batch_norm)
         for features in model.hidden
     )
     outputs = build_task(config).num_outputs(channels)
     return Network(layers, LeakyReadout(outputs, tuple(model.tau_out), model.train_tau_out), model.dropout)
+
+
+def init_variables(network: Network, key: Any, channels: int, hyper: Hyperparameters | None = None) -> dict[str, Any]:
+    """Return a network's initial variables for inputs with this number of channels, by collection.
+
+    There are "params", "constants" and "batch_stats", also where they are empty.
+    """
+    return {"constants": {}, "batch_stats": {}, **network.init(key, jnp.zeros((1, 1, channels)), hyper=hyper)}
 
 
 def stack_hyperparameters(configs: Sequence[ConfigDict]) -> Hyperparameters:

@@ -178,6 +178,11 @@ class Forecast(Task):
         weights = config.data.class_weights
         if weights is not None:
             raise ConfigError(f"config.data.class_weights = {weights!r}: a forecast has no classes; it must be None")
+        if config.model.batch_norm:
+            raise ConfigError(
+                "config.model.batch_norm = True: a forecast is fed with its own outputs, whose mean and variance are "
+                "not known before; it must be False"
+            )
         return cls()
 
     def num_outputs(self, channels: int) -> int:

@@ -83,7 +83,9 @@ def test_training_on_trimmed_batches_gives_the_same_parameters(tiny_config, x64,
         return jax.jit(trainer.train_epoch)(trainer.init(0, hyper, samples), hyper, samples, samples)
 
     (whole, whole_metrics), (trimmed, metrics) = trained(()), trained((25, 40, 60))
-    for ours, theirs in zip(jax.tree.leaves(trimmed.params), jax.tree.leaves(whole.params), strict=True):
+    for ours, theirs in zip(
+        jax.tree.leaves(trimmed.variables["params"]), jax.tree.leaves(whole.variables["params"]), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
     assert float(metrics["train_loss"]) == pytest.approx(float(whole_metrics["train_loss"]), rel=1e-12)
 

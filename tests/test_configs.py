@@ -55,10 +55,11 @@ def test_a_neuron_of_another_paper_has_the_numbers_of_its_source():
     assert bsd.get_config("lif,quick").model.tau_u == (5.0, 50.0)  # one of the paper has those of the config
 
 
-def test_radlif_has_no_self_connections_and_silif_no_connections_within_its_layer():
+def test_radlif_and_silif_have_the_layers_of_their_sources():
     radlif, silif = (shd.get_config(f"{name},small").model for name in ("radlif", "silif"))
-    assert (radlif.recurrent, radlif.self_connections) == (True, False)
-    assert not silif.recurrent
+    assert (radlif.recurrent, radlif.self_connections, radlif.batch_norm) == (True, False, True)
+    assert (silif.recurrent, silif.batch_norm) == (False, True)
+    assert not oscillation.get_config("radlif").model.batch_norm  # a forecast
 
 
 BSD = {

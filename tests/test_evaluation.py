@@ -81,7 +81,7 @@ def test_without_a_weight_a_class_is_not_learnt(tiny_config):
     def gradients(inputs):
         samples = Samples(inputs, jnp.asarray(np.stack([np.full(8, -1), labels], 1)), jnp.ones((8, 20), jnp.int32))
         state = trainer.init(0, hyper, samples)
-        return jax.jit(trainer.train_steps)(state, trainer.start_epoch(state), hyper, samples, 0, 1).params
+        return jax.jit(trainer.train_steps)(state, trainer.start_epoch(state), hyper, samples, 0, 1).variables["params"]
 
     for of_all, of_others in zip(*(jax.tree.leaves(gradients(x)) for x in (inputs, changed)), strict=True):
         np.testing.assert_allclose(of_all, of_others, rtol=1e-5, atol=1e-7)

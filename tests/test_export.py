@@ -34,7 +34,7 @@ def test_training_and_evaluation_can_be_exported_to_gpus_and_tpus(config, shape)
     running = jax.eval_shape(trainer.start_epoch, state)
     for function, arguments in (
         (trainer.train_steps, (state, running, hyper, samples, 0, 1)),
-        (trainer.evaluate, (state.params, state.constants, hyper, samples)),
+        (trainer.evaluate, (state.variables, hyper, samples)),
     ):
         exported = jax.export.export(jax.jit(function), platforms=("cuda", "tpu"))(*arguments)
         assert exported.platforms == ("cuda", "tpu")

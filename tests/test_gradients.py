@@ -18,7 +18,9 @@ def test_parameters_before_training_are_those_that_it_began_with(finished_run):
         (layer, name) for layer in (1, 2) for name in ("tau_u", "tau_w", "a", "b")
     ]
     config, train = trained.config, to_device(trained.dataset().train)
-    begin = jax.jit(Trainer(config).init)(config.seed, TrainingHyperparameters.from_config(config), train).params
+    begin = jax.jit(Trainer(config).init)(config.seed, TrainingHyperparameters.from_config(config), train).variables[
+        "params"
+    ]
     for one in parameters:
         low, high = one.bounds
         for params, values in ((begin, one.before), (trained.variables["params"], one.after)):

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from seadlif_jax.neurons import ALIF, BRF, LIF, EFAdLIF, RadLIF, SEAdLIF, SiLIF, Surrogate, SynapticLIF
-from seadlif_jax.nn import Execution, RecurrentLayer
+from seadlif_jax.nn import BatchNorm, Execution, RecurrentLayer
 
 FOLDER = Path(__file__).parent / "golden" / "neurons"
 TRAINED = {"train_threshold": True, "train_rest": True}
+NORMALIZED = "radlif_batch_norm"
 NEURONS = {
     "alif": ALIF(),
     "brf": BRF(),
@@ -77,6 +78,35 @@ def test_spikes_and_gradients_are_those_of_the_program_that_introduced_the_neuro
         scale = np.abs(expected).max()
         assert scale > 0
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9 * scale, err_msg=key)
+
+
+def test_spikes_and_gradients_with_batch_normalisation_are_those_of_the_program(x64):
+    with np.load(FOLDER / f"{NORMALIZED}.npz") as file:
+        arrays = {key: jnp.asarray(value) for key, value in file.items() if key != "settings"}
+        settings = json.loads(str(file["settings"]))
+    # Momentum is the complement there, and variances are of a sample, not of the population.
+    batch_norm = BatchNorm(1 - settings["momentum"], settings["eps"])
+    layer = RecurrentLayer(5, RadLIF(), self_connections=False, batch_norm=batch_norm)
+
+    def weighted_sum(theirs, x):
+        names = {"W": "kernel", "norm.weight": "norm_scale", "norm.bias": "bias"}
+        params = {names.get(key, key): value for key, value in theirs.items()}
+        params["kernel"] = params["kernel"].T
+        variables = {"params": params, "batch_stats": {"mean": jnp.zeros(5), "var": jnp.ones(5)}}
+        spikes, updated = layer.apply(variables, x.swapaxes(0, 1), mutable=["batch_stats"])
+        return jnp.sum(spikes.swapaxes(0, 1) * arrays["cotangent"]), (spikes.swapaxes(0, 1), updated["batch_stats"])
+
+    theirs = {key[6:]: value for key, value in arrays.items() if key.startswith("param/")}
+    theirs["recurrent_kernel"] = arrays["recurrent_kernel"]
+    gradients, (spikes, moments) = jax.grad(weighted_sum, (0, 1), has_aux=True)(theirs, arrays["x"])
+    np.testing.assert_array_equal(spikes, arrays["z"])
+    steps = arrays["x"].shape[0] * arrays["x"].shape[1]
+    np.testing.assert_allclose(moments["mean"], arrays["running_mean"], rtol=1e-12)
+    of_sample = 0.95 + (moments["var"] - 0.95) * steps / (steps - 1)
+    np.testing.assert_allclose(of_sample, arrays["running_var"], rtol=1e-12)
+    for key, gradient in {**gradients[0], "x": gradients[1]}.items():
+        expected = arrays[f"grad/{key}"]
+        np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max(), err_msg=key)
 
 
 @pytest.mark.parametrize("name", ["alif", "brf"])

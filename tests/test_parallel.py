@@ -30,16 +30,19 @@ def random_split(seed, task="classification"):
 
 
 @pytest.mark.parametrize(
-    ("neuron", "task", "lengths"),
+    ("neuron", "task", "lengths", "batch_norm"),
     [
-        ("se_adlif", "classification", (15, 30)),
-        pytest.param("lif", "classification", (), marks=pytest.mark.slow),
-        pytest.param("lstm", "forecast", (), marks=pytest.mark.slow),
+        ("se_adlif", "classification", (15, 30), False),
+        ("se_adlif", "classification", (15, 30), True),
+        pytest.param("lif", "classification", (), False, marks=pytest.mark.slow),
+        pytest.param("lstm", "forecast", (), False, marks=pytest.mark.slow),
     ],
 )
-def test_an_epoch_on_two_devices_is_that_on_one(tiny_config, x64, neuron, task, lengths):
+def test_an_epoch_on_two_devices_is_that_on_one(tiny_config, x64, neuron, task, lengths, batch_norm):
     """With dropout, a partial batch in validation and, of two devices, batches cut to lengths of their own."""
     tiny_config.batch_size = 32
+    tiny_config.model.hidden = (8, 7)
+    tiny_config.model.batch_norm = batch_norm
     tiny_config.model.neuron = neuron
     tiny_config.task = task
     tiny_config.model.dropout = 0.3
@@ -57,12 +60,14 @@ def test_an_epoch_on_two_devices_is_that_on_one(tiny_config, x64, neuron, task, 
         return state, metrics
 
     state, metrics = trained(parallel.choose_mesh(32))
-    assert len(state.params["readout"]["kernel"].sharding.device_set) == 2
+    assert len(state.variables["params"]["readout"]["kernel"].sharding.device_set) == 2
     expected_state, expected_metrics = trained(parallel.choose_mesh(1))
-    assert len(expected_state.params["readout"]["kernel"].sharding.device_set) == 1
+    assert len(expected_state.variables["params"]["readout"]["kernel"].sharding.device_set) == 1
     for name, value in metrics.items():
         assert float(value) == pytest.approx(float(expected_metrics[name]), rel=1e-8), name
-    for found, expected in zip(jax.tree.leaves(state.params), jax.tree.leaves(expected_state.params), strict=True):
+    for found, expected in zip(
+        jax.tree.leaves(state.variables), jax.tree.leaves(expected_state.variables), strict=True
+    ):
         np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
 
 

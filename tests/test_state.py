@@ -15,7 +15,7 @@ SAMPLES = Samples(jnp.ones((2, 3, 4)), jnp.ones((2, 2), int), jnp.ones((2, 3), i
 def states_of(config, seed):
     state = jax.jit(Trainer(config).init)(seed, TrainingHyperparameters.from_config(config), SAMPLES)
     state = state._replace(epoch=jnp.asarray(seed, jnp.int32))
-    running = Running(state.params, state.opt_state, EpochSums.zero())
+    running = Running(state.variables, state.opt_state, EpochSums.zero())
     return add_member_axis((state, jax.tree.map(lambda array: array + 1, running)), 1)
 
 

@@ -60,7 +60,7 @@ def test_an_epoch_may_be_cut_anywhere_with_the_same_bits(setup):
     expected, metrics = jax.jit(trainer.train_epoch)(state, hyper, train, validation)
     assert int(ended.epoch) == int(expected.epoch) == 1
     assert outcome.metrics.keys() == metrics.keys()
-    for array, other in zip(jax.tree.leaves(ended.params), jax.tree.leaves(expected.params), strict=True):
+    for array, other in zip(jax.tree.leaves(ended.variables), jax.tree.leaves(expected.variables), strict=True):
         np.testing.assert_allclose(array, other, rtol=1e-4, atol=1e-6)
 
 
@@ -80,7 +80,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_others(setup):
     once, again = (train_epoch(state, hyper, train, validation) for _ in range(2))
     assert_equal(once, again)
     other, _ = train_epoch(jax.jit(trainer.init)(1, hyper, train), hyper, train, validation)
-    assert not jnp.array_equal(once[0].params["layers_0"]["kernel"], other.params["layers_0"]["kernel"])
+    assert not jnp.array_equal(
+        once[0].variables["params"]["layers_0"]["kernel"], other.variables["params"]["layers_0"]["kernel"]
+    )
 
 
 @pytest.mark.slow
@@ -104,10 +106,10 @@ def test_evaluation_weighs_every_target_the_same_whatever_the_batch(setup, tiny_
     _, hyper, _, validation, state = setup
     tiny_config.batch_size = batch_size
     trainer = Trainer(tiny_config)
-    found = jax.jit(trainer.evaluate)(state.params, state.constants, hyper, validation)
+    found = jax.jit(trainer.evaluate)(state.variables, hyper, validation)
 
     network = build_network(trainer.config, validation.inputs.shape[-1])
-    outputs = network.apply({"params": state.params, "constants": state.constants}, validation.inputs)
+    outputs = network.apply(state.variables, validation.inputs)
     whole = validation.take(jnp.arange(validation.size))
     sums = losses.classification(outputs, whole.block_index, whole.targets, "softmax")
     assert float(found["loss"]) == pytest.approx(float(sums.mean_loss()), rel=1e-5)
@@ -131,7 +133,7 @@ def test_samples_with_more_targets_weigh_more(setup, tiny_config):
     for batch_size in (2, 5):
         tiny_config.batch_size = batch_size
         trainer = Trainer(tiny_config)
-        results.append(jax.jit(trainer.evaluate)(state.params, state.constants, hyper, samples))
+        results.append(jax.jit(trainer.evaluate)(state.variables, hyper, samples))
     assert float(results[0]["loss"]) == pytest.approx(float(results[1]["loss"]), rel=1e-5)
 
 
@@ -139,16 +141,16 @@ def test_the_best_epoch_is_the_first_of_the_best(setup):
     _, _, _, _, state = setup
     best, history = state.best, [0.5, 0.7, 0.7, 0.6, 0.8, 0.8]
     for epoch, score in enumerate(history, 1):
-        params = jax.tree.map(lambda leaf, e=epoch: jnp.full_like(leaf, e), state.params)
-        best = better(Best(jnp.asarray(epoch), jnp.asarray(score), params), best)
+        variables = jax.tree.map(lambda leaf, e=epoch: jnp.full_like(leaf, e), state.variables)
+        best = better(Best(jnp.asarray(epoch), jnp.asarray(score), variables), best)
         expected = 1 + int(np.argmax(history[:epoch]))
         assert int(best.epoch) == expected
-        assert all((leaf == expected).all() for leaf in jax.tree.leaves(best.params))
+        assert all((leaf == expected).all() for leaf in jax.tree.leaves(best.variables))
 
 
 def test_a_nan_never_becomes_the_best(setup):
     _, _, _, _, state = setup
-    assert int(better(Best(jnp.asarray(1), jnp.asarray(jnp.nan), state.params), state.best).epoch) == 0
+    assert int(better(Best(jnp.asarray(1), jnp.asarray(jnp.nan), state.variables), state.best).epoch) == 0
 
 
 def test_the_plateau_schedule_scales_the_learning_rate(tiny_config):
@@ -169,7 +171,7 @@ def test_the_plateau_schedule_scales_the_learning_rate(tiny_config):
 def test_fixed_readout_time_constants_are_not_touched_by_training(setup):
     trainer, hyper, train, validation, state = setup
     trained, _ = jax.jit(trainer.train_epoch)(state, hyper, train, validation)
-    assert_equal(trained.constants, state.constants)
+    assert_equal(trained.variables["constants"], state.variables["constants"])
     assert "tau" not in str(jax.tree.structure(trained.opt_state))
 
 
@@ -192,7 +194,7 @@ def test_forecasting_trains_on_its_own_loss(tiny_config):
         state, metrics = train_epoch(state, hyper, samples, samples)
         validation_losses.append(float(metrics["validation_loss"]))
     assert {"train_mse", "validation_mse"} <= set(metrics)
-    assert state.params["readout"]["bias"].shape == (2,)  # one output a channel
+    assert state.variables["params"]["readout"]["bias"].shape == (2,)  # one output a channel
     assert validation_losses[-1] < 0.8 * validation_losses[0]
     assert float(state.best.score) == pytest.approx(-min(validation_losses))
 
@@ -203,12 +205,12 @@ def test_the_buffers_before_an_epoch_survive_its_steps(setup):
     mesh = parallel.make_mesh(1, 2)
     states, hypers = parallel.add_member_axis((state, hyper), 1)
     steps = parallel.parallelize(trainer.train_steps, mesh, per_member=3, donate=[1])
-    before = jax.tree.map(np.array, states.params)
+    before = jax.tree.map(np.array, states.variables)
     running = first = parallel.parallelize(trainer.start_epoch, mesh, per_member=1)(states)
     for number in range(2):
         running = steps(states, running, hypers, train, number, number + 1)
-    assert_equal(states.params, before)
-    assert all(array.is_deleted() for array in jax.tree.leaves(first.params))
+    assert_equal(states.variables, before)
+    assert all(array.is_deleted() for array in jax.tree.leaves(first.variables))
 
 
 def test_keys_differ_by_purpose_epoch_and_step():

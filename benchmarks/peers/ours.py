@@ -36,7 +36,7 @@ def build(
       shape: network and sizes.
       plain: use a plain `jax.lax.scan` with automatic differentiation instead of our gradient.
       cores_apart: make every core a device, as `train.py` does; otherwise all cores are one device, the default of JAX.
-      neuron: overrides the neuron of the shape and removes dropout, for comparison with other libraries.
+      neuron: overrides the neuron of the shape, without dropout and normalisation, for comparison with other libraries.
       engine: what computes the network.
       firing_rate: share of the neurons of each hidden layer that spike in a step. It stays: nothing is learned.
     """
@@ -48,7 +48,8 @@ def build(
     config.optimizer.learning_rate = 1e-12
     if neuron is not None:
         set_neuron(config, neuron)
-        config.update_from_flattened_dict(variants.CONNECTIONS.get(neuron, {}))
+        config.update_from_flattened_dict(variants.LAYERS.get(neuron, {}))
+        config.model.batch_norm = False
         config.model.dropout = 0.0
 
     mesh = parallel.choose_mesh(config.batch_size)
@@ -67,8 +68,7 @@ def build(
         .compile()
     )
     evaluate, train_epoch = (
-        parallel.parallelize(function, mesh, per_member)
-        for function, per_member in ((program.evaluate, 3), (program.train_epoch, 2))
+        parallel.parallelize(function, mesh, per_member=2) for function in (program.evaluate, program.train_epoch)
     )
     hyper = jax.device_put(hyper, parallel.member_sharded(mesh))
     one_step = batch, *jax.device_put((0, 1), everywhere)
@@ -84,7 +84,7 @@ def build(
 
     def inference(count):
         for _ in range(count):
-            jax.block_until_ready(evaluate(state.params, state.constants, hyper, batch))
+            jax.block_until_ready(evaluate(state.variables, hyper, batch))
 
     def epoch(count):
         nonlocal state
@@ -98,8 +98,8 @@ def _with_firing_rate(config: ConfigDict, shape: Shape, state: TrainState, rate:
     """Return a state in which the input weights of the hidden layers are scaled, one layer after the other."""
     network = build_network(config, shape.channels)
     inputs = jnp.asarray(random_samples(shape, 16).inputs)
-    constants = jax.tree.map(lambda x: jnp.asarray(np.asarray(x[0])), state.constants)
-    params = jax.tree.map(lambda x: jnp.asarray(np.asarray(x[0])), state.params)
+    variables = jax.tree.map(lambda x: jnp.asarray(np.asarray(x[0])), state.variables)
+    params = variables["params"]
 
     def scaled(params, layer, factor):
         weights = params[layer]
@@ -107,8 +107,7 @@ def _with_firing_rate(config: ConfigDict, shape: Shape, state: TrainState, rate:
 
     @jax.jit
     def rates(params):
-        variables = {"params": params, "constants": constants}
-        result: Any = network.apply(variables, inputs, method="with_activity")
+        result: Any = network.apply(variables | {"params": params}, inputs, method="with_activity")
         return jnp.stack([jnp.mean(activity) for activity in result[1]])
 
     for index in range(len(shape.hidden) if rate > 0 else 0):
@@ -117,5 +116,7 @@ def _with_firing_rate(config: ConfigDict, shape: Shape, state: TrainState, rate:
             middle = (low + high) / 2
             low, high = (middle, high) if rates(scaled(params, layer, 2**middle))[index] < rate else (low, middle)
         params = scaled(params, layer, 2**high)
-    replaced = jax.tree.map(lambda new, old: jax.device_put(new[None], old.sharding), params, state.params)
-    return state._replace(params=replaced)
+    variables |= {"params": params}
+    return state._replace(
+        variables=jax.tree.map(lambda new, old: jax.device_put(new[None], old.sharding), variables, state.variables)
+    )

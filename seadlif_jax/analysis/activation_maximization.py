@@ -69,7 +69,7 @@ def maximize_activation(
 
     Args:
       network: a classifier.
-      variables: its trained parameters and constants.
+      variables: its variables, by collection.
       start: input for each class to start from, such as `draw_noise`.
       step_mask: the steps in which the network answers: `block_index == 1`, in its data set.
       iterations: number of iterations of Adam.

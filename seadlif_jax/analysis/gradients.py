@@ -39,7 +39,8 @@ def gradient_norms(model: TrainedModel, samples: Samples) -> list[Float[np.ndarr
     for number, layer in enumerate((*model.network.layers, None)):
         norms.append(np.asarray(jnp.sqrt(jnp.sum(gradient(x, number) ** 2, axis=(0, 2)))))
         if layer is not None:
-            spikes: Any = layer.apply({"params": model.variables["params"][f"layers_{number}"]}, x)
+            variables = {name: modules.get(f"layers_{number}", {}) for name, modules in model.variables.items()}
+            spikes: Any = layer.apply(variables, x)
             x = spikes
     return norms
 

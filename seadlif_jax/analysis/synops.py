@@ -54,7 +54,7 @@ class LayerCost(NamedTuple):
     Attributes:
       layer: "hidden 1", ..., "readout" or "total".
       parameters: number of trained values.
-      footprint_bytes: size of all stored values: parameters, and constants such as fixed time constants of the readout.
+      footprint_bytes: size of all variables: parameters, fixed time constants of the readout, running moments.
         Numbers of the config, such as the threshold, are not stored.
       state_bytes: size of what the neurons of one sample keep from step to step, such as `u`, `w` and `z`. NeuroBench
         has no such number, and does not count it in the footprint.
@@ -115,7 +115,7 @@ def measure_costs(
 
     Args:
       network: of any neuron.
-      variables: its parameters and constants.
+      variables: its variables, by collection.
       inputs: `[sample, time, channel]`.
       feedback_from: for a forecast, the step from which the network is fed its own output (see `Network.forecast`).
       batch_size: number of samples that are worked on at once, without effect on the costs. Operations are counted

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from seadlif_jax.build import build_network, check_engine
+from seadlif_jax.build import build_network, check_engine, init_variables
 from seadlif_jax.config import configured_neuron, is_sweep
 from seadlif_jax.data.loading import Dataset, fingerprint
 from seadlif_jax.inference.trained_model import TrainedModel
@@ -67,8 +67,7 @@ def load_run(workdir: str | Path, member: int | None = None) -> TrainedModel:
             name = f"member {member} of {folder}" if is_sweep(config) else f"{folder}"
             raise RunError(f"{name} has no finished epoch; let it run on, unless it has diverged")
         network = build_network(config_of_member, metadata["channels"])
-        inputs = jnp.zeros((1, 1, metadata["channels"]))
-        variables = {"constants": {}, **jax.eval_shape(network.init, jax.random.key(0), inputs)}
+        variables = jax.eval_shape(lambda key: init_variables(network, key, metadata["channels"]), jax.random.key(0))
         shapes = jax.tree.map(lambda one: jax.ShapeDtypeStruct((len(members), *one.shape), one.dtype), variables)
         return {"best": shapes}
 

@@ -24,7 +24,7 @@ def stream(
 
     Args:
       network: any network; no dropout.
-      variables: its parameters and constants.
+      variables: its variables, by collection.
       inputs: `[batch, time, channel]`; either length may be symbolic.
       observe: function of `(x_t, state before, state after)`; one entry of a state is a layer, the readout's last.
       feedback_from: for a forecast, the step from which the network is fed its own output (see `Network.forecast`).

@@ -41,7 +41,7 @@ class TrainedModel:
     Attributes:
       config: config of the run.
       network: the Flax module.
-      variables: its parameters and constants.
+      variables: its variables, by collection.
 
     Example:
       >>> model = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP

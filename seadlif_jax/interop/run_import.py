@@ -82,10 +82,6 @@ def _states(config: ConfigDict, variables: Variables, epoch: int) -> TrainState:
     samples = Samples(inputs, jnp.zeros((1, 2), int), jnp.zeros((1, 1), int))
     state = Trainer(config).init(config.seed, TrainingHyperparameters.from_config(config), samples)
     number = jnp.asarray(epoch, jnp.int32)
-    state = state._replace(
-        epoch=number,
-        params=variables["params"],
-        constants=variables.get("constants", {}),
-        best=Best(number, state.best.score, variables["params"]),
-    )
+    variables = state.variables | variables
+    state = state._replace(epoch=number, variables=variables, best=Best(number, state.best.score, variables))
     return jax.tree.map(lambda array: array[None], state)

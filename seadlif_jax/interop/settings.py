@@ -124,7 +124,7 @@ def convert_settings(
     model = config.model
     model.neuron = settings["cell"]
     model.hidden = tuple(hidden)
-    model.self_connections, model.train_threshold, model.train_rest = True, False, False
+    model.self_connections, model.batch_norm, model.train_threshold, model.train_rest = True, False, False, False
     if model.neuron != "lstm":
         model.recurrent = "l1.recurrent" in arrays
         model.tau_u = tuple(map(float, _pair(settings, "tau_u_range")))

@@ -12,9 +12,9 @@ current has no scale `(1 - beta) q`, unlike in adlif.py. The two neurons differ 
 
 Sources: Bittar & Garner (2022, "A surrogate gradient spiking baseline for speech command recognition"): adLIF is
 `RadLIF` in a layer without recurrence, and their RadLIF in one without connections of a neuron to itself
-(`RecurrentLayer(self_connections=False)`), after batch normalisation. Fabre et al. (2025, "Structured State Space Model
-Dynamics and Parametrization for Spiking Neural Networks"): SiLIF. In both programs states start from random values,
-here from zero.
+(`RecurrentLayer(self_connections=False)`). Fabre et al. (2025, "Structured State Space Model Dynamics and
+Parametrization for Spiking Neural Networks"): SiLIF. In both programs, currents are normalised over a batch before
+(`RecurrentLayer(batch_norm=BatchNorm())`), and states start from random values; here, from zero.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,8 @@
 """Flax modules of one layer: they own the parameters, and know their bounds.
 
 Arrays are batch-major at this surface. Trained parameters are in the collection "params"; "constants" holds what is
-drawn once and not trained (the fixed time constants of a readout), so that no optimizer ever sees it.
+drawn once and not trained (the fixed time constants of a readout), so that no optimizer ever sees it; "batch_stats" the
+running means and variances of batch normalisation, as in Flax.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import optax.projections
 from jaxtyping import Array, Float, Key, Num
 
 from seadlif_jax.neurons import LeakyIntegrator, Neuron, Range, SEAdLIF, decay, interpolate, symmetric_uniform
+from seadlif_jax.nn.batch_norm import BatchNorm, Moments
 from seadlif_jax.nn.execution import Execution
 from seadlif_jax.nn.layer import Layer, Weights
 from seadlif_jax.nn.scan import scan_layers
@@ -29,6 +31,11 @@ def time_major(x: Num[Array, "batch time ..."]) -> Num[Array, "time batch ..."]:
 def batch_major(x: Num[Array, "time batch ..."]) -> Num[Array, "batch time ..."]:
     """Swap the axes of time and batch."""
     return jnp.swapaxes(x, 0, 1)
+
+
+def uses_batch_moments(module: nn.Module) -> bool:
+    """Return whether layers with `batch_norm` take the moments of the batch, as in training, or the running ones."""
+    return module.is_mutable_collection("batch_stats") and not module.is_initializing()
 
 
 def project(params: Params, bounds: Mapping[str, Range]) -> dict[str, Array]:
@@ -47,14 +54,21 @@ class _Neurons(nn.Module):
     recurrent: bool = True
     execution: Execution = Execution()
     self_connections: bool = True
+    batch_norm: BatchNorm | None = None
 
     @nn.compact
-    def as_layer(self, channels: int, neuron: Neuron | None = None) -> Layer:
+    def as_layer(
+        self,
+        channels: int,
+        neuron: Neuron | None = None,
+        training_inputs: Num[Array, "time batch channel"] | None = None,
+    ) -> Layer:
         """Return the layer with its parameters, for functions of `seadlif_jax.nn.scan`.
 
         Args:
           channels: number of inputs.
           neuron: replaces the layer's own; of the same class, with other, possibly traced, numbers.
+          training_inputs: what `batch_norm` takes mean and variance from; None for the running ones.
         """
         neuron = self.neuron if neuron is None else neuron
         dtype = jnp.result_type(float)
@@ -79,7 +93,22 @@ class _Neurons(nn.Module):
             return interpolate(jax.random.uniform(key, (self.features,), dtype), (low, high))
 
         params = {name: self.param(name, uniform, *p.initial) for name, p in neuron.named_parameters().items()}
-        return Layer(neuron, neuron.coefficients(params), Weights(kernel, bias, recurrent_kernel), self.execution)
+        weights = Weights(kernel, bias, recurrent_kernel)
+        if self.batch_norm is not None:
+            weights = self._normalized(self.batch_norm, weights, training_inputs)
+        return Layer(neuron, neuron.coefficients(params), weights, self.execution)
+
+    def _normalized(self, batch_norm: BatchNorm, weights: Weights, training_inputs: Array | None) -> Weights:
+        """Return the weights of the layer with normalisation, and update the running moments in training."""
+        shape, dtype = weights.bias.shape, weights.bias.dtype
+        scale = self.param("norm_scale", nn.initializers.ones, shape, dtype)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape, dtype)
+        variance = self.variable("batch_stats", "var", jnp.ones, shape, dtype)
+        moments = Moments(mean.value, variance.value)
+        if training_inputs is not None and training_inputs.size:
+            running, moments = moments, batch_norm.moments(training_inputs, weights.kernel)
+            mean.value, variance.value = batch_norm.update(running, moments)
+        return batch_norm.fold(weights, scale, moments)
 
     def initial_state(self, batch: int) -> Any:
         """Return the state before the first step, `[batch, neuron]`."""
@@ -118,9 +147,12 @@ class RecurrentLayer(_Neurons):
       recurrent: whether the outputs reach the inputs of the same layer one step later.
       execution: how to compute.
       self_connections: whether the output of a neuron also reaches the neuron itself.
+      batch_norm: normalisation of the feed-forward current, by the moments of the batch if the collection
+        "batch_stats" is mutable, as in training, and otherwise by the running ones; None for none.
 
     Parameters: `kernel [channel, neuron]`, `bias [neuron]`, `recurrent_kernel [neuron, neuron]`, with the initial
-    values of `neuron.initial_weights`; and those of `neuron.parameters`, each `[neuron]`.
+    values of `neuron.initial_weights`; those of `neuron.parameters`, each `[neuron]`; and with `batch_norm`,
+    `norm_scale [neuron]`, initially 1.
 
     Example:
       >>> from seadlif_jax.neurons import LIF
@@ -134,11 +166,16 @@ class RecurrentLayer(_Neurons):
         self, inputs: Num[Array, "batch time channel"], neuron: Neuron | None = None
     ) -> Float[Array, "batch time neuron"]:
         """Return the outputs for a batch of sequences, from the initial state."""
-        return batch_major(scan_layers((self.as_layer(inputs.shape[-1], neuron),), time_major(inputs))[0])
+        x = time_major(inputs)
+        layer = self.as_layer(inputs.shape[-1], neuron, x if uses_batch_moments(self) else None)
+        return batch_major(scan_layers((layer,), x)[0])
 
 
 class RecurrentCell(_Neurons, nn.RNNCellBase):
     """One time step of a `RecurrentLayer`, with the same parameters: for `flax.linen.RNN`, and for streaming.
+
+    With `batch_norm`, it takes the running moments, which only a layer can train; `flax.linen.RNN` then needs
+    `variable_broadcast=("params", "batch_stats")`.
 
     Example:
       >>> rnn = nn.RNN(RecurrentCell(8))
@@ -152,6 +189,8 @@ class RecurrentCell(_Neurons, nn.RNNCellBase):
 
     def __call__(self, carry: Any, inputs: Num[Array, "batch channel"]) -> tuple[Any, Float[Array, "batch neuron"]]:
         """Return the state after a step, and its outputs."""
+        if self.batch_norm is not None and uses_batch_moments(self):
+            raise ValueError("a cell cannot train batch normalisation, which needs whole sequences: use RecurrentLayer")
         layer = self.as_layer(inputs.shape[-1])
         carry = layer.step(carry, layer.project(inputs))
         return carry, carry.output

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Key, Num
 from seadlif_jax.neurons import Neuron, Scalar
 from seadlif_jax.nn.dropout import Dropout, sample_keys
 from seadlif_jax.nn.layer import Layer
-from seadlif_jax.nn.layers import LeakyReadout, RecurrentLayer, batch_major, time_major
+from seadlif_jax.nn.layers import LeakyReadout, RecurrentLayer, batch_major, time_major, uses_batch_moments
 from seadlif_jax.nn.scan import (
     activity,
     scan_layers,
@@ -60,6 +60,9 @@ class Network(nn.Module):
         step; 0 for none. Recurrent connections see all spikes. Applies where a key is given, as `dropout_key` (one for
         the batch, or one for each sample) or as `rngs={"dropout": key}`.
 
+    In training, a network whose layers have `batch_norm` is called with `mutable=["batch_stats"]`, and also returns the
+    new running moments. A forecast cannot be trained so: its inputs are not known before.
+
     Example:
       >>> network = Network(layers=(RecurrentLayer(8),), readout=LeakyReadout(2))
       >>> inputs = jnp.ones((3, 10, 4))
@@ -90,6 +93,8 @@ class Network(nn.Module):
         if feedback_from is not None:
             return batch_major(self._forecast(inputs, feedback_from, dropout_key, hyper)[0])
         dropout = self._dropout(dropout_key, len(inputs), hyper)
+        if self._trains_batch_norm():
+            return batch_major(self._normalized_by_batch(time_major(inputs), dropout, hyper))
         layers = self.as_layers(inputs.shape[-1], hyper)
         return batch_major(scan_layers(layers, time_major(inputs), dropout)[0])
 
@@ -144,7 +149,9 @@ class Network(nn.Module):
 
     def as_layers(self, channels: int, hyper: Hyperparameters | None = None) -> tuple[Layer, ...]:
         """Return all layers with their parameters, the readout last, for functions of `seadlif_jax.nn.scan`."""
-        neurons = [layer.neuron for layer in self.layers] if hyper is None else hyper.neurons
+        if self._trains_batch_norm():
+            raise ValueError('only a call trains batch normalisation; leave out mutable=["batch_stats"]')
+        neurons = self._neurons(hyper)
         widths = (channels, *(layer.features for layer in self.layers))
         hidden = [
             layer.as_layer(width, neuron)
@@ -166,6 +173,21 @@ class Network(nn.Module):
             name = f"layers_{index}"
             projected[name] = layer.project(params[name], None if hyper is None else hyper.neurons[index])
         return projected | {"readout": self.readout.project(params["readout"])}
+
+    def _normalized_by_batch(self, x, dropout, hyper):
+        """Run layer after layer, since the moments of a layer's inputs are those of all steps."""
+        for index, (layer, neuron) in enumerate(zip(self.layers, self._neurons(hyper), strict=True)):
+            x, _ = scan_layers((layer.as_layer(x.shape[-1], neuron, training_inputs=x),), x)
+            if dropout is not None:
+                x = dropout.apply_to_steps(x, index, jnp.arange(len(x)))
+        readout = self.readout.as_layer(x.shape[-1]).replace(execution=self.layers[0].execution)
+        return scan_layers((readout,), x)[0]
+
+    def _trains_batch_norm(self):
+        return uses_batch_moments(self) and any(layer.batch_norm is not None for layer in self.layers)
+
+    def _neurons(self, hyper):
+        return [layer.neuron for layer in self.layers] if hyper is None else hyper.neurons
 
     def _dropout(self, key, batch, hyper):
         if key is None and self.has_rng("dropout"):

@@ -96,6 +96,11 @@ class BatchShard:
         """Return the shard of each device of a mesh."""
         return cls(mesh.shape[BATCH])
 
+    @property
+    def axis_name(self) -> str | None:
+        """Name of the batch axis for collectives; None on one device, which has no such axis."""
+        return BATCH if self.num_devices > 1 else None
+
     def index(self) -> Int[Array, ""] | int:
         """Return the index of this device along the batch axis."""
         return jax.lax.axis_index(BATCH) if self.num_devices > 1 else 0

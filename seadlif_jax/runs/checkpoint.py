@@ -3,8 +3,8 @@
 A checkpoint is one folder, written in the background and visible only once complete. Of training it holds
 
 last        the whole state after the last finished epoch
-running     of an epoch that is not finished, the parameters, the optimizer's state and the sums so far
-best        the parameters and constants of the best epoch
+running     of an epoch that is not finished, the variables, the optimizer's state and the sums so far
+best        the network's variables of the best epoch
 metadata    the position in training, the config, and checksums of all this
 
 They are numbered in the order of saving, and the newest two are kept: if the last is damaged, the one before is used.
@@ -33,11 +33,11 @@ from seadlif_jax.runs.files import versions
 from seadlif_jax.utils.errors import storage_error
 from seadlif_jax.utils.progress import say
 
-LAYOUT = 4  # of the files; 3 and less are of version 0.1
+LAYOUT = 5  # of the files; 3 and less are of version 0.1
 NUM_KEPT = 2
 TREES = ("last", "running", "best")
 QUARANTINE_PREFIX = "damaged-"  # before the number of a damaged checkpoint
-Variables = dict[str, Any]
+Variables = dict[str, Any]  # of a network, by collection
 
 # From the metadata of a checkpoint to trees with the shapes of those to read, by name: arrays, which are read to where
 # these are, or `jax.ShapeDtypeStruct`.

@@ -172,7 +172,7 @@ def train_members(
                 position = _finish_steps(setup, position, num_steps, saver, divergences, progress)
                 state, outcome, seconds = _end_epoch(setup, position, epoch)
                 try:
-                    to_retry = divergences.members_to_retry(outcome, epoch, state.params)
+                    to_retry = divergences.members_to_retry(outcome, epoch, state.variables["params"])
                 except DivergenceError:
                     saver.save(Position(state, metrics=folder.metrics.checksum))  # the last finite state
                     raise

@@ -111,8 +111,7 @@ def _finish_member(
 
     `states`, on the host, and `metrics`, by split and name, have an axis of members.
     """
-    best_variables = states.best_variables()
-    variables = jax.tree.map(lambda array: array[number], best_variables)
+    variables = jax.tree.map(lambda array: array[number], states.best.variables)
     rows, best_epoch = member_folder.metrics.read(), int(states.best.epoch[number])
     # Before the pictures, which must never cost a result.
     member_folder.finish(
@@ -149,7 +148,7 @@ def save_task_pictures(
       task: the task.
       network: the network.
       hyper: numbers that override its own.
-      variables: its parameters and constants.
+      variables: its variables, by collection.
       test: test split.
       step_ms: milliseconds that a step stands for, or None.
       folder: folder for the pictures.

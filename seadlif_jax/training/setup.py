@@ -68,7 +68,7 @@ class Setup(NamedTuple):
     def measure(self, states: TrainState) -> dict[str, dict[str, np.ndarray]]:
         """Return the metrics of the best epochs, by split and name, each with an axis of members."""
         return {
-            name: to_host(self.evaluate(states.best.params, states.constants, self.hyper, split))
+            name: to_host(self.evaluate(states.best.variables, self.hyper, split))
             for name, split in (("validation", self.validation), ("test", self.test))
         }
 
@@ -101,13 +101,13 @@ def prepare(
     if is_sweep(config):
         along_members, along_batch = mesh.devices.shape
         say(f"{len(members)} members on {along_members} x {along_batch} devices (by member and by sample)")
-    compile_for_members = functools.partial(parallelize, mesh=mesh, per_member=3, width=width)
+    compile_for_members = functools.partial(parallelize, mesh=mesh, width=width)
     may_repeat = config.divergence.action == "back"
     return Setup(
         trainer, mesh, width, initial, hyper, train, validation, test, start_epoch,
-        train_steps=compile_for_members(trainer.train_steps, donate=[1]),
-        end_epoch=compile_for_members(trainer.end_epoch, donate=[] if may_repeat else [0]),
-        evaluate=compile_for_members(trainer.evaluate),
+        train_steps=compile_for_members(trainer.train_steps, per_member=3, donate=[1]),
+        end_epoch=compile_for_members(trainer.end_epoch, per_member=3, donate=[] if may_repeat else [0]),
+        evaluate=compile_for_members(trainer.evaluate, per_member=2),
     )  # fmt: skip
 
 

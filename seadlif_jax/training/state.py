@@ -33,12 +33,12 @@ class Best(NamedTuple):
     Attributes:
       epoch: its number, from 1; 0 if there is none.
       score: its score on the validation split, see `Task.selection_score`.
-      params: the parameters after it.
+      variables: the network's variables after it.
     """
 
     epoch: Int[Array, ""]
     score: Float[Array, ""]
-    params: PyTree[Array]
+    variables: Variables
 
 
 class TrainState(NamedTuple):
@@ -47,8 +47,7 @@ class TrainState(NamedTuple):
     Attributes:
       key: key that all randomness comes from.
       epoch: number of epochs finished.
-      params: parameters.
-      constants: variables that were drawn once and are not trained.
+      variables: of the network: "params", and "constants" and "batch_stats", which may be empty.
       opt_state: state of the optimizer.
       plateau: state of the plateau schedule; None without one.
       retries: number of times that an epoch has been repeated after divergence, each with a smaller learning rate.
@@ -57,16 +56,11 @@ class TrainState(NamedTuple):
 
     key: Key[Array, ""]
     epoch: Int[Array, ""]
-    params: PyTree[Array]
-    constants: PyTree[Array]
+    variables: Variables
     opt_state: PyTree[Array]
     plateau: PyTree[Array]
     retries: Int[Array, ""]
     best: Best
-
-    def best_variables(self) -> Variables:
-        """Return the parameters of the best epoch, with the constants."""
-        return {"params": self.best.params, "constants": self.constants}
 
 
 class EpochSums(NamedTuple):
@@ -88,7 +82,7 @@ class EpochSums(NamedTuple):
 class Running(NamedTuple):
     """Values that the steps of an epoch change; their buffers are reused from call to call."""
 
-    params: PyTree[Array]
+    variables: Variables
     opt_state: PyTree[Array]
     sums: EpochSums
 
@@ -114,8 +108,8 @@ class Position(NamedTuple):
         """Save the position in the background; raises a `CheckpointError` if this or the save before has failed."""
         state = self.state
         epochs, best_epochs, best_scores = to_host((state.epoch, state.best.epoch, state.best.score))
-        members, channels, _ = state.params["layers_0"]["kernel"].shape
-        trees = {"last": state, "best": state.best_variables()}
+        members, channels, _ = state.variables["params"]["layers_0"]["kernel"].shape
+        trees = {"last": state, "best": state.best.variables}
         if self.running is not None and self.step:
             trees["running"] = self.running
         checkpoints.save(

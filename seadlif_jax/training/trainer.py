@@ -5,7 +5,6 @@ randomness comes from (seed, purpose, epoch, step), so that a run can be resumed
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +12,13 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from seadlif_jax.build import build_network, build_task
+from seadlif_jax.build import build_network, build_task, init_variables
 from seadlif_jax.data.on_device.batches import SplitOnDevices, sum_over_batches
 from seadlif_jax.data.on_device.bucketing import in_bucket
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.losses import Sums
 from seadlif_jax.parallel import BatchShard
+from seadlif_jax.runs.checkpoint import Variables
 from seadlif_jax.training import divergence, optimizer
 from seadlif_jax.training.state import Best, EpochSums, Running, TrainingHyperparameters, TrainState
 from seadlif_jax.utils.keys import Purpose, key_for
@@ -45,26 +45,26 @@ class Trainer:
         self.config = FrozenConfigDict(config)
         self.task = build_task(config)
         self._shard = shard
-        self._lengths = lengths if self.task.variable_length else ()
+        # Batches are normalised over all steps, by all devices together.
+        self._lengths = lengths if self.task.variable_length and not config.model.batch_norm else ()
         factor, patience = config.optimizer.plateau_factor, config.optimizer.plateau_patience
         self._schedule = optimizer.plateau_schedule(factor, patience) if factor < 1 else None
 
     def init(self, seed: Int[Array, ""] | int, hyper: TrainingHyperparameters, samples: SplitOnDevices) -> TrainState:
         """Return the state before the first epoch; of the samples, only the number of channels matters."""
         key = jax.random.key(seed)
-        inputs = samples.inputs[:1, :1]
-        network = build_network(self.config, inputs.shape[-1])
-        variables = network.init(key_for(key, Purpose.PARAMETERS), inputs, hyper=hyper.network)
+        channels = samples.inputs.shape[-1]
+        network = build_network(self.config, channels)
+        variables = init_variables(network, key_for(key, Purpose.PARAMETERS), channels, hyper.network)
         params = variables["params"]
         return TrainState(
             key=key,
             epoch=jnp.asarray(0, jnp.int32),
-            params=params,
-            constants=variables.get("constants", {}),
+            variables=variables,
             opt_state=self._adam(hyper).init(params),
             plateau=self._schedule.init(params) if self._schedule else None,
             retries=jnp.asarray(0, jnp.int32),
-            best=Best(jnp.asarray(0, jnp.int32), jnp.asarray(-jnp.inf, float), params),
+            best=Best(jnp.asarray(0, jnp.int32), jnp.asarray(-jnp.inf, float), variables),
         )
 
     def train_epoch(
@@ -81,7 +81,7 @@ class Trainer:
 
     def start_epoch(self, state: TrainState) -> Running:
         """Return the values that the steps of the next epoch change, before the first step."""
-        return Running(state.params, state.opt_state, EpochSums.zero())
+        return Running(state.variables, state.opt_state, EpochSums.zero())
 
     def train_steps(
         self,
@@ -104,26 +104,36 @@ class Trainer:
           first: number of the first step, from 0.
           stop: number of the step after the last.
         """
-        adam, network = self._adam(hyper), build_network(self.config, train.inputs.shape[-1])
+        adam = self._adam(hyper)
+        network = build_network(self.config, train.inputs.shape[-1], self._shard.axis_name)
         order = jax.random.permutation(key_for(state.key, Purpose.ORDER, state.epoch), train.size)
         positions = self._shard.positions(self.config.batch_size)
 
         def step(number, running: Running) -> Running:
-            params, opt_state, sums = running
+            variables, opt_state, sums = running
+            params = variables["params"]
             batch = train.take(order[number * self.config.batch_size + positions])
             step_key = key_for(state.key, Purpose.DROPOUT, state.epoch, number)
             dropout_keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(step_key, positions)
 
-            def loss(params: PyTree[Array], batch: Samples) -> tuple[Float[Array, ""], Sums]:
-                variables, inputs = {"params": params, "constants": state.constants}, batch.inputs
-                feedback_from = self.task.feedback_from(inputs.shape[1])
-                outputs: Any = network.apply(variables, inputs, dropout_keys, hyper.network, feedback_from)
+            def loss(params: PyTree[Array], batch: Samples) -> tuple[Float[Array, ""], tuple[Sums, Variables]]:
+                inputs = batch.inputs
+                outputs, updated = network.apply(
+                    variables | {"params": params},
+                    inputs,
+                    dropout_keys,
+                    hyper.network,
+                    self.task.feedback_from(inputs.shape[1]),
+                    mutable=["batch_stats"],
+                )
                 sums = self.task.sums(outputs, batch.block_index, batch.targets)
-                return sums.loss, sums
+                return sums.loss, (sums, dict(updated))
 
             gradient = functools.partial(jax.grad(loss, has_aux=True), params)
-            # The devices may cut their batches to different lengths: they meet only here, not within the gradient.
-            gradients, targets = self._shard.sum(in_bucket(gradient, batch, self._lengths))
+            # The devices may cut their batches to different lengths: without batch normalisation, they meet only in
+            # this sum, not within the gradient.
+            gradients, (targets, updated) = in_bucket(gradient, batch, self._lengths)
+            gradients, targets = self._shard.sum((gradients, targets))
             gradients = jax.tree.map(lambda total: total / jnp.maximum(targets.loss_terms, 1), gradients)
             updates, new_opt_state = adam.update(gradients, opt_state, params)
             new_params = network.project(optax.apply_updates(params, updates), hyper.network)
@@ -136,7 +146,7 @@ class Trainer:
                 steps=sums.steps + 1,
                 first_non_finite=first_non_finite,
             )
-            new = Running(new_params, new_opt_state, new_sums)
+            new = Running(variables | updated | {"params": new_params}, new_opt_state, new_sums)
             if self.config.divergence.action == "skip":
                 skipped = sums._replace(skipped=sums.skipped + 1, first_non_finite=first_non_finite)
                 new = jax.tree.map(functools.partial(jnp.where, finite), new, running._replace(sums=skipped))
@@ -164,11 +174,11 @@ class Trainer:
           validation: validation split.
           epoch: number of epochs finished before; a member with fewer has diverged.
         """
-        params, opt_state, sums = running
+        variables, opt_state, sums = running
         metrics = self._metrics("train_", sums.targets)
-        validation_metrics = self.evaluate(params, state.constants, hyper, validation)
+        validation_metrics = self.evaluate(variables, hyper, validation)
         metrics |= {f"validation_{name}": value for name, value in validation_metrics.items()}
-        weights = jnp.stack([jnp.max(jnp.abs(weight)) for weight in jax.tree.leaves(params)])
+        weights = jnp.stack([jnp.max(jnp.abs(weight)) for weight in jax.tree.leaves(variables["params"])])
         metrics |= {
             "learning_rate": self._learning_rate(state, hyper),
             "gradient_norm": sums.gradient_norm / sums.steps,
@@ -179,10 +189,10 @@ class Trainer:
         plateau = state.plateau
         if self._schedule:
             plateau = optimizer.update_plateau(self._schedule, plateau, metrics["validation_loss"])
-        candidate = Best(state.epoch + 1, self.task.selection_score(validation_metrics), params)
+        candidate = Best(state.epoch + 1, self.task.selection_score(validation_metrics), variables)
         new_state = state._replace(
             epoch=state.epoch + 1,
-            params=params,
+            variables=variables,
             opt_state=opt_state,
             plateau=plateau,
             best=better(candidate, state.best),
@@ -193,11 +203,8 @@ class Trainer:
         state = jax.tree.map(lambda new, old: jnp.where(active & finite, new, old), new_state, state)
         return state, divergence.Outcome(metrics, active, finite, retries, sums.first_non_finite)
 
-    def evaluate(
-        self, params: PyTree[Array], constants: PyTree[Array], hyper: TrainingHyperparameters, split: SplitOnDevices
-    ) -> Metrics:
+    def evaluate(self, variables: Variables, hyper: TrainingHyperparameters, split: SplitOnDevices) -> Metrics:
         """Return loss, metric and spike rates of all samples of a split, every target weighing the same."""
-        variables = {"params": params, "constants": constants}
         network = build_network(self.config, split.inputs.shape[-1])
 
         def sums_of(batch: Samples, _):

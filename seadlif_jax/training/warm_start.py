@@ -19,12 +19,12 @@ from seadlif_jax.utils.paths import local_path
 
 # Fields on which the meaning of the parameters depends, beside the neuron's hyperparameters; but for those that only
 # bound or scale what the neuron does.
-SAME_FIELDS = ("neuron", "hidden", "recurrent", "self_connections", "tau_out", "train_tau_out")
+SAME_FIELDS = ("neuron", "hidden", "recurrent", "self_connections", "batch_norm", "tau_out", "train_tau_out")
 MAY_DIFFER = ("q", "a", "b", "surrogate", "forget_bias")
 
 
 class Start(NamedTuple):
-    """Parameters and constants to start from, and the folder of the run that they are from."""
+    """Variables to start from, and the folder of the run that they are from."""
 
     folder: str
     variables: Variables
@@ -54,13 +54,12 @@ def load_start(folder: RunFolder, members: Sequence[Member]) -> Start | None:
 
 
 def replace_parameters(initial: TrainState, start: Start, mesh: jax.sharding.Mesh) -> TrainState:
-    """Return initial states with the parameters and constants of `start` for every member.
+    """Return initial states with the variables of `start` for every member.
 
     Raises:
       ConfigError: parameters have other names or shapes, as with another number of channels or classes.
     """
-    like = {"params": initial.params, "constants": initial.constants}
-    here, there = (_shapes(tree, skip) for tree, skip in ((like, 1), (start.variables, 0)))
+    here, there = (_shapes(tree, skip) for tree, skip in ((initial.variables, 1), (start.variables, 0)))
     differences = [
         f"{name} is {other} there and {shape} here" for name, (other, shape) in differing(there, here).items()
     ]
@@ -71,12 +70,8 @@ def replace_parameters(initial: TrainState, start: Start, mesh: jax.sharding.Mes
         return device_put_global(np.broadcast_to(np.asarray(new, old.dtype), old.shape), member_sharded(mesh))
 
     # Twice: training reuses the buffers of each array.
-    variables, best = (jax.tree.map(place, like, start.variables) for _ in range(2))
-    return initial._replace(
-        params=variables["params"],
-        constants=variables["constants"],
-        best=initial.best._replace(params=best["params"]),
-    )
+    variables, best = (jax.tree.map(place, initial.variables, start.variables) for _ in range(2))
+    return initial._replace(variables=variables, best=initial.best._replace(variables=best))
 
 
 def _shapes(tree: PyTree, skip: int) -> dict[str, tuple[int, ...]]:
