@@ -43,6 +43,7 @@ LAYERS = (
     "config",
     "parallel",
     "losses",
+    "device",
     "nn",
     "native",
     "neurons",

@@ -1,4 +1,4 @@
-"""The command `seadlif`: `seadlif train | evaluate | inspect | compare | import`, each in a file here.
+"""The command `seadlif`: `seadlif train | evaluate | inspect | compare | export | import`, each in a file here.
 
 Neither JAX nor a command is imported before `main` runs, so that mistakes in JAX's environment variables are one line.
 """
@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "test a run class by class, for its costs, and under shifts of its input",
     "inspect": "draw the spikes, parameters and gradients of a run",
     "compare": "list runs side by side, with their learning curves",
+    "export": "write a run's network as C code for a device, or as a file for JAX",
     "import": "make a run of a checkpoint of the authors' PyTorch program",
 }
 HELP = "\n".join(

@@ -18,6 +18,11 @@ For a network that forecasts, the first two lines are replaced by
 also tests the network, on the test split, with events that were absent in training, and leaves robustness.csv and
 robustness.png. A shift is the mean number of events that it adds to every channel at every step; 0, the unshifted test,
 is always included.
+
+    seadlif evaluate --workdir=DIR --quantize=int8
+
+also tests the network in the fixed point of `seadlif export --dtype=int8`, and leaves test_int8_classes.csv and the
+confusion matrix.
 """
 
 import argparse
@@ -37,6 +42,7 @@ from seadlif_jax.cli.output import table_lines
 from seadlif_jax.cli.parsers import Parser, add_run, moved_data, output_folder
 from seadlif_jax.data.dataset import Split
 from seadlif_jax.data.on_device.samples import Samples
+from seadlif_jax.device import DeviceError, FixedPointNetwork, device_layers, quantize
 from seadlif_jax.inference import TrainedModel, evaluate, open_run
 from seadlif_jax.losses import feedback_start
 from seadlif_jax.runs.files import write_table
@@ -57,6 +63,9 @@ def main(arguments: Sequence[str]) -> None:
         output = output_folder(options.output_dir, workdir)
         if options.shifts:
             robustness.require_classifier(trained)
+        if options.quantize and trained.forecasts:
+            raise DeviceError("--quantize is for classification; this network forecasts")
+        fixed_point = quantize(device_layers(trained.network, trained.variables)) if options.quantize else None
         run = RunFolder(workdir, trained.config)
         if origin := run.origin():
             print(f"(imported from {origin['file']}, epoch {origin['epoch']})", flush=True)
@@ -66,6 +75,9 @@ def main(arguments: Sequence[str]) -> None:
         report = _report_forecast if trained.forecasts else _report_classes
         report(trained, split, options.split, stem)
         _report_costs(trained, split, stem)
+        if fixed_point is not None:
+            print("\nin fixed point, with weights of 8 bits")
+            _report_classes(trained, split, f"{options.split} int8", f"{stem}_int8", fixed_point)
         if options.shifts:
             _report_shifts(trained, dataset.test, dataset.protocol, options, output)
     print(f"tables and pictures: {stem}_*{f', {output}/robustness.*' if options.shifts else ''}")
@@ -78,6 +90,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--shifts", type=_numbers, default=[], help="mean added events per channel and step, such as 0.02,0.1,0.4"
     )
     parser.add_argument("--draws", type=int, default=3, help="number of draws of each random shift (default: 3)")
+    parser.add_argument("--quantize", choices=("int8",), help="also test the network in fixed point")
     return parser.parse_args(arguments)
 
 
@@ -88,9 +101,11 @@ def _numbers(text: str) -> list[float]:
         raise argparse.ArgumentTypeError(f"{text!r} must be numbers joined by commas, such as 0,0.05,0.1") from error
 
 
-def _report_classes(trained: TrainedModel, split: Split, name: str, stem: str) -> None:
+def _report_classes(
+    trained: TrainedModel, split: Split, name: str, stem: str, fixed_point: FixedPointNetwork | None = None
+) -> None:
     """Print and save the metrics of every class, and the confusion matrix."""
-    evaluation = evaluate(trained, split)
+    evaluation = evaluate(trained, split, fixed_point=fixed_point)
     by_class = evaluation.by_class()
     print("\n".join(table_lines(by_class)))
     print(f"{name} accuracy {evaluation.accuracy:.4f}  loss {evaluation.loss:.4f}", flush=True)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Num
 from seadlif_jax.data.dataset import Split
 from seadlif_jax.data.loading import native_split
 from seadlif_jax.data.on_device.samples import Samples
+from seadlif_jax.device import FixedPointNetwork
 from seadlif_jax.inference.batching import count_batches, masked_batches
 from seadlif_jax.inference.trained_model import TrainedModel
 from seadlif_jax.losses import IGNORED, SpikeSums, Sums, aggregate, count_spikes
@@ -67,15 +68,22 @@ class Evaluation(NamedTuple):
             }
 
 
-def evaluate(model: TrainedModel, split: Any, change_inputs: ChangeInputs | None = None) -> Evaluation:
+def evaluate(
+    model: TrainedModel,
+    split: Any,
+    change_inputs: ChangeInputs | None = None,
+    fixed_point: FixedPointNetwork | None = None,
+) -> Evaluation:
     """Compare the predictions of a classifier with all targets of a split.
 
     Args:
       model: the classifier.
       split: samples with targets, such as a split of its data set: any object with the attributes of a `Split`.
       change_inputs: perturbation of the inputs of each batch (see `analysis.robustness`); None for none.
+      fixed_point: of `device.quantize`: the model's network in integers, which is evaluated instead.
 
     Raises:
+      DeviceError: the inputs are not for fixed point.
       ValueError: the network forecasts, and does not predict classes; or there is no sample; or the split's arrays are
         not arrays of numbers.
 
@@ -107,11 +115,15 @@ def evaluate(model: TrainedModel, split: Any, change_inputs: ChangeInputs | None
     batches = masked_batches(split, -(-len(split.inputs) // num_batches))
     total: Any = None
     for number, batch in enumerate(bar(batches, total=num_batches, unit="batch")):
-        metrics = _evaluate_batch(model.network, task, model.variables, batch.samples, change_inputs, number)
+        if fixed_point is None:
+            metrics = _evaluate_batch(model.network, task, model.variables, batch.samples, change_inputs, number)
+        else:
+            outputs, spikes = fixed_point.outputs_and_spikes(batch.samples.inputs)
+            metrics = _measure(task, outputs, tuple(z.mean(-1) for z in spikes), batch.samples)
         metrics = jax.tree.map(np.asarray, metrics)
         total = metrics if total is None else jax.tree.map(np.add, total, metrics)
-    sums, spikes, confusion = total
-    return Evaluation(float(sums.loss / sums.loss_terms), confusion, tuple(map(float, spikes.mean_rate())))
+    sums, counts, confusion = total
+    return Evaluation(float(sums.loss / sums.loss_terms), confusion, tuple(map(float, counts.mean_rate())))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -126,7 +138,14 @@ def _evaluate_batch(
     """Return the sums of one batch, which add up over batches."""
     inputs = batch.inputs if change_inputs is None else change_inputs(batch.inputs, jnp.asarray(number))
     result: Any = network.apply(variables, inputs, method="with_activity")
-    outputs, activity = result
+    return _measure(task, *result, batch)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _measure(
+    task: Classification, outputs: Any, activity: Any, batch: Samples
+) -> tuple[Sums, SpikeSums, Int[Array, "class class"]]:
+    """Return the sums of the outputs of a batch."""
     sums = task.sums(outputs, batch.block_index, batch.targets)
     scores = aggregate(outputs, batch.block_index, batch.targets.shape[1] - 1, task.aggregation)
     return sums, count_spikes(activity, batch.block_index), _confusion(scores, batch.targets)
