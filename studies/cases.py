@@ -10,10 +10,10 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from seadlif_jax.cli.errors import errors_in_one_line
-from seadlif_jax.cli.output import table_lines
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.training import fit
 from seadlif_jax.utils.paths import local_path
+from seadlif_jax.utils.tables import table_lines
 from studies.command import FOLDER
 
 SELECTED = flags.DEFINE_list("neurons", None, "Neurons to train; all neurons of the study by default.")

@@ -29,13 +29,13 @@ from configs.bsd import get_config
 from data import bsd
 from seadlif_jax.analysis.activation_maximization import draw_noise, find_peaks, maximize_activation
 from seadlif_jax.cli.errors import errors_in_one_line
-from seadlif_jax.cli.output import table_lines
 from seadlif_jax.inference import load_run
 from seadlif_jax.plots import BLACK, BLUE, STYLE, VERMILION
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.training import fit
 from seadlif_jax.utils.paths import local_path
 from seadlif_jax.utils.progress import bar
+from seadlif_jax.utils.tables import table_lines
 from studies.command import FOLDER, run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run of configs/bsd.py; trained first if not given.")

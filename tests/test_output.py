@@ -12,7 +12,7 @@ from tests.helpers import ROOT
 LETTERS = "\u00fc \u65e5 \udcff"
 CODE = f"""
 import os, sys
-from seadlif_jax.cli.output import protect_output
+from seadlif_jax.cli.environment import protect_output
 protect_output()
 for number in range(2000):
     print("epoch", number, {LETTERS!r}, flush=True)

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from seadlif_jax import plots
 from seadlif_jax.analysis.comparison import comparison_table, read_runs
 from seadlif_jax.cli.errors import errors_in_one_line
-from seadlif_jax.cli.output import table_lines
 from seadlif_jax.cli.parsers import Parser, output_folder
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.utils.paths import local_path
+from seadlif_jax.utils.tables import table_lines
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,9 +1,10 @@
-"""Starting JAX: one line for an environment variable that cannot be, and a folder for compiled programs."""
+"""What a command finds around it: JAX and its environment variables, a folder for compiled programs, output streams."""
 
 import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from seadlif_jax.utils.paths import compiled_folder
 
@@ -75,3 +76,40 @@ def _report_unraisable(problem: "sys.UnraisableHookArgs") -> None:
     """Report an error without a caller, except orbax's late "Event loop is closed" after a failed save."""
     if str(problem.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(problem)
+
+
+def protect_output() -> None:
+    """Let no failed print end the program: a closed pipe, a lost terminal, a character that cannot be encoded."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # descriptors 0 to 2, if closed, would be given to the next files that are opened
+    os.close(descriptor)
+    sys.stdout, sys.stderr = (_Output(stream or open(os.devnull, "w")) for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+
+
+class _Output:
+    """A text stream that discards its output after an error."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+        stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        with self._discarding():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._discarding():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _discarding(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            # What is buffered, and what follows, goes to the null device.
+            with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
