@@ -79,10 +79,11 @@ def _device_layer(layer: Any) -> DeviceLayer:
     def array(values: Any) -> Any:
         return None if values is None else np.asarray(values, np.float32)
 
-    name, weights = NAMES[type(neuron)], map(array, layer.weights)
+    name = NAMES[type(neuron)]
+    kernel, bias, recurrent_kernel = map(array, layer.weights)
     if name == "readout":
-        return DeviceLayer(name, *weights, alpha=array(coefficients))
+        return DeviceLayer(name, kernel, bias, recurrent_kernel, array(coefficients))
     gap, num_neurons = coefficients.gap, layer.features
     threshold = np.full(num_neurons, neuron.threshold, np.float32) if gap is None else array(gap)
     adaptation = {field: array(getattr(coefficients, field, None)) for field in ("beta", "a", "b")}
-    return DeviceLayer(name, *weights, alpha=array(coefficients.alpha), threshold=threshold, **adaptation)
+    return DeviceLayer(name, kernel, bias, recurrent_kernel, array(coefficients.alpha), threshold, **adaptation)

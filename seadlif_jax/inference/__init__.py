@@ -2,6 +2,7 @@
 
 from seadlif_jax.inference.evaluation import Evaluation, evaluate
 from seadlif_jax.inference.run_loading import load_network, load_run, open_run
+from seadlif_jax.inference.stream_batch import StreamBatch
 from seadlif_jax.inference.trained_model import TrainedModel
 
-__all__ = ["Evaluation", "TrainedModel", "evaluate", "load_network", "load_run", "open_run"]
+__all__ = ["Evaluation", "StreamBatch", "TrainedModel", "evaluate", "load_network", "load_run", "open_run"]

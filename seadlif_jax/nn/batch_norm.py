@@ -35,6 +35,13 @@ class BatchNorm(NamedTuple):
         are used.
       epsilon: added to the variance.
       axis_name: axis of devices, or of `jax.vmap`, that a batch is divided along; None if it is not.
+
+    Example:
+      >>> from seadlif_jax import RecurrentLayer
+      >>> layer, inputs = RecurrentLayer(8, batch_norm=BatchNorm()), jnp.ones((3, 10, 4))
+      >>> variables = layer.init(jax.random.key(0), inputs)
+      >>> spikes, updated = layer.apply(variables, inputs, mutable=["batch_stats"])  # in training
+      >>> spikes = layer.apply(variables | updated, inputs)
     """
 
     momentum: float = 0.95
