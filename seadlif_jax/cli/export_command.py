@@ -1,4 +1,4 @@
-"""Export the trained network of a run: to C code for a device, or to a file for JAX.
+"""Export the trained network of a run: to C code for a device, or to a file for JAX or other libraries.
 
     seadlif export --workdir=DIR --format=c [--dtype=int8] --output_dir=OUT
 
@@ -13,6 +13,11 @@ leaves in OUT
     seadlif export --workdir=DIR --format=jax --output_dir=OUT
 
 leaves `network.bin`, which JAX runs without this library (see `TrainedModel.export`).
+
+    seadlif export --workdir=DIR --format=nir [--nir_metadata] --output_dir=OUT
+
+leaves `network.nir`, a graph that libraries for spiking networks and chips read. NIR has LIF neurons, and no adaptive
+ones: those are refused, unless --nir_metadata stores their adaptation where only this library reads it.
 """
 
 import argparse
@@ -44,6 +49,12 @@ def main(arguments: Sequence[str]) -> None:
         output = output_folder(options.output_dir, workdir / "export")
         if options.format == "jax":
             print(f"wrote {trained.export(output / 'network.bin')}")
+        elif options.format == "nir":
+            from seadlif_jax.interop.nir_file import write_nir  # needs a package of its own
+
+            layers, step_ms = device_layers(trained.network, trained.variables), trained.config.data.step_ms or 1.0
+            write_nir(layers, output / "network.nir", step_ms, options.nir_metadata)
+            print(f"wrote {output / 'network.nir'}")
         else:
             _export_c(trained, options.dtype, output)
 
@@ -52,12 +63,15 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser("export", __doc__)
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the run")
     parser.add_argument("--member", type=int, help="number of the member, for a sweep")
-    parser.add_argument("--format", choices=("c", "jax"), required=True, help="what to write")
+    parser.add_argument("--format", choices=("c", "jax", "nir"), required=True, help="what to write")
     parser.add_argument("--dtype", choices=("float32", "int8"), default="float32", help="for C (default: float32)")
+    parser.add_argument("--nir_metadata", action="store_true", help="for NIR: adaptation of neurons as metadata")
     parser.add_argument("--output_dir", metavar="DIR", help="folder for the files (default: export, in the run's)")
     options = parser.parse_args(arguments)
     if options.format != "c" and options.dtype != "float32":
         parser.error("--dtype is for --format=c")
+    if options.format != "nir" and options.nir_metadata:
+        parser.error("--nir_metadata is for --format=nir")
     return options
 
 
