@@ -1,4 +1,4 @@
-"""The command `seadlif`: `seadlif train | evaluate | inspect | compare | export | import`, each in a file here.
+"""The command `seadlif`, each of whose commands is in a file here.
 
 Neither JAX nor a command is imported before `main` runs, so that mistakes in JAX's environment variables are one line.
 """
@@ -8,8 +8,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from seadlif_jax.cli.environment import import_jax
-from seadlif_jax.cli.output import protect_output
+from seadlif_jax.cli.environment import import_jax, protect_output
 from seadlif_jax.utils.errors import missing_package
 
 # Each command, in the module of this folder with `_command` after its name, and its line in `seadlif --help`.
@@ -17,6 +16,7 @@ COMMANDS = {
     "train": "train a network, or a sweep of many, as a config says",
     "evaluate": "test a run class by class, for its costs, and under shifts of its input",
     "inspect": "draw the spikes, parameters and gradients of a run",
+    "predict": "classify recordings with the network of a run",
     "compare": "list runs side by side, with their learning curves",
     "export": "write a run's network as C code for a device, or as a file for JAX",
     "import": "make a run of a checkpoint of the authors' PyTorch program",

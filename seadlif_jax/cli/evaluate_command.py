@@ -38,7 +38,6 @@ from seadlif_jax.analysis import robustness
 from seadlif_jax.analysis.synops import format_costs, measure_costs
 from seadlif_jax.cli.environment import prepare_jax
 from seadlif_jax.cli.errors import errors_in_one_line
-from seadlif_jax.cli.output import table_lines
 from seadlif_jax.cli.parsers import Parser, add_run, moved_data, output_folder
 from seadlif_jax.data.dataset import Split
 from seadlif_jax.data.on_device.samples import Samples
@@ -49,7 +48,7 @@ from seadlif_jax.runs.files import write_table
 from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.training.report import draw_forecast
 from seadlif_jax.utils.paths import workdir_path
-from seadlif_jax.utils.tables import as_columns
+from seadlif_jax.utils.tables import as_columns, table_lines
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,0 +1,113 @@
+"""Classify recordings with the network of a run.
+
+    seadlif predict --workdir=DIR FILE ... [--output=predictions.csv]
+
+writes a line for each recording: its file, its number there, its class, and the probability of every class. With
+--per_step, it writes a line for each step of each recording, with its class; so it does without being asked where the
+run's loader gives every step a label of its own, as that of the ECG data.
+
+Files are .npy with an array [recording, time, channel], .npz with one such array, or with one named `inputs`; or files
+that the run's loader reads, such as .h5 for SHD and .mat for ECG.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seadlif_jax.cli.environment import prepare_jax
+from seadlif_jax.cli.errors import errors_in_one_line
+from seadlif_jax.cli.parsers import MOVABLE, Parser, moved_data
+from seadlif_jax.data.dataset import DataError, Split
+from seadlif_jax.inference import TrainedModel, load_run
+from seadlif_jax.inference.batching import unlabelled
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.files import write_table
+from seadlif_jax.utils.arrays import as_native, value_problem
+from seadlif_jax.utils.paths import local_path, workdir_path
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run `seadlif predict`."""
+    options = _parse(arguments)
+    prepare_jax()
+    with errors_in_one_line("nothing was written"):
+        workdir = workdir_path(options.workdir)
+        trained = load_run(workdir, options.member)
+        if trained.forecasts:
+            raise RunError(f"the network of {workdir} forecasts, and does not classify")
+        output = workdir / "predictions.csv" if options.output is None else local_path(options.output, "--output")
+        recordings = [(name, _read(name, trained, moved_data(options))) for name in options.files]
+        per_step = options.per_step or any(split.block_index.max() > 1 for _, split in recordings)
+        columns: dict[str, list[Any]] = {}
+        for name, split in recordings:
+            table = _steps(trained, split) if per_step else _classes(trained, split)
+            file = [name] * len(next(iter(table.values())))
+            for column, values in {"file": file, **table}.items():
+                columns.setdefault(column, []).extend(values)
+        write_table(output, columns)
+    count = sum(len(split.inputs) for _, split in recordings)
+    print(f"{count} recordings: {output}")
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser("predict", __doc__)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="files of recordings")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument("--member", type=int, help="number of the member, for a sweep")
+    parser.add_argument("--per_step", action="store_true", help="give every step a class")
+    parser.add_argument(
+        "--output", metavar="FILE", help="file to write (default: predictions.csv, in the run's folder)"
+    )
+    for field, meaning in MOVABLE.items():
+        parser.add_argument(f"--config.data.{field}", metavar="DIR", help=f"{meaning}, if it is no longer the run's")
+    return parser.parse_args(arguments)
+
+
+def _read(name: str, trained: TrainedModel, moved: dict[str, str]) -> Split:
+    """Return the recordings of a file; of arrays, all steps are in block 1."""
+    path = local_path(name, "FILE")
+    if path.suffix not in (".npy", ".npz"):
+        return trained.read(path, **moved)
+    array = as_native(_load_array(path), f"the array of {path}")
+    if problem := value_problem(array):
+        raise DataError(f"{path}: its values are {problem}")
+    if array.ndim != 3 or 0 in array.shape or array.shape[2] != trained.num_channels:
+        raise DataError(
+            f"{path} has an array of shape {array.shape}; it must be [recording, time, {trained.num_channels} channels]"
+        )
+    return unlabelled(array)
+
+
+def _load_array(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        with content:
+            names = content.files
+            if "inputs" in names or len(names) == 1:
+                return content["inputs" if "inputs" in names else names[0]]
+    except Exception as error:  # NumPy and zipfile raise many types
+        raise DataError(f"{path} is no file of NumPy arrays, or damaged ({error})") from error
+    raise DataError(f"{path} has the arrays {', '.join(names)}; name the one to classify `inputs`")
+
+
+def _classes(trained: TrainedModel, split: Split) -> dict[str, list[Any]]:
+    probabilities = trained.probabilities(split.inputs, split.block_index == 1)
+    by_class = {f"probability_{number}": column.tolist() for number, column in enumerate(probabilities.T)}
+    return {
+        "recording": list(range(len(probabilities))),
+        "class": probabilities.argmax(axis=1).tolist(),
+        **by_class,
+    }
+
+
+def _steps(trained: TrainedModel, split: Split) -> dict[str, list[Any]]:
+    labels = trained.predict_steps(split.inputs)
+    recordings, steps = np.indices(labels.shape)
+    return {"recording": recordings.ravel().tolist(), "step": steps.ravel().tolist(), "class": labels.ravel().tolist()}

@@ -1,0 +1,74 @@
+import csv
+import re
+
+import numpy as np
+import pytest
+
+from seadlif_jax.inference import load_run
+from tests.helpers import seadlif
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def inputs():
+    return np.random.default_rng(0).poisson(0.3, (5, 40, 10)).astype(np.uint8)
+
+
+def test_recordings_of_all_files_are_classified(finished_run, inputs, tmp_path):
+    np.save(tmp_path / "a b.npy", inputs)
+    np.savez(tmp_path / "two.npz", inputs=inputs[:2], other=np.zeros(3))
+    files = (tmp_path / "a b.npy", tmp_path / "two.npz")
+    found = seadlif("predict", "--workdir", finished_run, *files, "--output", tmp_path / "out.csv")
+    assert not found.returncode, found.stderr
+    rows = rows_of(tmp_path / "out.csv")
+    assert [(row["file"], int(row["recording"])) for row in rows] == [
+        (str(file), number) for file, count in zip(files, (5, 2), strict=True) for number in range(count)
+    ]
+    expected = load_run(finished_run).probabilities(inputs)
+    for row, probabilities in zip(rows[:5], expected, strict=True):
+        found = [float(row[f"probability_{number}"]) for number in range(len(probabilities))]
+        np.testing.assert_allclose(found, probabilities, rtol=1e-4, atol=1e-6)
+        assert int(row["class"]) == probabilities.argmax()
+
+
+def test_every_step_is_classified_if_asked(finished_run, inputs, tmp_path):
+    np.savez(tmp_path / "one.npz", inputs)
+    found = seadlif(
+        "predict", "--workdir", finished_run, tmp_path / "one.npz", "--per_step", "--output", tmp_path / "out.csv"
+    )
+    assert not found.returncode, found.stderr
+    rows = rows_of(tmp_path / "out.csv")
+    labels = np.array([int(row["class"]) for row in rows]).reshape(5, 40)
+    assert np.mean(labels == load_run(finished_run).predict_steps(inputs)) > 0.99
+    assert (rows[41]["recording"], rows[41]["step"]) == ("1", "1")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("absent.npy", None, "there is no file .*absent.npy"),
+        ("damaged.npz", b"PK", "damaged.npz is no file of NumPy arrays, or damaged"),
+        ("flat.npy", np.zeros((3, 10)), r"flat.npy has an array of shape \(3, 10\); it must be \[recording, time, 10"),
+        ("nan.npy", np.full((1, 2, 10), np.nan), "nan.npy: its values are NaN or infinite"),
+        ("two.npz", {"x": np.zeros(1), "y": np.zeros(1)}, "has the arrays x, y; name the one to classify `inputs`"),
+    ],
+)
+def test_a_file_that_cannot_be_classified_is_named_and_nothing_is_written(
+    finished_run, tmp_path, name, content, message
+):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        np.savez(path, **content)
+    elif content is not None:
+        np.save(path, content)
+    found = seadlif("predict", "--workdir", finished_run, path, "--output", tmp_path / "out.csv")
+    assert found.returncode == 1
+    assert re.search(message, found.stderr), found.stderr
+    assert found.stderr.count("\n") == 1
+    assert not (tmp_path / "out.csv").exists()
