@@ -11,7 +11,7 @@ from seadlif_jax.version import __version__
 
 if TYPE_CHECKING:
     from seadlif_jax.analysis.synops import measure_costs
-    from seadlif_jax.inference import Evaluation, TrainedModel, evaluate, load_network, load_run
+    from seadlif_jax.inference import Evaluation, StreamBatch, TrainedModel, evaluate, load_network, load_run
     from seadlif_jax.losses import aggregate, classification
     from seadlif_jax.neurons import (
         ALIF,
@@ -37,17 +37,20 @@ if TYPE_CHECKING:
         RecurrentCell,
         RecurrentLayer,
     )
+    from seadlif_jax.pretrained import load_pretrained
     from seadlif_jax.training import fit
 
 # The module of each name that is imported on first use.
 _LAZY = {
-    **dict.fromkeys(("Evaluation", "TrainedModel", "evaluate", "load_network", "load_run"), "inference"),
+    **dict.fromkeys(("Evaluation", "StreamBatch", "TrainedModel"), "inference"),
+    **dict.fromkeys(("evaluate", "load_network", "load_run"), "inference"),
     **dict.fromkeys(("LIF", "EFAdLIF", "SEAdLIF", "ALIF", "BRF", "RadLIF", "SiLIF", "SynapticLIF", "LSTM"), "neurons"),
     **dict.fromkeys(("NEURONS", "SURROGATES", "Neuron", "Surrogate"), "neurons"),
     **dict.fromkeys(("BatchNorm", "Execution", "Hyperparameters", "LeakyReadout", "Network"), "nn"),
     **dict.fromkeys(("RecurrentCell", "RecurrentLayer"), "nn"),
     **dict.fromkeys(("aggregate", "classification"), "losses"),
     "fit": "training",
+    "load_pretrained": "pretrained",
     "measure_costs": "analysis.synops",
 }
 
@@ -72,6 +75,7 @@ __all__ = [
     "SEAdLIF",
     "SeadlifError",
     "SiLIF",
+    "StreamBatch",
     "Surrogate",
     "SynapticLIF",
     "TrainedModel",
@@ -81,6 +85,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load_network",
+    "load_pretrained",
     "load_run",
     "measure_costs",
 ]

@@ -598,6 +598,19 @@ def older_defaults() -> ConfigDict:
     return config
 
 
+def complete_config(stored: dict[str, Any]) -> ConfigDict:
+    """Return a stored config with the fields that it lacks, since it is older than them."""
+    return normalize(ConfigDict(_merge(older_defaults().to_dict(), stored)))
+
+
+def _merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    merged = {
+        name: _merge(defaults.get(name, {}), value) if isinstance(value, dict) else value
+        for name, value in values.items()
+    }
+    return defaults | merged
+
+
 def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the fields in which two configs (as read back from JSON) differ, with both values; not those that may.
 

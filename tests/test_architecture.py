@@ -33,6 +33,7 @@ LAYERS = (
     "interop",
     "training",
     "analysis",
+    "pretrained",
     "inference",
     "runs",
     "plots",

@@ -30,11 +30,10 @@ from ml_collections import ConfigDict
 from seadlif_jax.config import (
     LENGTH,
     changed_fields,
+    complete_config,
     differences,
     flatten,
     is_sweep,
-    normalize,
-    older_defaults,
     to_json,
 )
 from seadlif_jax.parallel import is_first_process
@@ -241,7 +240,7 @@ def read_config(folder: Path) -> ConfigDict:
     """
     if not (folder / "config.json").exists():
         raise RunError(f"{folder} holds no run: there is no config.json")
-    return normalize(ConfigDict(_merge(older_defaults().to_dict(), _read_config_json(folder))))
+    return complete_config(_read_config_json(folder))
 
 
 def _read_config_json(folder: Path) -> dict[str, Any]:
@@ -252,14 +251,6 @@ def _read_config_json(folder: Path) -> dict[str, Any]:
             "has no field 'task'); use version 0.1 for it, or choose another --workdir"
         )
     return config
-
-
-def _merge(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    merged = {
-        name: _merge(defaults.get(name, {}), value) if isinstance(value, dict) else value
-        for name, value in values.items()
-    }
-    return defaults | merged
 
 
 def _read_json(path: Path, required: tuple[str, ...] = ()) -> dict[str, Any]:
