@@ -113,7 +113,7 @@ def test_bad_input_of_train_is_one_line_and_leaves_nothing(tmp_path, arguments, 
         (("compare", "{}/nowhere", "--output_dir={}"), "none of these folders holds a run with a finished epoch"),
         (("compare", "{}", "{}", "--output_dir={}"), "a run is given twice"),
         (("tran",), "'tran' is not a command of seadlif; did you mean train?"),
-        (("frobnicate",), "the commands are train, evaluate, inspect, compare, import"),
+        (("frobnicate",), "the commands are train, evaluate, inspect, predict, compare, export, import"),
     ],
 )
 def test_bad_input_of_the_other_commands_is_one_line_and_leaves_nothing(tmp_path, arguments, message):

@@ -74,7 +74,7 @@ class FixedPointNetwork:
     Example:
       >>> layer = DeviceLayer("readout", np.eye(2), np.zeros(2), None, alpha=np.array([0.5, 0.5]))
       >>> outputs, _ = quantize((layer,)).outputs_and_spikes(np.ones((1, 3, 2), int))
-      >>> outputs[0, :, 0].tolist()
+      >>> outputs[0, :, 0].round(3).tolist()
       [0.5, 0.75, 0.875]
     """
 
