@@ -40,11 +40,17 @@ def get_config():
     return config.lock()
 """
 USE = """
+import numpy as np
 import seadlif_jax
 trained = seadlif_jax.load_run("../project/runs/mine-seed0")
 dataset = trained.dataset()
 print(trained.predict(dataset.test.inputs))
+np.save("recording.npy", dataset.test.inputs)
+for name in ("ecg", "bsd"):
+    model = seadlif_jax.load_pretrained(name)
+    print(model, model.predict(np.ones((1, 50, model.num_channels))))
 """
+MAX_MIB = 1  # of the wheel
 
 
 def run(*command: str | Path, cwd: Path) -> None:
@@ -66,6 +72,9 @@ def main() -> None:
             shutil.copy(ROOT / file, source)
         run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, source, cwd=folder)
         (wheel,) = folder.glob("*.whl")
+        if wheel.stat().st_size > MAX_MIB * 2**20:
+            sys.exit(f"error: the wheel has {wheel.stat().st_size:,} bytes")
+        print(f"{wheel.name}: {wheel.stat().st_size:,} bytes", flush=True)
         venv.create(folder / "venv", with_pip=True)
         binaries = folder / "venv" / "bin"
         run(binaries / "pip", "install", "--quiet", f"{wheel}[all]", cwd=folder)
@@ -82,6 +91,9 @@ def main() -> None:
         run(seadlif, "inspect", workdir, cwd=elsewhere)
         run(seadlif, "compare", "../project/runs/mine-seed0", cwd=elsewhere)
         run(binaries / "python", "-c", USE, cwd=elsewhere)
+        run(seadlif, "predict", workdir, "recording.npy", cwd=elsewhere)
+        run(seadlif, "export", workdir, "--format=c", "--dtype=int8", "--output_dir=firmware", cwd=elsewhere)
+        run(seadlif, "export", workdir, "--format=nir", "--nir_metadata", "--output_dir=nir", cwd=elsewhere)
         left = {path.name for path in (project / "runs" / "mine-seed0").iterdir()}
         expected = {"result.json", "curves.png", "raster.png", "test_classes.csv", "inspect"}
         if not expected <= left:

@@ -165,6 +165,13 @@ def test_what_has_no_code_is_refused(neuron, message):
         device_layers(network, variables)
 
 
+def test_a_network_that_has_diverged_is_refused():
+    network, variables, _ = build(LIF())
+    variables["params"]["readout"]["kernel"] *= jnp.nan
+    with pytest.raises(DeviceError, match="layer 3 has values that are NaN or infinite"):
+        device_layers(network, variables)
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [

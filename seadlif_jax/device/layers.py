@@ -60,11 +60,16 @@ def device_layers(network: Network, variables: Mapping[str, Any]) -> tuple[Devic
     """Return the layers of a network, the readout last.
 
     Raises:
-      DeviceError: a layer has other neurons than LIF, EF-adLIF and SE-adLIF, or trained resting potentials.
+      DeviceError: a layer has other neurons than LIF, EF-adLIF and SE-adLIF, trained resting potentials, or values that
+        are not finite.
     """
     channels = len(variables["params"]["layers_0"]["kernel"])
     layers: Any = network.apply(variables, channels, method="as_layers")
-    return tuple(_device_layer(layer) for layer in layers)
+    found = tuple(_device_layer(layer) for layer in layers)
+    for number, layer in enumerate(found, 1):
+        if not all(np.isfinite(array).all() for array in layer if isinstance(array, np.ndarray)):
+            raise DeviceError(f"layer {number} has values that are NaN or infinite")
+    return found
 
 
 def _device_layer(layer: Any) -> DeviceLayer:
