@@ -17,11 +17,14 @@ from seadlif_jax.neurons import (
     LIFCoefficients,
     LSTMState,
     Neuron,
+    RadLIF,
     SEAdLIF,
+    SiLIF,
     Surrogate,
     decay,
     find_neuron,
 )
+from seadlif_jax.utils.errors import SeadlifError
 
 RNG = np.random.default_rng(0)
 ALPHA, BETA = RNG.uniform(0.8, 0.96, 5), RNG.uniform(0.98, 0.996, 5)
@@ -175,3 +178,9 @@ def test_a_subclass_with_another_step_has_the_gradient_of_that_step():
 
     assert Slow.backward is Neuron.backward
     assert Fast.backward is SEAdLIF.backward
+
+
+@pytest.mark.parametrize("neuron", [RadLIF(tau_u=(25.0, 5.0)), SiLIF(rate_u=(250.0, 10.0))])
+def test_a_range_that_ends_below_its_start_is_refused_however_it_is_transformed(neuron):
+    with pytest.raises(SeadlifError, match=r"the initial (alpha|log_rate_u) of .* is not within its bounds"):
+        neuron.named_parameters()

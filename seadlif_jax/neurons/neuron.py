@@ -130,7 +130,8 @@ class Neuron(struct.PyTreeNode):
         for name, value in self.parameters().items():
             initial, bounds = parameters[name] = value if isinstance(value, Parameter) else Parameter(value, value)
             numbers = (bounds[0], *initial, bounds[1])
-            if all(isinstance(number, int | float) for number in numbers) and sorted(numbers) != list(numbers):
+            is_traced = any(isinstance(number, jax.core.Tracer) for number in numbers)
+            if not is_traced and sorted(map(float, numbers)) != list(map(float, numbers)):
                 raise SeadlifError(
                     f"{type(self).__name__}: the initial {name} of {initial[0]:.4g} to {initial[1]:.4g} is not within "
                     f"its bounds, {bounds[0]:.4g} to {bounds[1]:.4g}"
