@@ -42,15 +42,12 @@ from seadlif_jax.neurons.lif import (
     alpha_bar,
     from_rest,
     gap_and_rest,
-    if_trained,
     membrane,
-    minus_if_trained,
     reset,
     spikes,
     threshold_parameters,
-    through_last_spike,
+    through_spikes,
     trains_threshold,
-    without_first_spike,
 )
 from seadlif_jax.neurons.neuron import (
     Neuron,
@@ -145,18 +142,20 @@ class _AdLIF(Neuron):
 
     # The carry of the loop is `u^_t`, from which `u_t` and `z_t` follow, and the last adaptation current that does not
     # depend on them: w_t for EF; w_{t-1} for SE, which computes w_t at the start of the next step. So one backward loop
-    # serves both, with `u^_t` as the residual.
+    # serves both, with `u^_t` as the residual. As in LIF, it is for thresholds that are not trained.
 
     def _spikes_of(self, coefficients: AdLIFCoefficients, carry: "AdLIFCarry") -> PerSample:
         return spikes(self, coefficients, carry.u_hat) if carry.z is None else carry.z
 
     def residual(self, carry: "AdLIFCarry", current: PerSample) -> PerSample:
-        return carry.u_hat
+        return super().residual(carry, current) if trains_threshold(self) else carry.u_hat
 
-    def replay(self, coefficients: AdLIFCoefficients, first: "AdLIFCarry", residuals: Array) -> Array:
-        return residuals
+    def replay(self, coefficients: AdLIFCoefficients, first: "AdLIFCarry", residuals: Array) -> Any:
+        return super().replay(coefficients, first, residuals) if trains_threshold(self) else residuals
 
-    def outputs(self, coefficients: AdLIFCoefficients, replayed: Array) -> Array:
+    def outputs(self, coefficients: AdLIFCoefficients, replayed: Any) -> Array:
+        if trains_threshold(self):
+            return super().outputs(coefficients, replayed)
         return spikes(self, coefficients, replayed)
 
     def _backward(
@@ -165,68 +164,53 @@ class _AdLIF(Neuron):
         coefficients: AdLIFCoefficients,
         first: "AdLIFCarry",
         residuals: Array,
-        replayed: Array,
+        replayed: Any,
         last_bar: "AdLIFCarry",
         output_bars: Array,
         recur: Callable[[Array], Array],
     ) -> tuple[Array, AdLIFCoefficients, "AdLIFCarry"]:
         """Return the gradients of a chunk of steps (see `Neuron.backward`), by hand: from `u^_t` alone."""
-        alpha, beta, a, b, gap, rest = coefficients
+        if trains_threshold(self):
+            return super().backward(coefficients, first, residuals, replayed, last_bar, output_bars, recur)
+        alpha, beta, a, b, *_ = coefficients
 
         def step_back(carry, step):
             """Go back from `u^_t` to `u^_{t-1}`."""
-            (u_hat_bar, w_bar, _), sums = carry  # of the carry after step t: for SE, `w_bar` is beta w_bar_t
+            u_hat_bar, w_bar, sums = carry  # of the carry after step t: for SE, `w_bar` is beta w_bar_t
             u_hat, output_bar = step  # of t - 1
             v = above_threshold(self, coefficients, u_hat)
             z = self.surrogate(v)
             u = u_hat * (1 - z)
-            u_of_w = _plus_rest(coefficients, u)
             current_bar = (1 - alpha) * u_hat_bar
             # For the adaptation current that u_{t-1} and z_{t-1} drive: w_{t-1} for SE, w_t for EF.
             source_bar = w_bar - current_bar if symplectic else w_bar
             u_bar = alpha * u_hat_bar + a * source_bar
             z_bar = output_bar + recur(current_bar) + b * source_bar
-            v_bar = z_bar * self.surrogate.derivative(v)
-            u_hat_bar = u_bar * (1 - z) + v_bar
+            u_hat_bar = u_bar * (1 - z) + z_bar * self.surrogate.derivative(v)
             w_bar = beta * source_bar if symplectic else beta * w_bar - current_bar
             sums = _Sums(
                 alpha=sums.alpha + current_bar * u - (1 - alpha) * u_hat_bar * u_hat,
                 p=source_bar + beta * sums.p,
-                beta=sums.beta + sums.p * (a * u_of_w + b * z),
-                a=sums.a + source_bar * u_of_w,
+                beta=sums.beta + sums.p * (a * u + b * z),
+                a=sums.a + source_bar * u,
                 b=sums.b + source_bar * z,
-                gap=minus_if_trained(sums.gap, v_bar),
-                rest=minus_if_trained(sums.rest, current_bar - a * source_bar),
             )
-            return (AdLIFCarry(u_hat_bar, w_bar, if_trained(gap, z_bar)), sums), current_bar
+            return (u_hat_bar, w_bar, sums), current_bar
 
         last, zeros = residuals[-1], jnp.zeros_like(first.u_hat)
-        v_bar = through_last_spike(self, coefficients, last, output_bars[-1], last_bar.z)
-        last_bar = AdLIFCarry(last_bar.u_hat + v_bar, last_bar.w, if_trained(gap, zeros))
-        sums = _Sums(
-            alpha=-(1 - alpha) * last_bar.u_hat * last,
-            p=zeros,
-            beta=zeros,
-            a=zeros,
-            b=zeros,
-            gap=if_trained(gap, -v_bar),
-            rest=if_trained(rest, zeros),
-        )
+        u_hat_bar = last_bar.u_hat + through_spikes(self, coefficients, last, output_bars[-1])
+        sums = _Sums(alpha=-(1 - alpha) * u_hat_bar * last, p=zeros, beta=zeros, a=zeros, b=zeros)
         steps = (before_each(first.u_hat, residuals), before_each(zeros, output_bars))
-        (first_bar, sums), current_bars = jax.lax.scan(step_back, (last_bar, sums), steps, reverse=True)
-        alpha_sum = sums.alpha + (1 - alpha) * first_bar.u_hat * first.u_hat
-        u_hat_bar, gap_sum = without_first_spike(
-            self, coefficients, first.u_hat, first_bar.u_hat, first_bar.z, sums.gap
-        )
+        carry = (u_hat_bar, last_bar.w, sums)
+        (u_hat_bar, w_bar, sums), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
+        alpha_sum = sums.alpha + (1 - alpha) * u_hat_bar * first.u_hat
         coefficients_bar = AdLIFCoefficients(
             alpha=alpha_bar(alpha, alpha_sum.sum(0)),
             beta=jnp.sum(sums.beta + sums.p * first.w, 0),  # the chunk starts with an adaptation current
             a=sums.a.sum(0),
             b=sums.b.sum(0),
-            gap=None if gap_sum is None else gap_sum.sum(0),
-            rest=None if sums.rest is None else sums.rest.sum(0),
         )
-        return current_bars, coefficients_bar, first_bar._replace(u_hat=u_hat_bar)
+        return current_bars, coefficients_bar, AdLIFCarry(u_hat_bar, w_bar)
 
 
 class AdLIFCarry(NamedTuple):
@@ -245,8 +229,6 @@ class _Sums(NamedTuple):
     beta: Array
     a: Array
     b: Array
-    gap: Array | None
-    rest: Array | None
 
 
 def _plus_rest(coefficients: AdLIFCoefficients, u: PerSample) -> PerSample:

@@ -104,7 +104,9 @@ class LIF(Neuron):
         u_hat = membrane(coefficients.alpha, state.u, from_rest(coefficients, current))
         return LIFState(u_hat, spikes(self, coefficients, u_hat))
 
-    # The carry of the loop is `u^_t`, and so is the residual: `z_t` and `u_t` follow from it.
+    # The carry of the loop is `u^_t`, and so is the residual: `z_t` and `u_t` follow from it. The gradient by hand is
+    # for thresholds that are not trained; for others, it is that of `Neuron`, and `z_t` is in the carry, since the
+    # spikes of the initial state do not depend on the threshold.
 
     def unpack(self, coefficients: LIFCoefficients, carry: "LIFCarry") -> LIFState:
         return LIFState(carry.u_hat, spikes(self, coefficients, carry.u_hat) if carry.z is None else carry.z)
@@ -113,12 +115,14 @@ class LIF(Neuron):
         return LIFCarry(after.u_hat, after.z if trains_threshold(self) else None)
 
     def residual(self, carry: "LIFCarry", current: PerSample) -> PerSample:
-        return carry.u_hat
+        return super().residual(carry, current) if trains_threshold(self) else carry.u_hat
 
-    def replay(self, coefficients: LIFCoefficients, first: "LIFCarry", residuals: Array) -> Array:
-        return residuals
+    def replay(self, coefficients: LIFCoefficients, first: "LIFCarry", residuals: Array) -> Any:
+        return super().replay(coefficients, first, residuals) if trains_threshold(self) else residuals
 
-    def outputs(self, coefficients: LIFCoefficients, replayed: Array) -> Array:
+    def outputs(self, coefficients: LIFCoefficients, replayed: Any) -> Array:
+        if trains_threshold(self):
+            return super().outputs(coefficients, replayed)
         return spikes(self, coefficients, replayed)
 
     def backward(
@@ -126,44 +130,36 @@ class LIF(Neuron):
         coefficients: LIFCoefficients,
         first: "LIFCarry",
         residuals: Array,
-        replayed: Array,
+        replayed: Any,
         last_bar: "LIFCarry",
         output_bars: Array,
         recur: Callable[[Array], Array],
     ) -> tuple[Array, LIFCoefficients, "LIFCarry"]:
         """Return the gradients of a chunk of steps (see `Neuron.backward`), by hand: from `u^_t` alone."""
+        if trains_threshold(self):
+            return super().backward(coefficients, first, residuals, replayed, last_bar, output_bars, recur)
         alpha = coefficients.alpha
 
-        def step_back(carry: Any, step: tuple[Array, Array]) -> tuple[Any, Array]:
+        def step_back(carry: tuple[Array, Array], step: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
             """Go back from `u^_t` to `u^_{t-1}`."""
-            u_hat_bar, _, sums = carry
+            u_hat_bar, alpha_sum = carry
             u_hat, output_bar = step  # of t - 1
             v = above_threshold(self, coefficients, u_hat)
             z = self.surrogate(v)
             current_bar = (1 - alpha) * u_hat_bar
-            alpha_sum = sums.alpha + current_bar * u_hat * (1 - z)
+            alpha_sum = alpha_sum + current_bar * u_hat * (1 - z)
             u_bar, z_bar = alpha * u_hat_bar, output_bar + recur(current_bar)
-            v_bar = z_bar * self.surrogate.derivative(v)
-            u_hat_bar = u_bar * (1 - z) + v_bar
+            u_hat_bar = u_bar * (1 - z) + z_bar * self.surrogate.derivative(v)
             alpha_sum = alpha_sum - (1 - alpha) * u_hat_bar * u_hat
-            sums = LIFCoefficients(alpha_sum, minus_if_trained(sums.gap, v_bar))
-            return (u_hat_bar, if_trained(coefficients.gap, z_bar), sums), current_bar
+            return (u_hat_bar, alpha_sum), current_bar
 
         last, zeros = residuals[-1], jnp.zeros_like(first.u_hat)
-        v_bar = through_last_spike(self, coefficients, last, output_bars[-1], last_bar.z)
-        u_hat_bar = last_bar.u_hat + v_bar
-        sums = LIFCoefficients(-(1 - alpha) * u_hat_bar * last, if_trained(coefficients.gap, -v_bar))
+        u_hat_bar = last_bar.u_hat + through_spikes(self, coefficients, last, output_bars[-1])
         steps = (before_each(first.u_hat, residuals), before_each(zeros, output_bars))
-        carry = (u_hat_bar, if_trained(coefficients.gap, zeros), sums)
-        (u_hat_bar, z_bar, sums), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
-        alpha_sum = sums.alpha + (1 - alpha) * u_hat_bar * first.u_hat
-        u_hat_bar, gap_sum = without_first_spike(self, coefficients, first.u_hat, u_hat_bar, z_bar, sums.gap)
-        coefficients_bar = LIFCoefficients(
-            alpha=alpha_bar(alpha, alpha_sum.sum(0)),
-            gap=None if gap_sum is None else gap_sum.sum(0),
-            rest=if_trained(coefficients.rest, -current_bars.sum((0, 1))),
-        )
-        return current_bars, coefficients_bar, LIFCarry(u_hat_bar, z_bar)
+        carry = (u_hat_bar, -(1 - alpha) * u_hat_bar * last)
+        (u_hat_bar, alpha_sum), current_bars = jax.lax.scan(step_back, carry, steps, reverse=True)
+        alpha_sum = alpha_sum + (1 - alpha) * u_hat_bar * first.u_hat
+        return current_bars, LIFCoefficients(alpha_bar(alpha, alpha_sum.sum(0))), LIFCarry(u_hat_bar)
 
 
 class LIFCarry(NamedTuple):
@@ -218,41 +214,9 @@ def spikes(neuron: Any, coefficients: Any, u_hat: PerSample) -> PerSample:
     return neuron.surrogate(above_threshold(neuron, coefficients, u_hat))
 
 
-def if_trained(coefficient: PerNeuron | None, value: Array) -> Array | None:
-    """Return a value that belongs to a trained coefficient; None if it is not trained."""
-    return None if coefficient is None else value
-
-
-def minus_if_trained(total: PerSample | None, value: PerSample) -> PerSample | None:
-    """Return a sum less a value; None for the sum of what is not trained."""
-    return None if total is None else total - value
-
-
-def through_last_spike(
-    neuron: Any, coefficients: Any, u_hat: PerSample, output_bar: PerSample, z_bar: PerSample | None
-) -> PerSample:
-    """Return the gradient for the last `u^ - threshold` through its spikes, in the outputs and in the carry."""
-    z_bar = output_bar if z_bar is None else output_bar + z_bar
+def through_spikes(neuron: Any, coefficients: Any, u_hat: PerSample, z_bar: PerSample) -> PerSample:
+    """Return the gradient for `u^` of the one for its spikes."""
     return z_bar * neuron.surrogate.derivative(above_threshold(neuron, coefficients, u_hat))
-
-
-def without_first_spike(
-    neuron: Any,
-    coefficients: Any,
-    u_hat: PerSample,
-    u_hat_bar: PerSample,
-    z_bar: PerSample | None,
-    gap_sum: PerSample | None,
-) -> tuple[PerSample, PerSample | None]:
-    """Return the gradients for the first `u^` and for the gap without what went through the spikes of the first carry.
-
-    The loop has taken these spikes for a function of `u^` and threshold. Where a threshold is trained, they are in the
-    carry: those of the initial state are no function of it.
-    """
-    if z_bar is None:
-        return u_hat_bar, None
-    v_bar = z_bar * neuron.surrogate.derivative(above_threshold(neuron, coefficients, u_hat))
-    return u_hat_bar - v_bar, gap_sum + v_bar
 
 
 def reset(u_hat: PerSample, z: PerSample) -> PerSample:
