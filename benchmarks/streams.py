@@ -87,7 +87,7 @@ def stream_timer(model: TrainedModel, count: int) -> Callable[[], float]:
 
 def c_timer(layers: Any, channels: int, folder: Path) -> Callable[[], float]:
     """Return a function that measures the seconds of a step of the C code."""
-    write_c(layers, folder, "A network of a benchmark.")
+    write_c(layers, folder)
     steps = np.random.default_rng(0).binomial(1, 0.1, (1000, channels))
     lists = [np.flatnonzero(step).tolist() for step in steps]
     values = {

@@ -1,5 +1,6 @@
 """Networks as C code, in floating and in fixed point."""
 
+import re
 import shutil
 import subprocess
 
@@ -8,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seadlif_jax import load_pretrained
 from seadlif_jax.device import DeviceError, device_layers, quantize, write_c
+from seadlif_jax.inference import evaluate
 from seadlif_jax.neurons import BRF, LIF, EFAdLIF, SEAdLIF
 from seadlif_jax.nn import BatchNorm, LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.nn.scan import scan_states
-from tests.helpers import seadlif
+from tests.helpers import ROOT, seadlif
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 SAMPLES, STEPS, CHANNELS = 3, 100, 7
@@ -34,7 +37,7 @@ def build(neuron, sizes=(9, 8), recurrent=True, **settings):
 
 
 def compiled(layers, folder, *flags):
-    size = write_c(layers, folder, "A network of a test.")
+    size = write_c(layers, folder, ["A network of a test, with */ in its description"])
     command = ["cc", *STRICT, *flags, "network.c", "main.c", "-o", "network"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert not result.returncode, result.stderr
@@ -71,7 +74,7 @@ CASES = [
 @pytest.mark.parametrize(("neuron", "sizes", "recurrent"), CASES)
 def test_c_in_double_precision_is_the_network_in_float64(neuron, sizes, recurrent, tmp_path):
     network, variables, inputs = build(neuron, sizes, recurrent)
-    compiled(device_layers(network, variables), tmp_path, "-Dfloat=double", *SANITIZED)
+    compiled(device_layers(network, variables), tmp_path, "-DNETWORK_DOUBLE", *SANITIZED)
     layers = jax.tree.map(np.asarray, network.apply(variables, CHANNELS, method="as_layers"))  # as rounded in the code
     with jax.enable_x64(True):
         *hidden, readout = jax.tree.map(lambda array: jnp.asarray(array, jnp.float64), layers)
@@ -155,8 +158,8 @@ def test_normalised_layers_have_the_weights_in_use(tmp_path):
 @pytest.mark.parametrize(
     ("neuron", "message"),
     [
-        (BRF(), "BRF neurons have no code for devices; the neurons that have: LIF, EFAdLIF, SEAdLIF"),
-        (LIF(train_rest=True), "trained resting potentials have no code for devices"),
+        (BRF(), "BRF neurons cannot be exported; those that can are LIF, EFAdLIF and SEAdLIF"),
+        (LIF(train_rest=True), "trained resting potentials cannot be exported"),
     ],
 )
 def test_what_has_no_code_is_refused(neuron, message):
@@ -207,16 +210,64 @@ def test_the_command_leaves_code_that_passes_its_test_vector(dtype, finished_run
         check=False,
     )
     assert not check.returncode, check.stdout
-    wrong = [*vector[:-1], vector[-1].rsplit(" ", 1)[0] + " 12345"]
-    again = subprocess.run(
-        ["./network", "check"],
-        cwd=tmp_path / "out",
-        input="\n".join(wrong),
-        capture_output=True,
-        text=True,
-        check=False,
+    assert "200 steps" in check.stdout
+    last = vector[-1].rsplit(" ", 1)[0]
+    for wrong in ([*vector[:-1], f"{last} 12345"], [*vector[:-1], f"{last} nan"], None):
+        text = "" if wrong is None else "\n".join(wrong)
+        failed = subprocess.run(
+            ["./network", "check"], cwd=tmp_path / "out", input=text, capture_output=True, text=True, check=False
+        )
+        assert failed.returncode == 1
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("mode", "text", "message"),
+    [
+        ("what", "", "what is none of steps, events and check"),
+        ("steps", "1 2 3 4 5 6 7\n1 2\n", "step 2: there are more or fewer numbers"),
+        ("steps", "1 2 3 4 5 6 x\n", "step 1: there is something that is no number"),
+        ("steps", "1 2 3 4 5 6 1e9\n", "step 1: an input is out of range"),
+        ("steps", "1 2 3 4 5 6 nan\n", "step 1: an input is out of range"),
+        ("steps", "1 2 3 4 5 6 0.5\n", "step 1: in fixed point, inputs are whole numbers"),
+        ("events", "0 7\n", "step 1: a number is none of a channel"),
+        ("events", "0.5\n", "step 1: a number is none of a channel"),
+        ("steps", "1 " * 200_000, "step 1: the line is too long"),
+    ],
+)
+def test_the_example_refuses_other_input(mode, text, message, tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp() / "example"
+    if not folder.exists():
+        folder.mkdir()
+        network, variables, _ = build(LIF(), (3,))
+        compiled(quantize(device_layers(network, variables)), folder, *SANITIZED)
+    found = subprocess.run(["./network", mode], cwd=folder, input=text, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert message in found.stderr
+
+
+@needs_compiler
+def test_two_networks_with_names_of_their_own_are_linked(tmp_path):
+    network, variables, _ = build(LIF(), (3,))
+    layers = device_layers(network, variables)
+    write_c(layers, tmp_path, name="beat")
+    write_c(quantize(layers), tmp_path, name="burst_2")
+    (tmp_path / "both.c").write_text(
+        '#include "beat.h"\n#include "burst_2.h"\n'
+        "int main(void) { static beat_state s; static burst_2_state t; beat_reset(&s); burst_2_reset(&t);"
+        " return BEAT_CHANNELS - BURST_2_CHANNELS; }\n"
     )
-    assert again.returncode == 1
+    subprocess.run(["cc", *STRICT, "beat.c", "burst_2.c", "both.c", "-o", "both"], cwd=tmp_path, check=True)
+    assert subprocess.run(["./both"], cwd=tmp_path, check=False).returncode == 0
+    with pytest.raises(DeviceError, match="name 'a b': it must be small letters"):
+        write_c(layers, tmp_path, name="a b")
+
+
+def test_an_example_of_ones_own_is_not_overwritten(tmp_path):
+    network, variables, _ = build(LIF(), (3,))
+    (tmp_path / "main.c").write_text("/* mine */")
+    write_c(device_layers(network, variables), tmp_path)
+    assert (tmp_path / "main.c").read_text() == "/* mine */"
 
 
 def test_a_network_in_int8_is_evaluated(finished_run, tmp_path):
@@ -224,3 +275,40 @@ def test_a_network_in_int8_is_evaluated(finished_run, tmp_path):
     assert not found.returncode, found.stderr
     assert "test int8 accuracy" in found.stdout
     assert (tmp_path / "test_int8_classes.csv").exists()
+
+
+HARNESS = """
+#include <stdio.h>
+%s
+int main(void)
+{
+    static network_input recording[200][NETWORK_CHANNELS];
+    double number;
+    long count = 0;
+    while (scanf("%%lf", &number) == 1) {
+        recording[count / NETWORK_CHANNELS][count %% NETWORK_CHANNELS] = (network_input)number;
+        if (++count == 200 * NETWORK_CHANNELS) {
+            printf("%%d\\n", classify(recording));
+            count = 0;
+        }
+    }
+    return 0;
+}
+"""
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_the_program_of_the_page_has_the_accuracy_of_the_evaluation(dtype, tmp_path):
+    (program,) = re.findall(r"```c\n(.*?)```", (ROOT / "docs" / "on-a-device.md").read_text(), re.DOTALL)
+    model = load_pretrained("bsd")
+    model.export_c(tmp_path, dtype)
+    (tmp_path / "main.c").write_text(HARNESS % program)
+    command = ["cc", *STRICT, "-O2", *SANITIZED, "network.c", "main.c", "-o", "network"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    test = model.dataset().test
+    predicted = run_c(tmp_path, [" ".join(map(str, recording.ravel())) for recording in test.inputs])[:, 0]
+    accuracy = np.mean(predicted == test.targets[:, 1])
+    fixed_point = quantize(device_layers(model.network, model.variables)) if dtype == "int8" else None
+    # The sum over the steps is that of the outputs here, and of their softmax in training.
+    assert accuracy == pytest.approx(evaluate(model, test, fixed_point=fixed_point).accuracy, abs=0.01)

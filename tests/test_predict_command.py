@@ -35,6 +35,29 @@ def test_recordings_of_all_files_are_classified(finished_run, inputs, tmp_path):
         assert int(row["class"]) == probabilities.argmax()
 
 
+@pytest.mark.parametrize("how", ["option", "array"])
+def test_only_the_steps_that_count_are_used(how, finished_run, inputs, tmp_path):
+    mask = np.zeros((5, 40), np.uint8)
+    mask[:, 30:] = 1
+    arrays = {"inputs": inputs} | ({"block_index": mask} if how == "array" else {})
+    np.savez(tmp_path / "in.npz", **arrays)
+    options = ("--steps=30:",) if how == "option" else ()
+    found = seadlif(
+        "predict", "--workdir", finished_run, tmp_path / "in.npz", *options, "--output", tmp_path / "out.csv"
+    )
+    assert not found.returncode, found.stderr
+    expected = load_run(finished_run).probabilities(inputs, mask == 1)
+    probabilities = [float(row["probability_0"]) for row in rows_of(tmp_path / "out.csv")]
+    np.testing.assert_allclose(probabilities, expected[:, 0], rtol=1e-4)
+
+
+def test_a_pretrained_network_classifies(inputs, tmp_path):
+    np.save(tmp_path / "in.npy", inputs)
+    found = seadlif("predict", "--pretrained=bsd", tmp_path / "in.npy", "--output", tmp_path / "out.csv")
+    assert not found.returncode, found.stderr
+    assert len(rows_of(tmp_path / "out.csv")) == 5
+
+
 def test_every_step_is_classified_if_asked(finished_run, inputs, tmp_path):
     np.savez(tmp_path / "one.npz", inputs)
     found = seadlif(
@@ -54,6 +77,7 @@ def test_every_step_is_classified_if_asked(finished_run, inputs, tmp_path):
         ("damaged.npz", b"PK", "damaged.npz is no file of NumPy arrays, or damaged"),
         ("flat.npy", np.zeros((3, 10)), r"flat.npy has an array of shape \(3, 10\); it must be \[recording, time, 10"),
         ("nan.npy", np.full((1, 2, 10), np.nan), "nan.npy: its values are NaN or infinite"),
+        ("text.txt", b"1 2 3", "text.txt can only be read by the run's loader: .*; or give .npy or .npz"),
         ("two.npz", {"x": np.zeros(1), "y": np.zeros(1)}, "has the arrays x, y; name the one to classify `inputs`"),
     ],
 )

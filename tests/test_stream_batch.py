@@ -54,12 +54,15 @@ def test_only_growth_compiles_again(model, inputs):
     [
         (["a", "b"], (1, 10), r"x has shape \(1, 10\); for 2 streams it must be \(2, 10\)"),
         (["a", "a"], (2, 10), "the stream 'a' is there twice"),
+        ("ab", (2, 10), "names = 'ab': it must be a list of names"),
+        (["nan"], (1, 10), "x has values that are NaN or infinite"),
     ],
 )
 def test_a_wrong_call_is_refused_and_changes_nothing(model, names, shape, message):
     streams = StreamBatch(model)
+    x = np.full(shape, np.nan if names == ["nan"] else 0.0)
     with pytest.raises(ValueError, match=message):
-        streams.step(names, np.zeros(shape))
+        streams.step(names, x)
     assert not len(streams)
     with pytest.raises(KeyError):
         streams.remove("a")

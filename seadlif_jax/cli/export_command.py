@@ -1,12 +1,15 @@
 """Export the trained network of a run: to C code for a device, or to a file for JAX or other libraries.
 
-    seadlif export --workdir=DIR --format=c [--dtype=int8] --output_dir=OUT
+    seadlif export --workdir=DIR --format=c [--dtype=int8] [--name=network] --output_dir=OUT
 
 leaves in OUT
 
     network.h, network.c    C99 without heap and libraries: weights, the state of a stream, and how a step advances it
-    main.c                  an example: reads steps from standard input, and writes the outputs
+    main.c                  an example: reads steps from standard input, and writes the outputs; if it is not there yet
     test_vector.txt         random steps with the expected outputs, for `main.c`
+
+`--name` is the name of the files, and the prefix of all names in them. In place of `--workdir=DIR`, `--pretrained=ecg`
+or `--pretrained=bsd` is a network that comes with the library.
 
 `--dtype=int8` is fixed point: weights of 8 bits, states of 32, equal to `seadlif evaluate --quantize=int8` bit for bit.
 
@@ -27,16 +30,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from seadlif_jax.cli.environment import prepare_jax
 from seadlif_jax.cli.errors import errors_in_one_line
-from seadlif_jax.cli.parsers import Parser, output_folder
-from seadlif_jax.device import DeviceError, device_layers, quantize, write_c
-from seadlif_jax.inference import TrainedModel, load_run
-from seadlif_jax.utils.paths import workdir_path
-
-TEST_STEPS, TEST_RATE = 200, 0.1  # of the test vector
+from seadlif_jax.cli.parsers import Parser, add_network, chosen_network, output_folder
+from seadlif_jax.device import device_layers
+from seadlif_jax.inference import TrainedModel
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -44,63 +42,61 @@ def main(arguments: Sequence[str]) -> None:
     options = _parse(arguments)
     prepare_jax()
     with errors_in_one_line("files that were not finished were not written"):
-        workdir = workdir_path(options.workdir)
-        trained = load_run(workdir, options.member)
-        output = output_folder(options.output_dir, workdir / "export")
+        trained, default = chosen_network(options)
+        if options.format != "jax":
+            device_layers(trained.network, trained.variables)  # refuses a network before there is a folder
+        output = output_folder(options.output_dir, default / "export")
         if options.format == "jax":
             print(f"wrote {trained.export(output / 'network.bin')}")
         elif options.format == "nir":
-            from seadlif_jax.interop.nir_file import write_nir  # needs a package of its own
-
-            layers, step_ms = device_layers(trained.network, trained.variables), trained.config.data.step_ms or 1.0
-            write_nir(layers, output / "network.nir", step_ms, options.nir_metadata)
-            print(f"wrote {output / 'network.nir'}")
+            _export_nir(trained, output / "network.nir", options.nir_metadata)
         else:
-            _export_c(trained, options.dtype, output)
+            _export_c(trained, options.dtype, options.name, output)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser("export", __doc__)
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument("--member", type=int, help="number of the member, for a sweep")
+    add_network(parser)
     parser.add_argument("--format", choices=("c", "jax", "nir"), required=True, help="what to write")
     parser.add_argument("--dtype", choices=("float32", "int8"), default="float32", help="for C (default: float32)")
+    parser.add_argument("--name", default="network", help="for C: name of the files, and prefix of all names in them")
     parser.add_argument("--nir_metadata", action="store_true", help="for NIR: adaptation of neurons as metadata")
     parser.add_argument("--output_dir", metavar="DIR", help="folder for the files (default: export, in the run's)")
     options = parser.parse_args(arguments)
-    if options.format != "c" and options.dtype != "float32":
-        parser.error("--dtype is for --format=c")
+    if options.format != "c" and (options.dtype != "float32" or options.name != "network"):
+        parser.error("--dtype and --name are for --format=c")
     if options.format != "nir" and options.nir_metadata:
         parser.error("--nir_metadata is for --format=nir")
     return options
 
 
-def _export_c(trained: TrainedModel, dtype: str, folder: Path) -> None:
+def _export_nir(trained: TrainedModel, path: Path, metadata: bool) -> None:
+    from seadlif_jax.interop.nir_file import write_nir  # needs a package of its own
+
+    step_ms = trained.config.data.step_ms
+    write_nir(device_layers(trained.network, trained.variables), path, step_ms or 1.0, metadata)
+    print(f"wrote {path}, with steps of {step_ms or 1:g} ms{'' if step_ms else ': the run has no config.data.step_ms'}")
+
+
+def _export_c(trained: TrainedModel, dtype: str, name: str, folder: Path) -> None:
     """Write the C code of a network and its test vector, and print how large they are."""
-    if trained.forecasts:
-        raise DeviceError("this network forecasts: it is fed with its own outputs, for which there is no C code")
-    layers = device_layers(trained.network, trained.variables)
-    network = quantize(layers) if dtype == "int8" else layers
-    model = trained.config.model
-    size = write_c(network, folder, f"A network of {model.neuron} neurons, {dtype}; generated by seadlif export.")
-    inputs = np.random.default_rng(0).binomial(1, TEST_RATE, (1, TEST_STEPS, trained.num_channels))
-    outputs = quantize(layers).run(inputs)[0] if dtype == "int8" else trained.outputs(inputs)
-    rows = np.concatenate([inputs[0], outputs[0]], axis=1)
-    lines = (" ".join(f"{number:.9g}" for number in row) for row in rows)
-    (folder / "test_vector.txt").write_text("\n".join(lines) + "\n")
-    code = _code_bytes(folder)
-    print(f"wrote network.h, network.c, main.c and test_vector.txt to {folder}")
+    has_example = (folder / "main.c").exists()
+    size = trained.export_c(folder, dtype, name)
+    print(f"wrote {name}.h, {name}.c, {'' if has_example else 'main.c '}and test_vector.txt to {folder}")
+    if has_example:
+        print("main.c was there already, and is left as it is")
+    code = _code_bytes(folder / f"{name}.c")
     print(f"weights {size.weights:,} bytes, state of a stream {size.state:,} bytes, {code}")
-    print("to try it there: cc -std=c99 -O2 network.c main.c -o network && ./network check < test_vector.txt")
+    print(f"to try it there: cc -std=c99 -O2 {name}.c main.c -o {name} && ./{name} check < test_vector.txt")
 
 
-def _code_bytes(folder: Path) -> str:
+def _code_bytes(source: Path) -> str:
     """Return the size of the machine code, if there is a C compiler, as text."""
     if not shutil.which("cc") or not shutil.which("size"):
         return "code not measured: no C compiler"
     with tempfile.TemporaryDirectory() as scratch:
         compiled = Path(scratch) / "network.o"
-        command = ["cc", "-std=c99", "-Os", "-c", str(folder / "network.c"), "-o", str(compiled)]
+        command = ["cc", "-std=c99", "-Os", "-c", str(source), "-o", str(compiled)]
         if subprocess.run(command, capture_output=True, check=False).returncode:
             return "code not measured: the C compiler failed"
         sections = subprocess.run(["size", "-A", str(compiled)], capture_output=True, text=True, check=False).stdout

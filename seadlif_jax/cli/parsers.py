@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from seadlif_jax.data.dataset import SPLITS
+from seadlif_jax.inference import TrainedModel, load_run
+from seadlif_jax.pretrained import NAMES, load_pretrained
 from seadlif_jax.runs.folder import RunError
-from seadlif_jax.utils.paths import local_path
+from seadlif_jax.utils.paths import local_path, workdir_path
 
 # Fields of `config.data` that may differ from the run's, named as in `seadlif train` and in the errors of loaders.
 MOVABLE = {
@@ -41,6 +43,22 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     for field, meaning in MOVABLE.items():
         parser.add_argument(f"--config.data.{field}", metavar="DIR", help=f"{meaning}, if it is no longer the run's")
     parser.add_argument("--output_dir", metavar="DIR", help="folder for tables and pictures (default: in the run's)")
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a trained network: of a run, or one that comes with the library."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--workdir", metavar="DIR", help="folder of the run")
+    source.add_argument("--pretrained", choices=NAMES, help="network that comes with the library")
+    parser.add_argument("--member", type=int, help="number of the member, for a sweep")
+
+
+def chosen_network(options: argparse.Namespace) -> tuple[TrainedModel, Path]:
+    """Return the network of `add_network`, and the folder for its files by default."""
+    if options.pretrained is not None:
+        return load_pretrained(options.pretrained), Path(options.pretrained)
+    workdir = workdir_path(options.workdir)
+    return load_run(workdir, options.member), workdir
 
 
 def moved_data(options: argparse.Namespace) -> dict[str, str]:

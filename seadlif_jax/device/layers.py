@@ -76,10 +76,10 @@ def _device_layer(layer: Any) -> DeviceLayer:
     neuron, coefficients = layer.neuron, layer.coefficients
     if type(neuron) not in NAMES:
         raise DeviceError(
-            f"{type(neuron).__name__} neurons have no code for devices; the neurons that have: LIF, EFAdLIF, SEAdLIF"
+            f"{type(neuron).__name__} neurons cannot be exported; those that can are LIF, EFAdLIF and SEAdLIF"
         )
     if getattr(coefficients, "rest", None) is not None:
-        raise DeviceError("trained resting potentials have no code for devices; train with model.train_rest = False")
+        raise DeviceError("trained resting potentials cannot be exported; train with config.model.train_rest = False")
 
     def array(values: Any) -> Any:
         return None if values is None else np.asarray(values, np.float32)

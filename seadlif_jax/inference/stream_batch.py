@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
 from seadlif_jax.inference.trained_model import TrainedModel
+from seadlif_jax.utils.arrays import as_native, value_problem
 from seadlif_jax.utils.processes import refuse_fork
 
 MIN_CAPACITY = 16
@@ -55,10 +56,14 @@ class StreamBatch:
           x: input of each, `[stream, channel]`.
 
         Raises:
-          ValueError: a name is there twice, or `x` has another shape.
+          ValueError: a name is there twice; or `x` has another shape, or values that are NaN or infinite.
         """
         refuse_fork()
-        x = np.asarray(x)
+        if isinstance(names, str):
+            raise ValueError(f"names = {names!r}: it must be a list of names")
+        x = as_native(x, "x")
+        if problem := value_problem(x):
+            raise ValueError(f"x has values that are {problem}")
         shape = (len(names), self._model.num_channels)
         if x.shape != shape:
             raise ValueError(f"x has shape {x.shape}; for {len(names)} streams it must be {shape}")

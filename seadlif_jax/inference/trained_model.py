@@ -16,11 +16,13 @@ from seadlif_jax.build import build_task
 from seadlif_jax.data.dataset import Split
 from seadlif_jax.data.loader import find_loader
 from seadlif_jax.data.loading import Dataset, load_dataset
+from seadlif_jax.device import CodeSize, DeviceError, device_layers, draw_test_inputs, quantize, write_c
 from seadlif_jax.inference.batching import count_batches, masked_batches, unlabelled
 from seadlif_jax.inference.streaming import serialize_network
 from seadlif_jax.losses import aggregate
 from seadlif_jax.nn import Hyperparameters, Network
 from seadlif_jax.nn.layers import batch_major, time_major
+from seadlif_jax.runs.files import write_atomically
 from seadlif_jax.tasks import Classification, Forecast, Task
 from seadlif_jax.utils.arrays import as_native, value_problem
 from seadlif_jax.utils.paths import local_path
@@ -204,6 +206,38 @@ class TrainedModel:
         path = local_path(path, "path")
         path.write_bytes(serialize_network(self.network, self.variables, self.num_channels))
         return path
+
+    def export_c(self, folder: str | Path, dtype: str = "float32", name: str = "network") -> CodeSize:
+        """Write the network as C code, with an example and a test vector (see `seadlif_jax.device`).
+
+        Args:
+          folder: where to; it must exist.
+          dtype: "float32", or "int8" for fixed point with weights of 8 bits.
+          name: of the files, and prefix of all names in them.
+
+        Raises:
+          DeviceError: the network forecasts, or its neurons have no code; or another `dtype` or `name`.
+        """
+        if self.forecasts:
+            raise DeviceError("this network forecasts: it is fed with its own outputs, for which there is no C code")
+        if dtype not in ("float32", "int8"):
+            raise DeviceError(f"dtype = {dtype!r}: it must be 'float32' or 'int8'")
+        folder = local_path(folder, "folder")
+        layers = device_layers(self.network, self.variables)
+        fixed_point = quantize(layers) if dtype == "int8" else None
+        model, step_ms = self.config.model, self.config.data.step_ms
+        description = [
+            f"{model.neuron} neurons {tuple(model.hidden)}, {self.num_channels} channels, {dtype}",
+            f"trained for {self.config.data.loader}, seed {self.config.seed}",
+            f"a step is {step_ms:g} ms" if step_ms else "a step has no duration of its own",
+        ]
+        size = write_c(layers if fixed_point is None else fixed_point, folder, description, name)
+        inputs = draw_test_inputs(self.network, self.variables)
+        outputs = self.outputs(inputs) if fixed_point is None else fixed_point.run(inputs)[0]
+        rows = np.concatenate([inputs[0], outputs[0]], axis=1)
+        lines = (" ".join(f"{number:.10g}" for number in row) for row in rows)
+        write_atomically(folder / "test_vector.txt", "\n".join(lines) + "\n")
+        return size
 
     def _config(self, moved: Mapping[str, str]) -> ConfigDict:
         config = ConfigDict(self.config.to_dict())
