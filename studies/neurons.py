@@ -2,10 +2,11 @@
 
     python -m studies.neurons --output_dir=runs/neuron-study --data_dir=DIR [--tasks=ecg,bsd,digits] [--seeds=0,1,2]
 
-The protocol is the same for all neurons. Network, optimizer, readout and selection of the best epoch on held-out
-samples are those of SE-adLIF for the task, in one hidden layer, but for the number of neurons: the largest with no more
-parameters than SE-adLIF. Hyperparameters of the neuron are those of its source for the task. The learning rate is the
-one of --learning_rates with the highest mean validation accuracy over the seeds; the test samples have no part in it.
+The protocol is the same for all neurons. Optimizer, readout, dropout and selection of the best epoch on held-out
+samples are those of SE-adLIF for the task, with one hidden layer of as many neurons as have no more parameters than
+SE-adLIF. What belongs to a neuron is that of its source for the task: its hyperparameters, its connections, and whether
+its currents are normalised over a batch. The learning rate is the one of --learning_rates with the highest mean
+validation accuracy over the seeds; the test samples have no part in it.
 
 The tasks: `ecg`, QT database, 100 epochs; `bsd`, the quick size, 20 epochs; `digits`, the small size of SHD with any
 files of its format in DIR/SHD, 50 epochs. Writes results.csv and figure.png after every task, and continues when it is
@@ -60,7 +61,7 @@ ALL_TASKS = {
     "bsd": Task(bsd, "{},quick", 10, 20),
     "digits": Task(shd, "{},small", 140, 50),
 }
-OF_PROTOCOL = ("hidden", "dropout", "tau_out", "train_tau_out", "aggregation")  # fields of `model`, the others: neuron
+OF_PROTOCOL = ("hidden", "dropout", "tau_out", "train_tau_out", "aggregation")  # other fields of `model`: the neuron's
 TITLES = {"ecg": "ECG", "bsd": "BSD, quick size", "digits": "spoken digits"}
 
 
