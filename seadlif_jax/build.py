@@ -64,12 +64,22 @@ def build_network(config: ConfigDict | FrozenConfigDict, channels: int, batch_ax
         compute["engine"] = "xla"
     execution = Execution(**compute)
     batch_norm = BatchNorm(axis_name=batch_axis) if model.batch_norm else None
+    round_weights = model.quantize == "int8"
     layers = tuple(
-        RecurrentLayer(features, neuron, model.recurrent, execution, model.self_connections, batch_norm)
+        RecurrentLayer(
+            features,
+            neuron,
+            model.recurrent,
+            execution,
+            model.self_connections,
+            batch_norm,
+            round_weights,
+        )
         for features in model.hidden
     )
     outputs = build_task(config).num_outputs(channels)
-    return Network(layers, LeakyReadout(outputs, tuple(model.tau_out), model.train_tau_out), model.dropout)
+    readout = LeakyReadout(outputs, tuple(model.tau_out), model.train_tau_out, round_weights=round_weights)
+    return Network(layers, readout, model.dropout)
 
 
 def init_variables(network: Network, key: Any, channels: int, hyper: Hyperparameters | None = None) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def base_config() -> ConfigDict:
     model.hidden = (128,)  # neurons in each hidden layer
     model.recurrent = True  # recurrent connections within each hidden layer
     model.self_connections = True  # also from each neuron to itself
+    model.quantize = ""  # int8: compute with weights of 8 bits, for a device in fixed point
     model.batch_norm = False  # normalise the feed-forward currents of each hidden layer over a batch
     model.tau_u = (5.0, 25.0)  # range of the membrane time constants, steps
     model.tau_w = (60.0, 300.0)  # range of the adaptation time constants, steps
@@ -239,6 +240,7 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "model.recurrent": _BOOL,
     "model.self_connections": _BOOL,
     "model.batch_norm": _BOOL,
+    "model.quantize": _one_of(("", "int8")),
     "model.tau_u": _TAU_RANGE,
     "model.tau_w": _TAU_RANGE,
     "model.q": _number("of at least 0", lambda v: v >= 0),

@@ -124,7 +124,8 @@ def convert_settings(
     model = config.model
     model.neuron = settings["cell"]
     model.hidden = tuple(hidden)
-    model.self_connections, model.batch_norm, model.train_threshold, model.train_rest = True, False, False, False
+    model.self_connections, model.batch_norm, model.quantize = True, False, ""
+    model.train_threshold, model.train_rest = False, False
     if model.neuron != "lstm":
         model.recurrent = "l1.recurrent" in arrays
         model.tau_u = tuple(map(float, _pair(settings, "tau_u_range")))

@@ -18,6 +18,7 @@ from seadlif_jax.neurons import LeakyIntegrator, Neuron, Range, SEAdLIF, decay, 
 from seadlif_jax.nn.batch_norm import BatchNorm, Moments
 from seadlif_jax.nn.execution import Execution
 from seadlif_jax.nn.layer import Layer, Weights
+from seadlif_jax.nn.quantization import rounded
 from seadlif_jax.nn.scan import scan_layers
 
 Params = Mapping[str, Array]
@@ -55,6 +56,7 @@ class _Neurons(nn.Module):
     execution: Execution = Execution()
     self_connections: bool = True
     batch_norm: BatchNorm | None = None
+    round_weights: bool = False
 
     @nn.compact
     def as_layer(
@@ -96,6 +98,8 @@ class _Neurons(nn.Module):
         weights = Weights(kernel, bias, recurrent_kernel)
         if self.batch_norm is not None:
             weights = self._normalized(self.batch_norm, weights, training_inputs)
+        if self.round_weights:
+            weights = rounded(weights)
         return Layer(neuron, neuron.coefficients(params), weights, self.execution)
 
     def _normalized(self, batch_norm: BatchNorm, weights: Weights, training_inputs: Array | None) -> Weights:
@@ -149,6 +153,7 @@ class RecurrentLayer(_Neurons):
       self_connections: whether the output of a neuron also reaches the neuron itself.
       batch_norm: normalisation of the feed-forward current, by the moments of the batch if the collection
         "batch_stats" is mutable, as in training, and otherwise by the running ones; None for none.
+      round_weights: whether to compute with weights of 8 bits (see `seadlif_jax.nn.quantization`).
 
     Parameters: `kernel [channel, neuron]`, `bias [neuron]`, `recurrent_kernel [neuron, neuron]`, with the initial
     values of `neuron.initial_weights`; those of `neuron.parameters`, each `[neuron]`; and with `batch_norm`,
@@ -215,6 +220,7 @@ class LeakyReadout(nn.Module):
       train_tau: whether the time constants are trained within their range (parameter `k_u`); otherwise they are drawn
         uniformly from it once, and kept in the collection "constants" as `tau`.
       execution: how to compute.
+      round_weights: as for `RecurrentLayer`.
 
     Example:
       >>> readout = LeakyReadout(2, tau=(3.0, 3.0))
@@ -227,6 +233,7 @@ class LeakyReadout(nn.Module):
     tau: Range = (15.0, 15.0)
     train_tau: bool = False
     execution: Execution = Execution()
+    round_weights: bool = False
 
     @nn.compact
     def as_layer(self, channels: int) -> Layer:
@@ -234,7 +241,10 @@ class LeakyReadout(nn.Module):
         dtype = jnp.result_type(float)
         kernel = self.param("kernel", symmetric_uniform(channels), (channels, self.features), dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), dtype)
-        return Layer(LeakyIntegrator(), decay(self._tau(dtype)), Weights(kernel, bias), self.execution)
+        weights = Weights(kernel, bias)
+        if self.round_weights:
+            weights = rounded(weights)
+        return Layer(LeakyIntegrator(), decay(self._tau(dtype)), weights, self.execution)
 
     def initial_state(self, batch: int) -> Any:
         """Return the state before the first step, `[batch, output]`."""
