@@ -38,6 +38,7 @@ from flax import struct
 from jaxtyping import Array
 
 from seadlif_jax.neurons.lif import (
+    UntrainedThreshold,
     above_threshold,
     alpha_bar,
     from_rest,
@@ -50,7 +51,6 @@ from seadlif_jax.neurons.lif import (
     trains_threshold,
 )
 from seadlif_jax.neurons.neuron import (
-    Neuron,
     Parameter,
     PerNeuron,
     PerSample,
@@ -95,7 +95,7 @@ class AdLIFState(NamedTuple):
         return self.z
 
 
-class _AdLIF(Neuron):
+class _AdLIF(UntrainedThreshold):
     """All that EF and SE share.
 
     Attributes:
@@ -123,10 +123,6 @@ class _AdLIF(Neuron):
 
     State = AdLIFState
 
-    @property
-    def constant_threshold(self) -> Any:
-        return None if trains_threshold(self) else self.threshold
-
     def parameters(self) -> Mapping[str, Range | Parameter]:
         return {"k_u": (0.0, 1.0), "k_w": (0.0, 1.0), "a": self.a, "b": self.b, **threshold_parameters(self)}
 
@@ -142,21 +138,10 @@ class _AdLIF(Neuron):
 
     # The carry of the loop is `u^_t`, from which `u_t` and `z_t` follow, and the last adaptation current that does not
     # depend on them: w_t for EF; w_{t-1} for SE, which computes w_t at the start of the next step. So one backward loop
-    # serves both, with `u^_t` as the residual. As in LIF, it is for thresholds that are not trained.
+    # serves both, with `u^_t` as the residual.
 
     def _spikes_of(self, coefficients: AdLIFCoefficients, carry: "AdLIFCarry") -> PerSample:
         return spikes(self, coefficients, carry.u_hat) if carry.z is None else carry.z
-
-    def residual(self, carry: "AdLIFCarry", current: PerSample) -> PerSample:
-        return super().residual(carry, current) if trains_threshold(self) else carry.u_hat
-
-    def replay(self, coefficients: AdLIFCoefficients, first: "AdLIFCarry", residuals: Array) -> Any:
-        return super().replay(coefficients, first, residuals) if trains_threshold(self) else residuals
-
-    def outputs(self, coefficients: AdLIFCoefficients, replayed: Any) -> Array:
-        if trains_threshold(self):
-            return super().outputs(coefficients, replayed)
-        return spikes(self, coefficients, replayed)
 
     def _backward(
         self,

@@ -15,7 +15,7 @@ With a resting potential `r`, which each neuron starts from and is reset to, `u_
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +64,32 @@ class LIFState(NamedTuple):
         return self.z
 
 
-class LIF(Neuron):
+class UntrainedThreshold(Neuron):
+    """What neurons share whose gradient by hand, `backward`, is for thresholds that are not trained.
+
+    Its residual is `u^_t`. For others, the gradient is that of `Neuron`.
+    """
+
+    if TYPE_CHECKING:
+        threshold: Number
+
+    @property
+    def constant_threshold(self) -> Any:
+        return None if trains_threshold(self) else self.threshold
+
+    def residual(self, carry: Any, current: PerSample) -> PerSample:
+        return super().residual(carry, current) if trains_threshold(self) else carry.u_hat
+
+    def replay(self, coefficients: Any, first: Any, residuals: Array) -> Any:
+        return super().replay(coefficients, first, residuals) if trains_threshold(self) else residuals
+
+    def outputs(self, coefficients: Any, replayed: Any) -> Array:
+        if trains_threshold(self):
+            return super().outputs(coefficients, replayed)
+        return spikes(self, coefficients, replayed)
+
+
+class LIF(UntrainedThreshold):
     """Leaky integrate-and-fire neurons.
 
     Attributes:
@@ -89,10 +114,6 @@ class LIF(Neuron):
     State = LIFState
     kernel = "lif"
 
-    @property
-    def constant_threshold(self) -> Any:
-        return None if trains_threshold(self) else self.threshold
-
     def parameters(self) -> Mapping[str, Range | Parameter]:
         return {"k_u": (0.0, 1.0), **threshold_parameters(self)}
 
@@ -104,26 +125,14 @@ class LIF(Neuron):
         u_hat = membrane(coefficients.alpha, state.u, from_rest(coefficients, current))
         return LIFState(u_hat, spikes(self, coefficients, u_hat))
 
-    # The carry of the loop is `u^_t`, and so is the residual: `z_t` and `u_t` follow from it. The gradient by hand is
-    # for thresholds that are not trained; for others, it is that of `Neuron`, and `z_t` is in the carry, since the
-    # spikes of the initial state do not depend on the threshold.
+    # The carry of the loop is `u^_t`: `z_t` and `u_t` follow from it. If the threshold is trained, `z_t` is in the
+    # carry, too, since the spikes of the initial state do not depend on the threshold.
 
     def unpack(self, coefficients: LIFCoefficients, carry: "LIFCarry") -> LIFState:
         return LIFState(carry.u_hat, spikes(self, coefficients, carry.u_hat) if carry.z is None else carry.z)
 
     def pack(self, before: LIFState, after: LIFState) -> "LIFCarry":
         return LIFCarry(after.u_hat, after.z if trains_threshold(self) else None)
-
-    def residual(self, carry: "LIFCarry", current: PerSample) -> PerSample:
-        return super().residual(carry, current) if trains_threshold(self) else carry.u_hat
-
-    def replay(self, coefficients: LIFCoefficients, first: "LIFCarry", residuals: Array) -> Any:
-        return super().replay(coefficients, first, residuals) if trains_threshold(self) else residuals
-
-    def outputs(self, coefficients: LIFCoefficients, replayed: Any) -> Array:
-        if trains_threshold(self):
-            return super().outputs(coefficients, replayed)
-        return spikes(self, coefficients, replayed)
 
     def backward(
         self,
