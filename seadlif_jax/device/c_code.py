@@ -203,9 +203,7 @@ void network_step_events(network_state *s, const uint16_t *channels, size_t n, n
 """
 
     def _functions(self) -> list[str]:
-        neurons = list(dict.fromkeys(layer.neuron for layer in self.layers))
-        adaptation = ["adaptation"] if self.fixed and any("adlif" in neuron for neuron in neurons) else []
-        return ["rows", *adaptation, *neurons]
+        return ["rows", *dict.fromkeys(_FUNCTIONS[layer.neuron] for layer in self.layers)]
 
     def _sum(self) -> str:
         return "input_sum" if self.fixed else "current"
@@ -231,11 +229,14 @@ void network_step_events(network_state *s, const uint16_t *channels, size_t n, n
         if self.fixed:
             gains = f"s->recurrent_sum, {name}_recurrent_gain" if recurrent else "NULL, NULL"
             lines.append(f"scale(s->input_sum, {name}_gain, {gains}, {name}_bias, {layer.shift}, {size});")
-        states = ", ".join(f"s->{name}_{field}" for field in _STATES[layer.neuron])
+        fields = _STATES[layer.neuron]
+        if layer.neuron == "se_adlif":
+            fields = (*fields, "w")  # in place of `next_w`
+        states = ", ".join(f"s->{name}_{field}" for field in fields)
         constants = ", ".join(f"{name}_{field}" for field in _CONSTANTS[layer.neuron])
         if "adlif" in layer.neuron and self.fixed:
             constants += f", {layer.coupling_shift}"
-        call = f"step_{layer.neuron}({states}, s->{self._sum()}, {constants}"
+        call = f"step_{_FUNCTIONS[layer.neuron]}({states}, s->{self._sum()}, {constants}"
         if layer.neuron == "readout":
             lines.append(f"{call}, y, {size});")
         else:
@@ -244,6 +245,7 @@ void network_step_events(network_state *s, const uint16_t *channels, size_t n, n
         return comment + "".join(f"    {line}\n" for line in lines)
 
 
+_FUNCTIONS = {"lif": "lif", "ef_adlif": "adlif", "se_adlif": "adlif", "readout": "readout"}  # and their files
 _STATES = {"lif": ("u",), "ef_adlif": ("u", "w", "next_w"), "se_adlif": ("u", "w"), "readout": ("u",)}
 _ADAPTIVE = ("alpha", "beta", "a", "b")
 _CONSTANTS = {"lif": ("alpha",), "ef_adlif": _ADAPTIVE, "se_adlif": _ADAPTIVE, "readout": ("alpha",)}

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Int
 
 from seadlif_jax.device.layers import DeviceError, DeviceLayer
+from seadlif_jax.nn.quantization import LEVELS
 
 POTENTIAL_BITS = 16  # fractional bits of potentials
 DECAY_BITS = 15  # fractional bits of decays
@@ -97,7 +98,7 @@ class FixedPointNetwork:
         array = np.asarray(inputs)
         if array.size and (not np.array_equal(array, np.rint(array)) or np.abs(array).max() > 2**15 - 1):
             raise DeviceError("in fixed point, inputs must be whole numbers, such as counts of events, below 32768")
-        if array.size and np.abs(array.astype(np.int64)).sum(-1).max() * 127 > INT32_MAX:
+        if array.size and np.abs(array.astype(np.int64)).sum(-1).max() * LEVELS > INT32_MAX:
             raise DeviceError("in fixed point, all inputs of a step together must be below 16,909,320")
         with jax.enable_x64(True):
             outputs, spikes = self._run(jnp.asarray(array, jnp.int64))
@@ -207,7 +208,7 @@ def _quantize_layer(layer: DeviceLayer) -> FixedPointLayer:
 
 def _quantize_weights(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return weights in -127..127, and the scale of each neuron's."""
-    scale = np.abs(kernel).max(axis=0).astype(np.float64) / 127
+    scale = np.abs(kernel).max(axis=0).astype(np.float64) / LEVELS
     return np.rint(kernel / np.where(scale > 0, scale, 1)).astype(np.int8), scale
 
 

@@ -18,15 +18,15 @@ def draw_test_inputs(network: Network, variables: Mapping[str, Any]) -> np.ndarr
     Of several draws, they are those in which potentials keep the largest distance from their thresholds: nearer to
     them, sums that are rounded otherwise would lead to other spikes.
     """
-    layers, draws = device_layers(network, variables), []
-    for seed in range(DRAWS):
-        rng = np.random.default_rng(seed)
-        inputs = rng.poisson(RATE, (1, STEPS, layers[0].channels))
-        inputs[:, STEPS // 2 :] *= rng.choice([-1, 1], inputs[:, STEPS // 2 :].shape)
-        result: Any = network.apply(variables, jnp.asarray(inputs, jnp.int32), method="trace")
-        distances = [
-            float(np.abs(np.asarray(state.u_hat) - layer.threshold).min())
-            for state, layer in zip(result[1], layers, strict=False)
-        ]
-        draws.append((min(distances), seed, inputs))
-    return max(draws)[-1]
+    layers = device_layers(network, variables)
+    rngs = [np.random.default_rng(seed) for seed in range(DRAWS)]
+    inputs = np.stack([rng.poisson(RATE, (STEPS, layers[0].channels)) for rng in rngs])
+    late = inputs[:, STEPS // 2 :]
+    late *= np.stack([rng.choice([-1, 1], late.shape[1:]) for rng in rngs])
+    result: Any = network.apply(variables, jnp.asarray(inputs, jnp.int32), method="trace")
+    distances = [
+        np.abs(np.asarray(state.u_hat) - layer.threshold).min((1, 2))
+        for state, layer in zip(result[1], layers, strict=False)
+    ]
+    best = np.argmax(np.min(distances, axis=0))
+    return inputs[best : best + 1]

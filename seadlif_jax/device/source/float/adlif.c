@@ -1,6 +1,6 @@
-/* Advance EF-adLIF neurons by a step; list those that spike, and return their number. The adaptation current w follows
-   potential and spike a step later than in SE-adLIF: next_w is that of the next step. */
-static uint16_t step_ef_adlif(
+/* Advance adLIF neurons by a step; list those that spike, and return their number. In EF-adLIF, the adaptation current w
+   follows potential and spike a step later, and next_w is that of the next step; in SE-adLIF, both are one array. */
+static uint16_t step_adlif(
     network_real *u, network_real *w, network_real *next_w, const network_real *current,
     const network_real *alpha, const network_real *beta, const network_real *a,
     const network_real *b, const network_real *threshold, uint16_t *spikes, size_t n)
