@@ -58,6 +58,13 @@ def test_a_pretrained_network_classifies(inputs, tmp_path):
     assert len(rows_of(tmp_path / "out.csv")) == 5
 
 
+def test_the_table_of_a_pretrained_network_is_in_the_current_folder(inputs, tmp_path):
+    np.save(tmp_path / "in.npy", inputs)
+    found = seadlif("predict", "--pretrained=bsd", "in.npy", cwd=tmp_path)
+    assert not found.returncode, found.stderr
+    assert len(rows_of(tmp_path / "predictions.csv")) == 5
+
+
 def test_every_step_is_classified_if_asked(finished_run, inputs, tmp_path):
     np.savez(tmp_path / "one.npz", inputs)
     found = seadlif(

@@ -56,7 +56,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
 def chosen_network(options: argparse.Namespace) -> tuple[TrainedModel, Path]:
     """Return the network of `add_network`, and the folder for its files by default."""
     if options.pretrained is not None:
-        return load_pretrained(options.pretrained), Path(options.pretrained)
+        return load_pretrained(options.pretrained), Path()
     workdir = workdir_path(options.workdir)
     return load_run(workdir, options.member), workdir
 
