@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from seadlif_jax.data.dataset import DataError, Dataset, Split
+from seadlif_jax.data.dataset import LAST, DataError, Dataset, Split, check_protocol, divide_generated
 
 FIELDS = ("num_samples",)  # fields of `config.data` beyond those that all tasks share
 NUM_CHANNELS = 10
@@ -25,23 +25,17 @@ ANSWER_STEPS = NUM_STEPS // 5
 def load(config: Any) -> Dataset:
     """Return a data set generated with `num_samples`, `num_classes` and `seed` of `config.data`.
 
+    70 % of the samples are for training, 10 % for validation, and 20 % for the test. With the protocol "last", those
+    for validation are trained on, too.
+
     Raises:
-      DataError: fewer than ten samples, or another protocol than "held_out".
+      DataError: fewer than ten samples, or another protocol than "held_out" and "last".
     """
-    if config.data.validation != "held_out":
-        raise DataError(
-            f"config.data.validation = {config.data.validation!r}: it must be 'held_out', the only protocol of BSD"
-        )
+    check_protocol(config.data.validation, ("held_out", LAST))
     if config.data.num_samples < 10:
         raise DataError(f"config.data.num_samples = {config.data.num_samples}: at least 10 are needed for three splits")
     samples = generate(config.data.num_samples, config.data.num_classes, config.data.seed)
-    first, second = (round(config.data.num_samples * share) for share in (0.7, 0.8))
-    return Dataset(
-        train=samples.take(slice(None, first)),
-        validation=samples.take(slice(first, second)),
-        test=samples.take(slice(second, None)),
-        protocol="best epoch on 10 % of the samples, generated for this",
-    )
+    return divide_generated(samples, config.data.validation, train=0.7, test=0.2)
 
 
 def generate(num_samples: int, num_classes: int, seed: int) -> Split:

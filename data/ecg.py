@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import scipy.io
 
-from seadlif_jax.data.dataset import DataError, Dataset, Split, draw_samples
+from seadlif_jax.data.dataset import LAST, DataError, Dataset, Split, check_protocol, draw_validation
 from seadlif_jax.data.probe import probe_file
 from seadlif_jax.utils.errors import storage_error
 
@@ -32,30 +32,23 @@ OTHER_DATA = "For other recordings, write a loader: see docs/own-data.md"
 
 
 def load(config: Any) -> Dataset:
-    """Return `QTDB_train.mat` and `QTDB_test.mat`, with `config.data.validation_fraction` of train held out.
+    """Return `QTDB_train.mat` and `QTDB_test.mat`, with `config.data.validation_fraction` of train for validation.
 
-    `config.data.dir` is the folder that holds `QTDB/QTDB_train.mat`, or that file itself.
+    `config.data.validation` is "held_out" or "last" (see `draw_validation`). `config.data.dir` is the folder that holds
+    `QTDB/QTDB_train.mat`, or that file itself.
 
     Raises:
       DataError: a file is missing, damaged or not what it should be; or a field of `config.data` is out of range.
     """
     data = config.data
-    if data.validation != "held_out":
-        raise DataError(
-            f"config.data.validation = {data.validation!r}: it must be 'held_out', the only protocol of ECG"
-        )
+    check_protocol(data.validation, ("held_out", LAST))
     if data.num_classes != NUM_CLASSES:
         raise DataError(f"config.data.num_classes = {data.num_classes}: it must be {NUM_CLASSES}")
 
     train_file, test_file = find_files(data.dir)
     train = read(train_file)
-    kept, held_out = draw_samples(len(train.inputs), data.validation_fraction, data.seed)
-    return Dataset(
-        train=train.take(kept),
-        validation=train.take(held_out),
-        test=read(test_file),
-        protocol=f"best epoch on {100 * data.validation_fraction:g} % of the training recordings, held out at random",
-    )
+    kept, validation, protocol = draw_validation(data, len(train.inputs))
+    return Dataset(train.take(kept), train.take(validation), read(test_file), protocol)
 
 
 def find_files(folder: str) -> tuple[Path, Path]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg
 
-from seadlif_jax.data.dataset import DataError, Dataset, Split
+from seadlif_jax.data.dataset import LAST, DataError, Dataset, Split, check_protocol, divide_generated
 
 # Fields of `config.data` beyond those that all tasks share.
 FIELDS = (
@@ -72,13 +72,7 @@ def load(config: Any) -> Dataset:
         targets=trajectories,  # one step later than the inputs; the first is a dummy
         block_index=np.broadcast_to(block_index, (data.num_samples, data.num_steps)),
     )
-    first, second = (round(data.num_samples * share) for share in (0.8, 0.9))
-    return Dataset(
-        train=samples.take(slice(None, first)),
-        validation=samples.take(slice(first, second)),
-        test=samples.take(slice(second, None)),
-        protocol="best epoch on 10 % of the trajectories, generated for this",
-    )
+    return divide_generated(samples, data.validation, train=0.8, test=0.1, noun="trajectories")
 
 
 def draw_system(
@@ -127,8 +121,7 @@ def _check(data: Any) -> None:
     def refuse(name: str, requirement: str) -> DataError:
         return DataError(f"config.data.{name} = {data[name]!r}: {requirement}")
 
-    if data.validation != "held_out":
-        raise refuse("validation", "it must be 'held_out', the only protocol of oscillation")
+    check_protocol(data.validation, ("held_out", LAST))
     for name, low in (("num_masses", 1), ("num_samples", 10), ("num_steps", 2)):
         if not isinstance(data[name], int) or data[name] < low:
             raise refuse(name, f"it must be a whole number of at least {low}")

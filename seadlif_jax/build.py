@@ -1,6 +1,5 @@
 """From a config to the objects that it describes: the task, the network, and its hyperparameters."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -88,14 +87,3 @@ def init_variables(network: Network, key: Any, channels: int, hyper: Hyperparame
     There are "params", "constants" and "batch_stats", also where they are empty.
     """
     return {"constants": {}, "batch_stats": {}, **network.init(key, jnp.zeros((1, 1, channels)), hyper=hyper)}
-
-
-def stack_hyperparameters(configs: Sequence[ConfigDict]) -> Hyperparameters:
-    """Return the hyperparameters of the members of a sweep, each with an axis of members."""
-    members = [build_hyperparameters(config) for config in configs]
-    if any(hyper.dropout is not None for hyper in members):
-        # All draw masks, or none does. With a dropout of 0 nothing is dropped.
-        members = [
-            hyper._replace(dropout=jnp.zeros(()) if hyper.dropout is None else hyper.dropout) for hyper in members
-        ]
-    return jax.tree.map(lambda *values: jnp.stack(values), *members)

@@ -44,7 +44,7 @@ def base_config() -> ConfigDict:
     data.dir = ""  # folder of the data files; unused by generated data
     data.seed = 0  # generation and split of the data, apart from the seed of the run
     data.num_classes = 10  # classification: number of classes
-    data.validation = "held_out"  # protocol: what the best epoch is selected on
+    data.validation = "held_out"  # protocol: what the best epoch is selected on; or last: no selection
     data.class_weights = config_dict.placeholder(tuple)  # classification: factor of the loss for each class (unset: 1)
     data.step_ms = config_dict.placeholder(float)  # milliseconds a step stands for (unset: no time of its own)
 
@@ -75,9 +75,24 @@ def base_config() -> ConfigDict:
     surrogate.slope = 5.0  # steepness
     surrogate.c = 0.4  # area, scales the gradient
 
+    # Off unless set, and for classification only: random changes of the training samples, new ones in every epoch.
+    config.augment = augment = ConfigDict()
+    augment.drop_events = 0.0  # probability that the events of a channel in a step are dropped
+    augment.drop_channels = 0.0  # probability that a channel of a sample is silenced
+    augment.shift_channels = 0.0  # largest shift of a sample along the channels, up or down
+    augment.jitter_channels = 0.0  # standard deviation of a shift of each channel of a sample on its own
+    augment.shift_time = 0.0  # largest shift of a sample in time, earlier or later, steps
+    augment.stretch_time = 0.0  # largest relative change of a sample's duration: 0.1 for 0.9 to 1.1
+    augment.mix = 0.0  # probability that a sample is mixed with another one of its class
+
     config.optimizer = optimizer = ConfigDict()
     optimizer.learning_rate = 0.01  # of Adam
+    optimizer.schedule = "constant"  # of the learning rate: constant, or cosine, which falls to 0 at the last epoch
+    optimizer.warmup_epochs = 0.0  # in which the learning rate rises from 0, whatever the schedule
     optimizer.clip_norm = 1.5  # largest global norm of the gradients, clipped before Adam
+    optimizer.weight_decay = 0.0  # AdamW: of weights, not of biases and parameters of neurons
+    optimizer.ema = 0.0  # decay in a step of the average of the parameters that is validated and tested (0: none)
+    optimizer.label_smoothing = 0.0  # classification: share of the target that is spread over all classes, in training
     optimizer.plateau_factor = 1.0  # learning-rate factor once the validation loss stalls; 1 for none
     optimizer.plateau_patience = 0  # epochs without a better validation loss before that
 
@@ -125,6 +140,17 @@ SWEPT: Mapping[str, str] = MappingProxyType(
         "dropout": "model.dropout",
         "slope": "model.surrogate.slope",
         "c": "model.surrogate.c",
+        "warmup_epochs": "optimizer.warmup_epochs",
+        "weight_decay": "optimizer.weight_decay",
+        "ema": "optimizer.ema",
+        "label_smoothing": "optimizer.label_smoothing",
+        "drop_events": "augment.drop_events",
+        "drop_channels": "augment.drop_channels",
+        "shift_channels": "augment.shift_channels",
+        "jitter_channels": "augment.jitter_channels",
+        "shift_time": "augment.shift_time",
+        "stretch_time": "augment.stretch_time",
+        "mix": "augment.mix",
     }
 )
 MAX_MEMBERS = 10_000
@@ -153,15 +179,16 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("dataset", "loader_fn"), "loader"),
         **dict.fromkeys(("dt", "timestep", "step"), "step_ms"),
         **dict.fromkeys(("patience",), "plateau_patience"),
+        **dict.fromkeys(("wd", "weightdecay", "l2"), "weight_decay"),
+        **dict.fromkeys(("scheduler", "lr_schedule", "lr_scheduler"), "schedule"),
+        **dict.fromkeys(("warmup", "warm_up"), "warmup_epochs"),
+        **dict.fromkeys(("ema_decay", "polyak", "averaging"), "ema"),
+        **dict.fromkeys(("smoothing",), "label_smoothing"),
         **dict.fromkeys(("gamma", "lr_decay"), "plateau_factor"),
         **dict.fromkeys(("alpha", "surrogate_slope"), "slope"),
         **dict.fromkeys(("loss_agg", "readout"), "aggregation"),
         **dict.fromkeys(("pretrained", "checkpoint_path", "ckpt", "resume_from", "load_from"), "init_from"),
     }
-)
-# Well-known settings that have no field, and the reason.
-UNSUPPORTED: Mapping[str, str] = MappingProxyType(
-    dict.fromkeys(("wd", "weight_decay"), "the optimizer is Adam without weight decay")
 )
 
 
@@ -200,7 +227,8 @@ def _is_pair(value: Any) -> bool:
 _BOOL = Check(lambda v: isinstance(v, bool), "True or False")
 _TEXT = Check(lambda v: isinstance(v, str), "a text")
 _POSITIVE = _number("above 0", lambda v: v > 0)
-_WEIGHT = _number("of at least 0", lambda v: v >= 0)
+_PROBABILITY = _number("in [0, 1)", lambda v: 0 <= v < 1)
+_NON_NEGATIVE = _number("of at least 0", lambda v: v >= 0)
 _TAU_RANGE = Check(
     lambda v: _is_pair(v) and 0 < v[0] <= v[1], "a pair (min, max) of steps with 0 < min <= max, such as (5.0, 25.0)"
 )
@@ -222,7 +250,7 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "data.seed": _integer(0, 2**31 - 1),
     "data.num_classes": _integer(1),
     "data.class_weights": Check(
-        lambda v: v is None or (isinstance(v, tuple | list) and all(map(_WEIGHT.accepts, v)) and any(v)),
+        lambda v: v is None or (isinstance(v, tuple | list) and all(map(_NON_NEGATIVE.accepts, v)) and any(v)),
         "a tuple of numbers of at least 0, one a class, not all 0, such as (1.0, 3.5); or None",
     ),
     "data.step_ms": Check(lambda v: v is None or _POSITIVE.accepts(v), "a number above 0, or None"),
@@ -243,20 +271,35 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "model.quantize": _one_of(("", "int8")),
     "model.tau_u": _TAU_RANGE,
     "model.tau_w": _TAU_RANGE,
-    "model.q": _number("of at least 0", lambda v: v >= 0),
+    "model.q": _NON_NEGATIVE,
     "model.a": _COUPLING_RANGE,
     "model.b": _COUPLING_RANGE,
     "model.train_threshold": _BOOL,
     "model.train_rest": _BOOL,
     "model.forget_bias": Check(lambda v: v is None or _is_number(v), "a number, or None"),
-    "model.dropout": _number("in [0, 1)", lambda v: 0 <= v < 1),
+    "model.dropout": _PROBABILITY,
     "model.tau_out": _TAU_RANGE,
     "model.train_tau_out": _BOOL,
     "model.aggregation": _one_of(AGGREGATIONS),
     "model.surrogate.shape": _one_of(SURROGATES),
     "model.surrogate.slope": _POSITIVE,
     "model.surrogate.c": _POSITIVE,
+    "augment.drop_events": _PROBABILITY,
+    "augment.drop_channels": _PROBABILITY,
+    "augment.shift_channels": _NON_NEGATIVE,
+    "augment.jitter_channels": _NON_NEGATIVE,
+    "augment.shift_time": _NON_NEGATIVE,
+    "augment.stretch_time": _PROBABILITY,
+    "augment.mix": _number("in [0, 1]", lambda v: 0 <= v <= 1),
     "optimizer.learning_rate": _POSITIVE,
+    "optimizer.schedule": Check(
+        lambda v: v in ("constant", "cosine"),
+        "constant or cosine (config.optimizer.plateau_factor and config.optimizer.warmup_epochs come on top of it)",
+    ),
+    "optimizer.warmup_epochs": _NON_NEGATIVE,
+    "optimizer.weight_decay": _NON_NEGATIVE,
+    "optimizer.ema": _PROBABILITY,
+    "optimizer.label_smoothing": _PROBABILITY,
     "optimizer.clip_norm": _POSITIVE,
     "optimizer.plateau_factor": _number("in (0, 1]", lambda v: 0 < v <= 1),
     "optimizer.plateau_patience": _integer(0),
@@ -412,8 +455,6 @@ def unknown_field(name: str, known: Iterable[str] = ()) -> ConfigError:
         field = by_last[word]
     elif word in SYNONYMS:
         field = by_last[SYNONYMS[word]]
-    elif word in UNSUPPORTED:
-        return ConfigError(f"config.{name}: unknown field; {UNSUPPORTED[word]}")
     elif close or close_last:
         field = close[0] if close else by_last[close_last[0]]
     else:
@@ -457,6 +498,11 @@ def validate(config: ConfigDict) -> None:
             f"{config.model.neuron!r}) of seadlif_jax.config"
         )
     for name, default in own.items():
+        if name in SWEPT and SWEPT[name].rpartition(".")[0] not in ("model", "model.surrogate"):
+            raise ConfigError(
+                f"config.model.{name}: config.sweep.{name} is for config.{SWEPT[name]}; give the hyperparameter of "
+                "your neuron another name"
+            )
         if name in config.model and isinstance(default, tuple | list) != isinstance(config.model[name], tuple | list):
             raise ConfigError(
                 f"config.model.{name} = {config.model[name]!r}, but {name} of {config.model.neuron} is {default!r}; "
@@ -581,7 +627,7 @@ def to_json(config: ConfigDict) -> str:
 # What does not change the numbers. Data may move between machines, and be elsewhere for another process.
 MAY_MOVE = ("data.dir", "data.cache_dir", "data.loader_dir", "model.neuron_dir")
 MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes", "tensorboard")
-LENGTH = "num_epochs"  # decides where training ends, and nothing before: no schedule depends on it
+LENGTH = "num_epochs"  # decides where training ends, and nothing before, unless the schedule depends on it
 
 
 def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -624,6 +670,14 @@ def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, 
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return the fields in which two configs differ, as `field: old -> new`, except the number of epochs."""
+    """Return the fields in which two configs differ, as `field: old -> new`.
+
+    Except the number of epochs, for a run can be continued; unless the learning rate falls to 0 at the last.
+    """
     fields = changed_fields(old, new)
-    return [f"config.{name}: {before!r} -> {now!r}" for name, (before, now) in fields.items() if name != LENGTH]
+    may_continue = new["optimizer"].get("schedule") != "cosine"
+    return [
+        f"config.{name}: {before!r} -> {now!r}"
+        for name, (before, now) in fields.items()
+        if name != LENGTH or not may_continue
+    ]

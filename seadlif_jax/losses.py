@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from seadlif_jax.neurons import Scalar
+
 IGNORED = -1  # target of a block that does not count
 
 
@@ -124,11 +126,13 @@ def classification(
     targets: Int[Array, "batch blocks"],
     aggregation: str,
     class_weights: Sequence[float] | None = None,
+    label_smoothing: Scalar | None = None,
 ) -> Sums:
     """Return cross-entropy and number of correct predictions over all blocks whose target is not -1.
 
     With `class_weights`, one a class, the cross-entropy of each target is multiplied by the weight of its class; the
-    numbers of terms and the score are those without.
+    numbers of terms and the score are those without. With `label_smoothing`, it is the cross-entropy with a target that
+    spreads this share over all classes, the correct one included.
 
     Raises:
       ValueError: `targets` has no column besides that of block 0, which has none.
@@ -148,7 +152,11 @@ def classification(
     scores = aggregate(outputs, block_index, targets.shape[1] - 1, aggregation)
     counted = targets != IGNORED
     labels = jnp.where(counted, targets, 0)
-    losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+    if label_smoothing is None:
+        losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+    else:
+        one_hot = jax.nn.one_hot(labels, scores.shape[-1], dtype=scores.dtype)
+        losses = optax.softmax_cross_entropy(scores, optax.smooth_labels(one_hot, label_smoothing))
     if class_weights:
         losses = losses * jnp.asarray(class_weights, losses.dtype)[labels]
     correct = jnp.argmax(scores, axis=-1) == targets

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax.config import ConfigError
 from seadlif_jax.losses import IGNORED, SpikeSums, Sums, classification, count_spikes, feedback_start, forecast
+from seadlif_jax.neurons import Scalar
 from seadlif_jax.utils.arrays import value_problem
 
 Variables = Mapping[str, Any]
@@ -71,6 +72,10 @@ class Task(abc.ABC):
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
         """Return loss and score of outputs, summed over the targets of a batch."""
 
+    def with_label_smoothing(self, share: Scalar) -> "Task":
+        """Return the task whose loss spreads this share of each target over all classes; itself without classes."""
+        return self
+
     @abc.abstractmethod
     def target_problem(self, inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray) -> str | None:
         """Return what is wrong with the targets of a split, or None."""
@@ -100,11 +105,13 @@ class Classification(Task):
       num_classes: number of classes, and of the network's outputs.
       aggregation: from the outputs of a block's steps to its scores, a name in `losses.AGGREGATIONS`.
       class_weights: factor of the loss for each class; None for 1.
+      label_smoothing: share of each target that the loss spreads over all classes; None for none.
     """
 
     num_classes: int
     aggregation: str = "softmax"
     class_weights: tuple[float, ...] | None = None
+    label_smoothing: Scalar | None = None
 
     metric = "accuracy"
     selection = Selection("accuracy", 1)
@@ -125,7 +132,11 @@ class Classification(Task):
         return self.num_classes
 
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
-        return classification(outputs, block_index, targets, self.aggregation, self.class_weights)
+        settings = (self.aggregation, self.class_weights, self.label_smoothing)
+        return classification(outputs, block_index, targets, *settings)
+
+    def with_label_smoothing(self, share: Scalar) -> "Classification":
+        return dataclasses.replace(self, label_smoothing=share)
 
     def target_problem(self, inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray) -> str | None:
         if targets.ndim != 2 or len(targets) != len(inputs) or not np.issubdtype(targets.dtype, np.integer):
@@ -178,6 +189,10 @@ class Forecast(Task):
         weights = config.data.class_weights
         if weights is not None:
             raise ConfigError(f"config.data.class_weights = {weights!r}: a forecast has no classes; it must be None")
+        for field in ("optimizer.label_smoothing", *(f"augment.{name}" for name in config.augment)):
+            section, _, name = field.partition(".")
+            if config[section][name] or config.sweep[name]:
+                raise ConfigError(f"config.{field}: for classification only; a forecast must leave it out")
         if config.model.batch_norm:
             raise ConfigError(
                 "config.model.batch_norm = True: a forecast is fed with its own outputs, whose mean and variance are "

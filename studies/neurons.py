@@ -126,9 +126,10 @@ def costs(task: str, neuron: str, members: Sequence[Mapping[str, Any]]) -> dict[
 
 
 def seconds_per_epoch(task: str, neuron: str) -> float:
-    """Return the median over the epochs, for one member of those that were trained together."""
+    """Return the median over the epochs, for one member of those that were trained together; NaN without epochs."""
     by_member = MetricsLog(case_folder(task, neuron) / "metrics.csv").by_member()
-    return float(np.median([float(row["seconds"]) for row in next(iter(by_member.values()))])) / len(by_member)
+    seconds = [row["seconds"] for row in next(iter(by_member.values()), [])]
+    return float(np.median(seconds)) / len(by_member) if seconds else np.nan
 
 
 def study() -> None:

@@ -55,5 +55,5 @@ def test_bad_settings_are_refused(tiny_config):
     with pytest.raises(DataError, match=r"config.data.num_samples = 9: at least 10"):
         bsd.load(tiny_config)
     tiny_config.data.validation = "test"
-    with pytest.raises(DataError, match=r"config.data.validation = 'test': it must be 'held_out'"):
+    with pytest.raises(DataError, match=r"config.data.validation = 'test': it must be one of held_out, last"):
         bsd.load(tiny_config)

@@ -107,7 +107,7 @@ def test_the_files_are_found_wherever_data_dir_may_point(config, tmp_path, given
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("validation", "official", "one of held_out, held_out_speakers, test"),
+        ("validation", "official", "one of held_out, held_out_speakers, last, test"),
         ("validation_fraction", 0.001, "holds out 0 of 40 training samples"),
         ("validation_fraction", 1.5, "above 0 and below 1"),
         ("validation_fraction", float("nan"), "above 0 and below 1"),

@@ -94,6 +94,19 @@ def test_class_weights_multiply_the_loss_of_each_target_and_nothing_else(aggrega
     assert float(ones.loss) == float(plain.loss)
 
 
+@pytest.mark.parametrize("aggregation", losses.AGGREGATIONS)
+def test_label_smoothing_mixes_the_loss_with_the_mean_of_the_losses_of_all_classes(aggregation, x64):
+    outputs, blocks, targets = map(jnp.asarray, (OUTPUTS, BLOCKS, TARGETS))
+    smoothed = losses.classification(outputs, blocks, targets, aggregation, label_smoothing=0.3)
+    plain = losses.classification(outputs, blocks, targets, aggregation)
+    of_classes = [
+        losses.classification(outputs, blocks, jnp.where(targets == -1, -1, label), aggregation).loss
+        for label in range(outputs.shape[-1])
+    ]
+    assert float(smoothed.loss) == pytest.approx(0.7 * float(plain.loss) + 0.3 * np.mean(of_classes), rel=1e-12)
+    assert smoothed[1:] == plain[1:]
+
+
 def test_labels_without_the_column_of_block_0_are_refused():
     with pytest.raises(ValueError, match=r"targets have shape \(3, 1\); .* jnp.stack\("):
         losses.classification(jnp.zeros((3, 5, 2)), jnp.ones((3, 5), int), jnp.zeros((3, 1), int), "softmax")

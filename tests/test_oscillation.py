@@ -162,7 +162,7 @@ def test_a_masked_start_is_block_0(config):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("validation", "test", "it must be 'held_out'"),
+        ("validation", "test", "it must be one of held_out, last"),
         ("num_masses", 0, "a whole number of at least 1"),
         ("num_samples", 9, "a whole number of at least 10"),
         ("num_steps", 1, "a whole number of at least 2"),

@@ -1,5 +1,6 @@
 """The value that every loader returns, and how samples are held out for validation."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from seadlif_jax.utils.errors import SeadlifError
 
 SPLITS = ("train", "validation", "test")
+LAST = "last"  # `config.data.validation` without a selection: the network is that of the last epoch
 
 
 class DataError(SeadlifError):
@@ -61,6 +63,53 @@ def draw_samples(num_samples: int, fraction: float, seed: int) -> tuple[np.ndarr
             "at least one must be held out, and one kept"
         )
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def draw_validation(data: Any, num_samples: int) -> tuple[Any, np.ndarray, str]:
+    """Return the training samples to train on, those of the validation split, and the protocol in words.
+
+    With "held_out", the validation split is a random part, `data.validation_fraction`, that is not trained on. With
+    "last", all samples are trained on, and the same part only shows the progress.
+
+    Raises:
+      DataError: the protocol is another one, or the fraction is out of range.
+    """
+    check_protocol(data.validation, ("held_out", LAST))
+    kept, held_out = draw_samples(num_samples, data.validation_fraction, data.seed)
+    part = f"{100 * data.validation_fraction:g} % of the training recordings"
+    if data.validation == LAST:
+        return slice(None), held_out, f"last epoch, trained on all training recordings; validation is on {part}"
+    return kept, held_out, f"best epoch on {part}, held out at random"
+
+
+def divide_generated(samples: Split, validation: str, train: float, test: float, noun: str = "samples") -> Dataset:
+    """Return generated samples as a data set: first those to train on, then those for validation, then the test.
+
+    Args:
+      samples: all samples.
+      validation: the protocol; with "last", the samples for validation are trained on, too.
+      train: fraction of the samples to train on.
+      test: fraction of the test; the rest is for validation.
+      noun: what a sample is.
+    """
+    count = len(samples.inputs)
+    first, second = round(count * train), round(count * (1 - test))
+    part = f"{100 * (1 - train - test):g} % of the {noun}"
+    protocol = f"best epoch on {part}, generated for this"
+    if validation == LAST:
+        protocol = f"last epoch, trained on all {noun} but those of the test; validation is on {part}"
+    return Dataset(
+        train=samples.take(slice(None, second if validation == LAST else first)),
+        validation=samples.take(slice(first, second)),
+        test=samples.take(slice(second, None)),
+        protocol=protocol,
+    )
+
+
+def check_protocol(validation: str, protocols: Sequence[str]) -> None:
+    """Raise a `DataError` if `config.data.validation` is none of these."""
+    if validation not in protocols:
+        raise DataError(f"config.data.validation = {validation!r}: it must be one of {', '.join(protocols)}")
 
 
 def draw_groups(groups: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

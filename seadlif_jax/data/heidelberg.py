@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from seadlif_jax.data import recordings
-from seadlif_jax.data.dataset import DataError, Dataset, Split, draw_groups, draw_samples
+from seadlif_jax.data.dataset import LAST, DataError, Dataset, Split, draw_groups, draw_validation
 from seadlif_jax.data.download import download_file
 from seadlif_jax.data.events import MAX_TIME, Binning
 
@@ -28,6 +28,7 @@ def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
 
     - "official": the best epoch is selected on the official validation file, where there is one;
     - "held_out": on a random `validation_fraction` of the training recordings;
+    - "last": no epoch is selected, and all training recordings are trained on, see `draw_validation`;
     - "held_out_speakers": on all training recordings of `validation_speakers` speakers, drawn at random;
     - "test": on the test set itself, as in the authors' default: its accuracy is then not that of unseen data.
 
@@ -54,7 +55,7 @@ def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
         validation = _select(*binned["train"], held_out)
     else:
         validation = _select(*binned["valid"]) if data.validation == "official" else test
-    return Dataset(_select(*binned["train"], kept), validation, test, f"best epoch on {protocol}")
+    return Dataset(_select(*binned["train"], kept), validation, test, protocol)
 
 
 def read(path: Path, config: Any) -> Split:
@@ -91,20 +92,20 @@ def find(folder: str, name: str, split: str, file: str) -> Path:
 
 
 def _protocol(data: Any, train: recordings.Recordings) -> tuple[Any, np.ndarray | None, str]:
-    """Return the training recordings to keep, those to hold out (if any), and the protocol in words."""
+    """Return the recordings to train on, those of the training file for validation (if any), and the protocol."""
     if data.validation == "official":
-        return slice(None), None, "the official validation file"
+        return slice(None), None, "best epoch on the official validation file"
     if data.validation == "test":
-        return slice(None), None, "the test set itself, as the authors select it"
-    if data.validation == "held_out":
-        kept, held_out = draw_samples(len(train.labels), data.validation_fraction, data.seed)
-        return kept, held_out, f"{100 * data.validation_fraction:g} % of the training recordings, held out at random"
+        return slice(None), None, "best epoch on the test set itself, as the authors select it"
+    if data.validation in ("held_out", LAST):
+        return draw_validation(data, len(train.labels))
     if train.speakers is None:
         raise DataError(f"{train.path} has no speakers (extra/speaker); choose another config.data.validation")
     kept, held_out = draw_groups(train.speakers, data.validation_speakers, data.seed)
     speakers = np.unique(train.speakers[held_out])
     names = f" ({', '.join(map(str, speakers))})" if len(speakers) <= MAX_NAMES else ""
-    return kept, held_out, f"the training recordings of {len(speakers)} speakers{names}, held out at random"
+    of_speakers = f"the training recordings of {len(speakers)} speakers{names}"
+    return kept, held_out, f"best epoch on {of_speakers}, held out at random"
 
 
 def _bin(file: recordings.Recordings, data: Any) -> tuple[Split, np.ndarray]:
@@ -171,7 +172,7 @@ def _check_fields(data: Any, official: bool) -> None:
 
     num_units, max_seconds = _num_units(data), data.get("max_seconds")
     step_ms = int(data.step_ms) if isinstance(data.step_ms, float) and data.step_ms % 1 == 0 else data.step_ms
-    protocols = (*(("official",) if official else ()), "held_out", "held_out_speakers", "test")
+    protocols = (*(("official",) if official else ()), "held_out", "held_out_speakers", LAST, "test")
     requirements = {
         "step_ms": (is_whole(step_ms, 1, 1000), "a whole number of milliseconds in 1..1000, the width of a bin"),
         "num_units": (is_whole(num_units, 1, MAX_UNITS), f"in 1..{MAX_UNITS}, or None for {recordings.NUM_UNITS}"),

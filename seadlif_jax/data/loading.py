@@ -115,6 +115,11 @@ def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
         problem = _split_problem(split, channels, task)
         if problem:
             raise DatasetError(f"the {name} split of {config.data.loader}: {problem}")
+    if (config.augment.mix or config.sweep.mix) and dataset.train.targets.shape[1:] != (2,):
+        raise ConfigError(
+            f"config.augment.mix = {config.augment.mix}: samples can be mixed if each has one class; these have "
+            f"targets of shape {dataset.train.targets.shape}, and not [sample, 2]"
+        )
     if len(dataset.train.inputs) < config.batch_size:
         raise ConfigError(
             f"config.batch_size = {config.batch_size}: the train split has only {len(dataset.train.inputs)} samples, "

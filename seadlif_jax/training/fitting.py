@@ -160,7 +160,7 @@ def train_members(
     divergences, layers = DivergenceMonitor(config, names), LayerMonitor(names)
     with (
         Checkpoints(folder.checkpoints, config, writing=True) as checkpoints,
-        Progress(num_epochs, num_steps, setup.trainer.task, names) as progress,
+        Progress(config, num_steps, setup.trainer.task, names) as progress,
     ):
         saver = Saver(checkpoints, config.checkpoint.every_minutes, interrupted)
         position = _resume(setup, folder, saver, num_steps)

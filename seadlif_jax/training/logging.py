@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import ConfigError
+from seadlif_jax.data.dataset import LAST
 from seadlif_jax.parallel import is_first_process
 from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.tasks import Task
@@ -24,14 +25,15 @@ class Progress:
     """A bar over the steps of the epoch, on a terminal, and a line for each finished epoch.
 
     Args:
-      num_epochs: number of epochs.
+      config: config of the run.
       num_steps: number of steps in an epoch.
       task: the task, whose metric is shown.
       names: names of the members of a sweep; none for a single run.
     """
 
-    def __init__(self, num_epochs: int, num_steps: int, task: Task, names: Sequence[str]):
-        self._num_epochs, self._num_steps = num_epochs, num_steps
+    def __init__(self, config: ConfigDict, num_steps: int, task: Task, names: Sequence[str]):
+        self._num_epochs, self._num_steps = config.num_epochs, num_steps
+        self._selects_best = config.data.validation != LAST
         self._task, self._names = task, names
         self._bar = bar(total=num_steps, unit="step")
 
@@ -72,7 +74,7 @@ class Progress:
                 f"{self._names[best]}, epoch {best_epochs[best]}  {seconds:.1f} s"
             )
         else:
-            mark = "  best so far" if best_epochs[0] == epoch else ""
+            mark = "  best so far" if self._selects_best and best_epochs[0] == epoch else ""
             train, validation = (self._metrics(split, rows[0]) for split in ("train", "validation"))
             say(f"{number}  {train}  {validation}  {seconds:.1f} s{mark}")
 

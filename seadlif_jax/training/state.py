@@ -1,14 +1,16 @@
 """State of training: the state that it changes, the hyperparameters, and the position that a checkpoint holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import nn
 from seadlif_jax.build import build_hyperparameters
+from seadlif_jax.data.on_device.augmentation import Augmentation
 from seadlif_jax.losses import Sums
 from seadlif_jax.parallel import to_host
 from seadlif_jax.runs.checkpoint import Checkpoint, Checkpoints, Variables
@@ -16,15 +18,46 @@ from seadlif_jax.training.divergence import FirstNonFinite
 
 
 class TrainingHyperparameters(NamedTuple):
-    """Numbers that may differ between the members of a sweep: traced values, never compiled in."""
+    """Numbers that may differ between the members of a sweep: traced values, never compiled in.
+
+    Those that are None, since they are 0 in the config, leave out what they stand for.
+    """
 
     learning_rate: Float[Array, ""]
     network: nn.Hyperparameters
+    warmup_epochs: Float[Array, ""] | None = None
+    weight_decay: Float[Array, ""] | None = None
+    ema: Float[Array, ""] | None = None
+    label_smoothing: Float[Array, ""] | None = None
+    augmentation: Augmentation = Augmentation()
 
     @classmethod
     def from_config(cls, config: ConfigDict | FrozenConfigDict) -> "TrainingHyperparameters":
         """Return the hyperparameters of a single run."""
-        return cls(jnp.asarray(config.optimizer.learning_rate, float), build_hyperparameters(config))
+
+        def optional(section: ConfigDict | FrozenConfigDict, names: Sequence[str]) -> dict[str, Any]:
+            return {name: jnp.asarray(section[name], float) if section[name] else None for name in names}
+
+        return cls(
+            jnp.asarray(config.optimizer.learning_rate, float),
+            build_hyperparameters(config),
+            **optional(config.optimizer, ("warmup_epochs", "weight_decay", "ema", "label_smoothing")),
+            augmentation=Augmentation(**optional(config.augment, Augmentation._fields)),
+        )
+
+    @classmethod
+    def stack(cls, configs: Sequence[ConfigDict | FrozenConfigDict]) -> "TrainingHyperparameters":
+        """Return the hyperparameters of the members of a sweep, each with an axis of members.
+
+        What one member leaves out, and another does not, is 0 for the former, as in its config.
+        """
+
+        def stack(*values: Array | None) -> Array | None:
+            if all(value is None for value in values):
+                return None
+            return jnp.stack([jnp.zeros((), float) if value is None else value for value in values])
+
+        return jax.tree.map(stack, *map(cls.from_config, configs), is_leaf=lambda value: value is None)
 
 
 class Best(NamedTuple):
@@ -33,7 +66,7 @@ class Best(NamedTuple):
     Attributes:
       epoch: its number, from 1; 0 if there is none.
       score: its score on the validation split, see `Task.selection_score`.
-      variables: the network's variables after it.
+      variables: the network's variables after it, with the average of the parameters where there is one.
     """
 
     epoch: Int[Array, ""]

@@ -9,16 +9,13 @@ import numpy as np
 from jaxtyping import Array, Int
 from ml_collections import ConfigDict
 
-from seadlif_jax.build import stack_hyperparameters
 from seadlif_jax.members import without_seed
 from seadlif_jax.training.state import TrainingHyperparameters
 
 
 def stack_members(configs: Sequence[ConfigDict]) -> tuple[Int[Array, " member"], TrainingHyperparameters]:
     """Return seeds and hyperparameters of all members, each with an axis of members."""
-    seeds = jnp.asarray([config.seed for config in configs])
-    learning_rates = jnp.stack([jnp.asarray(config.optimizer.learning_rate, float) for config in configs])
-    return seeds, TrainingHyperparameters(learning_rates, stack_hyperparameters(configs))
+    return jnp.asarray([config.seed for config in configs]), TrainingHyperparameters.stack(configs)
 
 
 def summarize(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

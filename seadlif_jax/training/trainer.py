@@ -9,14 +9,17 @@ import functools
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax.build import build_network, build_task, init_variables
+from seadlif_jax.data.dataset import LAST
+from seadlif_jax.data.on_device.augmentation import augment, choose_partners
 from seadlif_jax.data.on_device.batches import SplitOnDevices, sum_over_batches
 from seadlif_jax.data.on_device.bucketing import in_bucket
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.losses import Sums
+from seadlif_jax.nn import Network
 from seadlif_jax.parallel import BatchShard
 from seadlif_jax.runs.checkpoint import Variables
 from seadlif_jax.training import divergence, optimizer
@@ -48,7 +51,7 @@ class Trainer:
         # Batches are normalised over all steps, by all devices together.
         self._lengths = lengths if self.task.variable_length and not config.model.batch_norm else ()
         factor, patience = config.optimizer.plateau_factor, config.optimizer.plateau_patience
-        self._schedule = optimizer.plateau_schedule(factor, patience) if factor < 1 else None
+        self._plateau = optimizer.plateau_schedule(factor, patience) if factor < 1 else None
 
     def init(self, seed: Int[Array, ""] | int, hyper: TrainingHyperparameters, samples: SplitOnDevices) -> TrainState:
         """Return the state before the first epoch; of the samples, only the number of channels matters."""
@@ -61,8 +64,8 @@ class Trainer:
             key=key,
             epoch=jnp.asarray(0, jnp.int32),
             variables=variables,
-            opt_state=self._adam(hyper).init(params),
-            plateau=self._schedule.init(params) if self._schedule else None,
+            opt_state=self._adam(network, hyper).init(params),
+            plateau=self._plateau.init(params) if self._plateau else None,
             retries=jnp.asarray(0, jnp.int32),
             best=Best(jnp.asarray(0, jnp.int32), jnp.asarray(-jnp.inf, float), variables),
         )
@@ -104,17 +107,19 @@ class Trainer:
           first: number of the first step, from 0.
           stop: number of the step after the last.
         """
-        adam = self._adam(hyper)
         network = build_network(self.config, train.inputs.shape[-1], self._shard.axis_name)
+        adam = self._adam(network, hyper)
         order = jax.random.permutation(key_for(state.key, Purpose.ORDER, state.epoch), train.size)
-        positions = self._shard.positions(self.config.batch_size)
+        labels = train.labels() if hyper.augmentation.mix is not None else None
+        task, num_steps = self.task, self.steps_per_epoch(train)
+        if hyper.label_smoothing is not None:  # in training only
+            task = task.with_label_smoothing(hyper.label_smoothing)
 
         def step(number, running: Running) -> Running:
             variables, opt_state, sums = running
             params = variables["params"]
-            batch = train.take(order[number * self.config.batch_size + positions])
-            step_key = key_for(state.key, Purpose.DROPOUT, state.epoch, number)
-            dropout_keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(step_key, positions)
+            batch = self._batch(train, labels, order, state, number, hyper)
+            dropout_keys = self._sample_keys(state, Purpose.DROPOUT, number)
 
             def loss(params: PyTree[Array], batch: Samples) -> tuple[Float[Array, ""], tuple[Sums, Variables]]:
                 inputs = batch.inputs
@@ -126,7 +131,7 @@ class Trainer:
                     self.task.feedback_from(inputs.shape[1]),
                     mutable=["batch_stats"],
                 )
-                sums = self.task.sums(outputs, batch.block_index, batch.targets)
+                sums = task.sums(outputs, batch.block_index, batch.targets)
                 return sums.loss, (sums, dict(updated))
 
             gradient = functools.partial(jax.grad(loss, has_aux=True), params)
@@ -135,6 +140,7 @@ class Trainer:
             gradients, (targets, updated) = in_bucket(gradient, batch, self._lengths)
             gradients, targets = self._shard.sum((gradients, targets))
             gradients = jax.tree.map(lambda total: total / jnp.maximum(targets.loss_terms, 1), gradients)
+            opt_state = optimizer.set_learning_rate(opt_state, self._learning_rate(state, hyper, number, num_steps))
             updates, new_opt_state = adam.update(gradients, opt_state, params)
             new_params = network.project(optax.apply_updates(params, updates), hyper.network)
             norm = optax.tree.norm(gradients)
@@ -152,8 +158,7 @@ class Trainer:
                 new = jax.tree.map(functools.partial(jnp.where, finite), new, running._replace(sums=skipped))
             return new
 
-        opt_state = optimizer.set_learning_rate(running.opt_state, self._learning_rate(state, hyper))
-        return jax.lax.fori_loop(first, stop, step, running._replace(opt_state=opt_state))
+        return jax.lax.fori_loop(first, stop, step, running)
 
     def end_epoch(
         self,
@@ -163,7 +168,7 @@ class Trainer:
         validation: SplitOnDevices,
         epoch: Int[Array, ""] | int,
     ) -> tuple[TrainState, divergence.Outcome]:
-        """Validate after the last step of an epoch, and keep the best parameters.
+        """Validate after the last step of an epoch, and keep the best parameters; or the last, if that is the protocol.
 
         A member that has diverged, in this epoch or one before, keeps its last finite state, and affects no other.
 
@@ -176,26 +181,29 @@ class Trainer:
         """
         variables, opt_state, sums = running
         metrics = self._metrics("train_", sums.targets)
-        validation_metrics = self.evaluate(variables, hyper, validation)
+        average = optimizer.averaged_parameters(opt_state)
+        evaluated = variables if average is None else variables | {"params": average}
+        validation_metrics = self.evaluate(evaluated, hyper, validation)
         metrics |= {f"validation_{name}": value for name, value in validation_metrics.items()}
         weights = jnp.stack([jnp.max(jnp.abs(weight)) for weight in jax.tree.leaves(variables["params"])])
         metrics |= {
-            "learning_rate": self._learning_rate(state, hyper),
+            "learning_rate": opt_state.hyperparams["learning_rate"],
             "gradient_norm": sums.gradient_norm / sums.steps,
             "max_weight": jnp.max(weights),
         }
         if self.config.divergence.action == "skip":
             metrics["skipped_steps"] = sums.skipped.astype(float)
         plateau = state.plateau
-        if self._schedule:
-            plateau = optimizer.update_plateau(self._schedule, plateau, metrics["validation_loss"])
-        candidate = Best(state.epoch + 1, self.task.selection_score(validation_metrics), variables)
+        if self._plateau:
+            plateau = optimizer.update_plateau(self._plateau, plateau, metrics["validation_loss"])
+        candidate = Best(state.epoch + 1, self.task.selection_score(validation_metrics), evaluated)
+        selects_last = self.config.data.validation == LAST
         new_state = state._replace(
             epoch=state.epoch + 1,
             variables=variables,
             opt_state=opt_state,
             plateau=plateau,
-            best=better(candidate, state.best),
+            best=candidate if selects_last else better(candidate, state.best),
         )
         active = state.epoch == epoch
         finite = divergence.is_finite(metrics, self.config.divergence.max_weight)
@@ -214,12 +222,55 @@ class Trainer:
         rates = {f"spike_rate_{layer}": rate for layer, rate in enumerate(spikes.mean_rate(), 1)}
         return self._metrics("", sums) | rates
 
-    def _learning_rate(self, state: TrainState, hyper: TrainingHyperparameters) -> Float[Array, ""]:
-        scale = divergence.learning_rate_scale(state.retries, self.config.divergence.factor)
-        return hyper.learning_rate * (scale * state.plateau.scale if self._schedule else scale)
+    def _batch(
+        self,
+        train: SplitOnDevices,
+        labels: Int[Array, " sample"] | None,
+        order: Int[Array, " sample"],
+        state: TrainState,
+        number: Int[Array, ""],
+        hyper: TrainingHyperparameters,
+    ) -> Samples:
+        """Return this device's samples of a batch, augmented."""
+        indices = order[number * self.config.batch_size + self._shard.positions(self.config.batch_size)]
+        if all(amount is None for amount in hyper.augmentation):
+            return train.take(indices)
+        keys = self._sample_keys(state, Purpose.AUGMENTATION, number)
+        if labels is None:
+            return augment(train.take(indices), None, keys, hyper.augmentation)
+        # In one exchange, where samples are sharded.
+        both = train.take(jnp.concatenate([indices, choose_partners(labels, indices, keys)]))
+        batch, partners = (Samples(*halves) for halves in zip(*(jnp.split(array, 2) for array in both), strict=True))
+        return augment(batch, partners, keys, hyper.augmentation)
 
-    def _adam(self, hyper: TrainingHyperparameters) -> optax.GradientTransformationExtraArgs:
-        return optimizer.clipped_adam(hyper.learning_rate, self.config.optimizer.clip_norm)
+    def _sample_keys(self, state: TrainState, purpose: Purpose, number: Int[Array, ""]) -> Key[Array, " batch"]:
+        """Return a key for each of this device's samples of a batch."""
+        positions = self._shard.positions(self.config.batch_size)
+        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
+            key_for(state.key, purpose, state.epoch, number), positions
+        )
+
+    def _learning_rate(
+        self, state: TrainState, hyper: TrainingHyperparameters, number: Int[Array, ""], num_steps: int
+    ) -> Float[Array, ""]:
+        """Return the learning rate of a step of an epoch of `num_steps`."""
+        step = state.epoch * num_steps + number
+        factor = divergence.learning_rate_scale(state.retries, self.config.divergence.factor)
+        if self._plateau:
+            factor *= state.plateau.scale
+        if self.config.optimizer.schedule == "cosine":
+            factor *= optimizer.cosine_factor(step, self.config.num_epochs * num_steps)
+        if hyper.warmup_epochs is not None:
+            factor *= optimizer.warmup_factor(step, hyper.warmup_epochs * num_steps)
+        return hyper.learning_rate * factor
+
+    def _adam(self, network: Network, hyper: TrainingHyperparameters) -> optax.GradientTransformationExtraArgs:
+        average = None
+        if hyper.ema is not None:
+            project = functools.partial(network.project, hyper=hyper.network)
+            average = optimizer.parameter_average(hyper.ema, project)
+        clip_norm = self.config.optimizer.clip_norm
+        return optimizer.clipped_adam(hyper.learning_rate, clip_norm, hyper.weight_decay, average)
 
     def _metrics(self, prefix: str, sums: Sums) -> Metrics:
         return {f"{prefix}loss": sums.mean_loss(), f"{prefix}{self.task.metric}": sums.mean_score()}

@@ -13,6 +13,7 @@ class Purpose(enum.IntEnum):
     ORDER = 1
     DROPOUT = 2
     SHIFT = 3
+    AUGMENTATION = 4
 
 
 def key_for(key: Key[Array, ""], purpose: Purpose, *indices: Int[Array, ""] | int) -> Key[Array, ""]:

@@ -28,6 +28,10 @@ class Samples(NamedTuple):
         """Number of samples."""
         return len(self.inputs)
 
+    def labels(self) -> Int[Array, " sample"]:
+        """Return the target of the first block of each sample: its class, where there is one block."""
+        return self.targets[:, 1].astype(jnp.int32)
+
     def take(self, indices: Int[Array, " batch"]) -> "Samples":
         """Return the samples at these indices, with block index and class targets as int32."""
         inputs, targets, block_index = (array[indices] for array in self)

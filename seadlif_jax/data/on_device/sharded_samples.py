@@ -40,6 +40,10 @@ class ShardedSamples:
         """Inputs of `samples`."""
         return self.samples.inputs
 
+    def labels(self) -> Int[Array, " sample"]:
+        """Return the target of the first block of each sample of all devices."""
+        return jax.lax.all_gather(self.samples.labels(), AXES, tiled=True)[: self.size]
+
     def take(self, indices: Int[Array, " share"]) -> Samples:
         """Return the samples at these indices, for this device; all devices must take equally many at the same time."""
         requested = jax.lax.all_gather(indices, AXES)

@@ -1,0 +1,160 @@
+"""Augmentation: random changes of the training samples that leave their classes as they are, new ones in every epoch.
+
+They are part of the compiled training step. What a sample becomes follows from the step's key and the sample's position
+in the batch alone, however the batch is divided among devices.
+
+Where steps are moved in time, their block indices are moved along: each target stays with its steps. A block that has
+lost all of its steps has no target. The number of steps, and of channels, is that of before: what is moved beyond is
+dropped, and what enters is silent, in block 0.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, Num
+
+from seadlif_jax.data.on_device.samples import Samples
+from seadlif_jax.losses import IGNORED
+from seadlif_jax.neurons import Scalar
+from seadlif_jax.nn.dropout import random_mask
+
+Inputs = Num[Array, "time channel"]
+
+
+class Augmentation(NamedTuple):
+    """Amounts of all changes, in the order in which they are made; what is None is not done.
+
+    Attributes:
+      mix: probability that a sample is mixed with another of its class: each of its entries, the events of a channel in
+        a step, is replaced by that of the other with probability 1/2.
+      drop_channels: probability that a channel is silenced.
+      drop_events: probability that an entry becomes 0.
+      shift_channels: largest shift along the channels, a whole number drawn uniformly from `-amount..amount`.
+      jitter_channels: standard deviation of a normal shift of each channel, rounded, in addition to that of all.
+      stretch_time: largest relative change of the duration: step `t` becomes step `floor(f t)`, with `f` drawn
+        uniformly from `1 - amount..1 + amount`. Events that meet in a step add up.
+      shift_time: largest shift in time, a whole number of steps drawn uniformly from `-amount..amount`.
+    """
+
+    mix: Scalar | None = None
+    drop_channels: Scalar | None = None
+    drop_events: Scalar | None = None
+    shift_channels: Scalar | None = None
+    jitter_channels: Scalar | None = None
+    stretch_time: Scalar | None = None
+    shift_time: Scalar | None = None
+
+
+def augment(
+    batch: Samples, partners: Samples | None, keys: Key[Array, " batch"], augmentation: Augmentation
+) -> Samples:
+    """Return a batch after all changes. Whole numbers remain whole numbers.
+
+    Args:
+      batch: the samples.
+      partners: what each of them may be mixed with, see `choose_partners`; None without mixing.
+      keys: of each sample.
+      augmentation: amounts.
+    """
+    dtype = batch.inputs.dtype
+    if jnp.issubdtype(dtype, jnp.integer):
+        dtype = jnp.int16  # holds sums of events in a step
+    batch = batch._replace(inputs=batch.inputs.astype(dtype))
+    return jax.vmap(functools.partial(_augment_sample, augmentation=augmentation))(batch, partners, keys)
+
+
+def choose_partners(
+    labels: Int[Array, " sample"], batch: Int[Array, " batch"], keys: Key[Array, " batch"]
+) -> Int[Array, " batch"]:
+    """Return for each sample of a batch the index of one of the same class, drawn uniformly, possibly itself.
+
+    Args:
+      labels: class of every sample of the split.
+      batch: indices of the samples of the batch.
+      keys: of each sample, as in `augment`.
+    """
+    by_class = jnp.argsort(labels)
+    sorted_labels, label = labels[by_class], labels[batch]
+    start, stop = (jnp.searchsorted(sorted_labels, label, side=side) for side in ("left", "right"))
+    uniform = jax.vmap(lambda key: jax.random.uniform(_key(key, "partner")))(keys)
+    return by_class[jnp.minimum(start + (uniform * (stop - start)).astype(start.dtype), stop - 1)]
+
+
+# Each kind has keys of its own, so that one more does not change what the others draw. Numbers are never reused.
+_NUMBERS = {name: number for number, name in enumerate((*Augmentation._fields, "partner", "entries"))}
+
+
+def _key(key: Key[Array, ""], kind: str) -> Key[Array, ""]:
+    return jax.random.fold_in(key, _NUMBERS[kind])
+
+
+def _augment_sample(
+    sample: Samples, partner: Samples | None, key: Key[Array, ""], augmentation: Augmentation
+) -> Samples:
+    amounts = augmentation
+    x, targets, block_index = sample
+    if amounts.mix is not None and partner is not None:
+        x, block_index = _mixed(sample, partner, amounts.mix, key)
+    if amounts.drop_channels is not None:
+        x = jnp.where(random_mask(_key(key, "drop_channels"), 1 - amounts.drop_channels, x.shape[1]), x, 0)
+    if amounts.drop_events is not None:
+        kept = random_mask(_key(key, "drop_events"), 1 - amounts.drop_events, x.size)
+        x = jnp.where(kept.reshape(x.shape), x, 0)
+    if amounts.shift_channels is not None or amounts.jitter_channels is not None:
+        x = _move(x.T, jnp.arange(x.shape[1]) + _channel_shifts(x.shape[1], amounts, key)).T
+    if amounts.stretch_time is not None or amounts.shift_time is not None:
+        factor, shift = _time_map(amounts, key)
+        step = jnp.arange(len(x))
+        x = _move(x, jnp.floor(factor * step).astype(int) + shift)
+        source = jnp.ceil((step - shift) / factor).astype(int)  # the first of those that come to be in this step
+        inside = (source >= 0) & (source < len(x))
+        block_index = jnp.where(inside, block_index[jnp.clip(source, 0, len(x) - 1)], 0)
+        num_blocks = targets.shape[0]
+        has_steps = jnp.zeros(num_blocks, bool).at[block_index].set(True)
+        targets = jnp.where(has_steps, targets, IGNORED)
+    return Samples(x, targets, block_index)
+
+
+def _mixed(
+    sample: Samples, partner: Samples, probability: Scalar, key: Key[Array, ""]
+) -> tuple[Inputs, Int[Array, " time"]]:
+    """Return inputs and block index of a sample mixed with its partner, or of the sample itself."""
+    x, is_mixed = sample.inputs, jax.random.uniform(_key(key, "mix")) < probability
+    of_partner = random_mask(_key(key, "entries"), 0.5, x.size).reshape(x.shape) & is_mixed
+    block_index = jnp.where(is_mixed, jnp.maximum(sample.block_index, partner.block_index), sample.block_index)
+    return jnp.where(of_partner, partner.inputs.astype(x.dtype), x), block_index
+
+
+def _channel_shifts(channels: int, amounts: Augmentation, key: Key[Array, ""]) -> Int[Array, " channel"]:
+    shifts = jnp.zeros(channels, int)
+    if amounts.shift_channels is not None:
+        shifts += _whole_number(_key(key, "shift_channels"), amounts.shift_channels)
+    if amounts.jitter_channels is not None:
+        normal = jax.random.normal(_key(key, "jitter_channels"), (channels,))
+        shifts += jnp.round(amounts.jitter_channels * normal).astype(int)
+    return shifts
+
+
+def _time_map(amounts: Augmentation, key: Key[Array, ""]) -> tuple[Float[Array, ""], Int[Array, ""]]:
+    """Return the factor and the shift in steps of a sample's times."""
+    factor, shift = jnp.ones(()), jnp.zeros((), int)
+    if amounts.stretch_time is not None:
+        factor += amounts.stretch_time * jax.random.uniform(_key(key, "stretch_time"), minval=-1, maxval=1)
+    if amounts.shift_time is not None:
+        shift = _whole_number(_key(key, "shift_time"), amounts.shift_time)
+    return factor, shift
+
+
+def _whole_number(key: Key[Array, ""], amount: Scalar) -> Int[Array, ""]:
+    """Return a whole number drawn uniformly from `-amount..amount`, with the amount rounded."""
+    largest = jnp.round(amount)
+    return (jnp.floor(jax.random.uniform(key) * (2 * largest + 1)) - largest).astype(int)
+
+
+def _move(rows: Num[Array, "row column"], positions: Int[Array, " row"]) -> Num[Array, "row column"]:
+    """Return rows of which each is the sum of those that are moved to it; rows moved beyond the ends are dropped."""
+    count = len(rows)
+    inside = (positions >= 0) & (positions < count)
+    return jax.ops.segment_sum(rows, jnp.where(inside, positions, count), num_segments=count + 1)[:count]

@@ -1,0 +1,257 @@
+"""What a training recipe may have besides the paper's: schedules, weight decay, averages, smoothing, augmentation."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data import bsd, oscillation
+from seadlif_jax.config import SWEPT, ConfigError
+from seadlif_jax.data.dataset import DataError
+from seadlif_jax.data.on_device.samples import to_device
+from seadlif_jax.inference import evaluate, load_run
+from seadlif_jax.runs.errors import RunError
+from seadlif_jax.runs.metrics import MetricsLog
+from seadlif_jax.training import fit, optimizer
+from seadlif_jax.training.state import TrainingHyperparameters
+from seadlif_jax.training.trainer import Trainer
+from seadlif_jax.utils.signals import Interrupted
+from tests.helpers import make_tiny_config
+from tests.test_many_devices import assert_same
+from tests.training_helpers import assert_close, assert_same_network, interrupt_at, rows_of
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
+RECIPE = {
+    "optimizer.warmup_epochs": 1.0,
+    "optimizer.weight_decay": 0.05,
+    "optimizer.ema": 0.9,
+    "optimizer.label_smoothing": 0.1,
+    "augment.drop_events": 0.1,
+    "augment.drop_channels": 0.1,
+    "augment.shift_channels": 1.0,
+    "augment.jitter_channels": 0.5,
+    "augment.shift_time": 5.0,
+    "augment.stretch_time": 0.1,
+    "augment.mix": 0.5,
+}
+
+
+def config_with(**fields):
+    """The tiny config with fields such as `optimizer__ema`."""
+    config = make_tiny_config().unlock()
+    config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
+    return config.lock()
+
+
+def full_recipe(**fields):
+    """All at once, with rates at which the tiny network learns."""
+    config = config_with(optimizer__schedule="cosine", optimizer__learning_rate=0.05, model__dropout=0.1, **fields)
+    config.update_from_flattened_dict(RECIPE)
+    return config
+
+
+def steps_one_by_one(config, epochs=1):
+    """The parameters after each step, and the values after the last; of the training alone."""
+    trainer, hyper = Trainer(config), TrainingHyperparameters.from_config(config)
+    dataset = bsd.load(config)
+    train, validation = to_device(dataset.train), to_device(dataset.validation)
+    state = jax.jit(trainer.init)(0, hyper, train)
+    train_steps, params = jax.jit(trainer.train_steps), []
+    for _ in range(epochs):
+        running = trainer.start_epoch(state)
+        for step in range(trainer.steps_per_epoch(train)):
+            running = train_steps(state, running, hyper, train, step, step + 1)
+            params.append(running.variables["params"])
+        state, outcome = jax.jit(trainer.end_epoch)(state, running, hyper, validation, state.epoch)
+    return params, state, outcome.metrics, functools.partial(trainer.evaluate, hyper=hyper, split=validation)
+
+
+def test_the_average_is_that_of_the_parameters_after_all_steps_and_is_what_is_selected(x64):
+    config = config_with(optimizer__ema=0.8, optimizer__learning_rate=0.05, data__validation="last")
+    params, state, metrics, evaluate = steps_one_by_one(config, epochs=2)
+    weights = 0.8 ** np.arange(len(params))[::-1]
+
+    def mean(*arrays):
+        return jnp.asarray(np.tensordot(weights / weights.sum(), np.stack(arrays), axes=1))
+
+    average = jax.tree.map(mean, *params)
+    assert_same_network(state.best.variables["params"], average)
+    assert_same_network(state.variables["params"], params[-1])  # from which training goes on
+    expected = evaluate(state.variables | {"params": average})
+    assert float(metrics["validation_loss"]) == pytest.approx(float(expected["loss"]), rel=1e-9)
+
+
+def test_the_average_stays_within_the_bounds():
+    transformation = optimizer.parameter_average(0.9, lambda params: jax.tree.map(lambda p: jnp.clip(p, 0, 1), params))
+    params = {"a": jnp.linspace(0, 1, 7)}
+    state = transformation.init(params)
+    for _ in range(50):
+        updates, state = transformation.update({"a": jnp.ones(7)}, state, params)
+    assert (updates["a"] == 1).all()
+    np.testing.assert_array_equal(state.average["a"], 1)
+
+
+def test_the_run_is_tested_and_loaded_with_the_average(tmp_path):
+    config = config_with(optimizer__ema=0.9, optimizer__learning_rate=0.05)
+    result = fit(config, tmp_path / "run")
+    found = evaluate(load_run(tmp_path / "run"), bsd.load(config).test)
+    assert found.accuracy == pytest.approx(result["test"]["accuracy"], abs=1e-6)
+    assert found.loss == pytest.approx(result["test"]["loss"], rel=1e-4)
+
+
+def test_an_average_of_the_last_step_only_is_no_average(x64, tmp_path):
+    """In a sweep, where 0 stands beside another decay."""
+    fit(config_with(), tmp_path / "single")
+    fit(config_with(sweep__ema=(0.0, 0.9)), tmp_path / "sweep")
+    rows = (rows_of(tmp_path / name, 0) for name in ("sweep", "single"))
+    for row, expected in zip(*rows, strict=True):
+        assert_close(row, expected)
+    assert (
+        rows_of(tmp_path / "sweep", 1)[-1]["validation_loss"] != rows_of(tmp_path / "sweep", 0)[-1]["validation_loss"]
+    )
+
+
+def test_the_cosine_falls_to_0_and_the_warmup_multiplies_it():
+    config = config_with(num_epochs=4, optimizer__schedule="cosine", optimizer__warmup_epochs=1.5)
+    params, _, _, _ = steps_one_by_one(config, epochs=2)
+    assert len(params) == 8
+    of_step = [float(optimizer.cosine_factor(jnp.asarray(step), 16)) for step in range(16)]
+    assert of_step == pytest.approx([(1 + math.cos(math.pi * step / 16)) / 2 for step in range(16)], rel=1e-5)
+    warmup = [float(optimizer.warmup_factor(jnp.asarray(step), 6.0)) for step in range(8)]
+    assert warmup == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1, 1])
+
+
+def test_the_learning_rate_of_the_last_step_of_each_epoch_is_in_the_metrics(tmp_path):
+    fit(config_with(num_epochs=3, optimizer__schedule="cosine", optimizer__warmup_epochs=1.25), tmp_path / "run")
+    rates = [row["learning_rate"] for row in MetricsLog(tmp_path / "run" / "metrics.csv").read()]
+    cosine = [(1 + math.cos(math.pi * step / 12)) / 2 for step in (3, 7, 11)]
+    assert rates == pytest.approx([0.01 * cosine[0] * 4 / 5, 0.01 * cosine[1], 0.01 * cosine[2]], rel=1e-5)
+
+
+def test_weight_decay_shrinks_the_weights_and_nothing_else():
+    params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3), "a": jnp.ones(3)}
+    adam = optimizer.clipped_adam(0.1, clip_norm=1.5, weight_decay=0.2)
+    updates, _ = adam.update(jax.tree.map(jnp.zeros_like, params), adam.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], -0.1 * 0.2, rtol=1e-6)
+    assert not updates["bias"].any()
+    assert not updates["a"].any()
+
+
+def test_a_run_with_a_cosine_cannot_be_given_more_epochs(tmp_path):
+    config = config_with(num_epochs=1, optimizer__schedule="cosine")
+    fit(config, tmp_path / "run")
+    config.num_epochs = 2
+    with pytest.raises(RunError, match=r"another config \(config\.num_epochs: 1 -> 2\)"):
+        fit(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("moment", [3, 7])
+def test_an_interrupted_run_continues_to_the_same_numbers(tmp_path, monkeypatch, moment):
+    config = full_recipe()
+    whole = fit(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, moment)
+        with pytest.raises(Interrupted):
+            fit(config, tmp_path / "cut")
+    resumed = fit(config, tmp_path / "cut")
+    assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
+    assert resumed["test"] == whole["test"]
+
+
+def test_a_member_of_a_sweep_over_all_of_it_is_the_run_with_its_numbers(tmp_path, x64):
+    config = full_recipe(devices__width=2)
+    for name, value in RECIPE.items():
+        swept = next(short for short, field in SWEPT.items() if field == name)
+        config.sweep[swept] = (0.0, value) if swept == "mix" else (value,)
+    fit(config, tmp_path / "sweep")
+    for member, mix in enumerate((0.0, RECIPE["augment.mix"])):
+        single = full_recipe()
+        single.augment.mix = mix
+        fit(single, tmp_path / f"single{member}")
+        rows = (
+            rows_of(folder, number)
+            for folder, number in ((tmp_path / "sweep", member), (tmp_path / f"single{member}", 0))
+        )
+        for row, expected in zip(*rows, strict=True):
+            assert_close(row, expected)
+
+
+@pytest.mark.parametrize("data", ["replicated", "sharded"])
+def test_two_devices_are_one(tmp_path, x64, data):
+    fit(full_recipe(devices__mesh=(1, 1)), tmp_path / "one")
+    fit(full_recipe(devices__mesh=(1, 2), devices__data=data), tmp_path / "two")
+    assert_same(tmp_path / "two", tmp_path / "one")
+
+
+def test_all_of_it_learns(tmp_path):
+    config = full_recipe(num_epochs=15)
+    config.augment.shift_channels = config.augment.jitter_channels = 0.0  # the channels are what tells classes apart
+    fit(config, tmp_path / "run")
+    losses = [row["train_loss"] for row in rows_of(tmp_path / "run")]
+    assert np.mean(losses[-5:]) < 0.98 * np.mean(losses[:5])
+
+
+def test_the_last_epoch_is_the_one_tested(tmp_path, capsys):
+    config = config_with(data__validation="last", optimizer__learning_rate=0.05)
+    result = fit(config, tmp_path / "run")
+    assert result["best_epoch"] == 3
+    assert result["protocol"].startswith("last epoch, trained on all samples but those of the test")
+    assert "best so far" not in capsys.readouterr().out
+    assert result["validation"]["loss"] == pytest.approx(rows_of(tmp_path / "run")[-1]["validation_loss"], rel=1e-6)
+    more = config.copy_and_resolve_references()
+    with more.unlocked():
+        more.num_epochs = 4
+    assert fit(more, tmp_path / "run")["best_epoch"] == 4
+
+
+@pytest.mark.parametrize(
+    ("load", "fields"),
+    [
+        (bsd.load, {}),
+        (
+            oscillation.load,
+            {
+                "num_masses": 2, "mass": (1.0, 1.0), "spring": (500, 1000), "damping": (0.0, 0.0),
+                "initial_velocity": 0.0, "num_steps": 20, "ignore_first_steps": 0, "step_ms": 2.5, "num_samples": 50,
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_with_the_protocol_last_the_validation_split_is_trained_on(load, fields):
+    config = config_with().unlock()
+    config.data.update(fields)
+    held_out = load(config)
+    config.data.validation = "last"
+    last = load(config)
+    parts = zip(held_out.train, held_out.validation, strict=True)
+    for part, array in zip(parts, last.train, strict=True):
+        np.testing.assert_array_equal(np.concatenate(part), array)
+    for name in ("validation", "test"):
+        for array, other in zip(getattr(last, name), getattr(held_out, name), strict=True):
+            np.testing.assert_array_equal(array, other)
+    config.data.validation = "best"
+    with pytest.raises(DataError, match=r"config\.data\.validation = 'best': it must be one of held_out, last"):
+        load(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "requirement"),
+    [
+        ("optimizer.schedule", "plateau", "constant or cosine"),
+        ("optimizer.warmup_epochs", -1.0, "at least 0"),
+        ("optimizer.weight_decay", -0.1, "at least 0"),
+        ("optimizer.ema", 1.0, r"in \[0, 1\)"),
+        ("optimizer.label_smoothing", 1.0, r"in \[0, 1\)"),
+        ("augment.drop_events", 1.0, r"in \[0, 1\)"),
+        ("augment.mix", 1.5, r"in \[0, 1\]"),
+        ("augment.shift_time", float("nan"), "at least 0"),
+        ("sweep.stretch_time", (0.1, 1.0), r"in \[0, 1\)"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(field, value, requirement, tmp_path):
+    config = config_with(**{field.replace(".", "__"): value})
+    with pytest.raises(ConfigError, match=rf"config\.{field} = .*{requirement}"):
+        fit(config, tmp_path / "run")
