@@ -1,0 +1,132 @@
+"""Cross-validation of a config, or of the settings of its sweep, on the training samples alone.
+
+    python -m studies.cross_validate --config=configs/ecg.py --output_dir=runs/ecg-folds [--folds=5]
+        [--config.<field>=<value> ...] [--config.sweep.<name>=<values> ...]
+
+The training samples are divided at random into as many folds; for each fold, a network is trained on the others to the
+last epoch, and measured on the fold. No epoch is selected, so that the scores are those to expect of the protocol
+`data.validation = "last"`; the test samples have no part in any of it. This is how to choose a recipe with few samples:
+the mean over all folds has a smaller error than a single held-out part.
+
+With --by_group, a fold holds all samples of some groups, such as speakers, which the loader's `groups(config)` names.
+
+Writes results.csv, with the mean over the folds and its standard deviation for each setting, and figure.png. Continues
+when it is run again.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict, config_flags
+
+from seadlif_jax.build import build_task
+from seadlif_jax.cli.errors import errors_in_one_line
+from seadlif_jax.data.dataset import LAST, DataError, Dataset, Split
+from seadlif_jax.data.loader import find_loader
+from seadlif_jax.data.loading import load_dataset
+from seadlif_jax.members import describe_setting, without_seed
+from seadlif_jax.plots import STYLE
+from seadlif_jax.runs.files import write_table
+from seadlif_jax.training import fit
+from seadlif_jax.utils.paths import local_path
+from seadlif_jax.utils.tables import table_lines
+from studies.command import FOLDER, run
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Config file FILE.py[:VARIANT].")
+FOLDS = flags.DEFINE_integer("folds", 5, "Number of folds.", lower_bound=2)
+BY_GROUP = flags.DEFINE_bool("by_group", False, "Keep the samples of a group, such as a speaker, in one fold.")
+
+
+def draw_folds(groups: np.ndarray, num_folds: int, seed: int) -> list[np.ndarray]:
+    """Return the indices of the samples of each fold; groups are divided at random, about equally many to each fold.
+
+    Raises:
+      DataError: there are fewer groups than folds.
+    """
+    names = np.unique(groups)
+    if len(names) < num_folds:
+        raise DataError(f"--folds={num_folds}: there are only {len(names)} groups, or samples, to divide")
+    parts = np.array_split(np.random.default_rng(seed).permutation(names), num_folds)
+    return [np.flatnonzero(np.isin(groups, part)) for part in parts]
+
+
+def fold_dataset(train: Split, fold: np.ndarray, number: int, num_folds: int) -> Dataset:
+    """Return the training samples as a data set that is tested on one fold, and trained on the others."""
+    others = np.setdiff1d(np.arange(len(train.inputs)), fold)
+    held_out = train.take(fold)
+    protocol = f"last epoch, on fold {number} of {num_folds} of the training samples; trained on the others"
+    return Dataset(train.take(others), held_out, held_out, protocol)
+
+
+def scores_by_setting(result: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """Return the metric of each setting on the fold: the mean over the seeds, NaN if one has diverged."""
+    by_setting: dict[str, list[float]] = {}
+    for member in result.get("members", [{"varied": {}, "diverged": None, **result}]):
+        score = np.nan if member["diverged"] else member["validation"][metric]
+        by_setting.setdefault(describe_setting(without_seed(member["varied"])), []).append(score)
+    return {setting: float(np.mean(scores)) for setting, scores in by_setting.items()}
+
+
+def study() -> None:
+    if CONFIG.value is None:
+        sys.exit("error: --config is missing; pass a config file, such as --config=configs/ecg.py")
+    config = ConfigDict(CONFIG.value.to_dict())
+    config.data.validation = LAST
+    metric, folder = build_task(config).metric, local_path(FOLDER.value, "--output_dir")
+    with errors_in_one_line("run the same command again to continue"):
+        train = load_dataset(config).train
+        groups = _groups(config, len(train.inputs)) if BY_GROUP.value else np.arange(len(train.inputs))
+        folds, scores = draw_folds(groups, FOLDS.value, config.data.seed), []
+        for number, fold in enumerate(folds, 1):
+            print(f"fold {number} of {len(folds)}: {len(fold)} samples", flush=True)
+            dataset = fold_dataset(train, fold, number, len(folds))
+            scores.append(scores_by_setting(fit(config, folder / f"fold-{number}", dataset), metric))
+    percent = 100 if build_task(config).percent else 1
+    by_setting = {setting: percent * np.array([of_fold[setting] for of_fold in scores]) for setting in scores[0]}
+    columns: dict[str, list[Any]] = {
+        "setting": [setting or "all" for setting in by_setting],
+        "folds": [len(folds)] * len(by_setting),
+        f"{metric}_mean": [f"{values.mean():.4g}" for values in by_setting.values()],
+        f"{metric}_std": [f"{values.std(ddof=1):.2g}" for values in by_setting.values()],
+    }
+    write_table(folder / "results.csv", columns)
+    (folder / "folds.json").write_text(
+        json.dumps({name: list(values) for name, values in by_setting.items()}, indent=2)
+    )
+    print("\n".join(table_lines(columns)))
+    save_picture(by_setting, metric, percent == 100)
+    print(f"table and figure: {folder / 'results.csv'}, {folder / 'figure.png'}")
+
+
+def _groups(config: ConfigDict, num_samples: int) -> np.ndarray:
+    module = find_loader(config.data).module
+    if not hasattr(module, "groups"):
+        raise DataError(f"--by_group: the loader's module {config.data.loader.partition(':')[0]} has no groups(config)")
+    groups = np.asarray(module.groups(config))
+    if groups.shape != (num_samples,):
+        raise DataError(f"--by_group: {len(groups)} groups of {num_samples} training samples")
+    return groups
+
+
+def save_picture(by_setting: Mapping[str, Sequence[float] | np.ndarray], metric: str, percent: bool) -> None:
+    """Draw the score of every fold, and the mean, a line a setting."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.5, 1.2 + 0.32 * len(by_setting)), layout="constrained")
+        ax = figure.subplots()
+        for position, values in enumerate(by_setting.values()):
+            (points,) = ax.plot(values, [position] * len(values), "o", alpha=0.5, markersize=4)
+            ax.plot([np.mean(values)], [position], "|", color=points.get_color(), markersize=16, markeredgewidth=2)
+        ax.set_yticks(range(len(by_setting)), [setting or "all" for setting in by_setting])
+        ax.invert_yaxis()
+        ax.set_xlabel(f"{metric} on the fold left out" + (" (%)" if percent else ""))
+        figure.savefig(local_path(FOLDER.value, "--output_dir") / "figure.png", dpi=150)
+
+
+if __name__ == "__main__":
+    run(study)
