@@ -4,7 +4,7 @@ The recordings are those of the PhysioNet QT Database in the level-crossing code
 steps of four channels (up and down crossings of two leads) with values -1, 0, 1.
 
 About 8 % of the training steps and 10 % of the test steps carry no label in the files. As in all published results on
-them (an argmax over six zeros), these steps count as class 0.
+them (an argmax over six zeros), these steps count as class 0. `parts` tells them from the others.
 """
 
 from collections.abc import Iterator
@@ -51,6 +51,25 @@ def load(config: Any) -> Dataset:
     return Dataset(train.take(kept), train.take(validation), read(test_file), protocol)
 
 
+def parts(config: Any) -> dict[str, dict[str, np.ndarray]]:
+    """Return the parts of the targets of each split, as masks of `targets`: steps with a label, and two kinds without.
+
+    Those without a label up to the end of a recording are its "tail", which is silent; all others are in a "gap".
+    """
+    train_file, test_file = find_files(config.data.dir)
+    train, test = unlabelled(train_file), unlabelled(test_file)
+    kept, validation, _ = draw_validation(config.data, len(train))
+    splits = {"train": train[kept], "validation": train[validation], "test": test}
+    return {name: _parts(missing) for name, missing in splits.items()}
+
+
+def _parts(missing: np.ndarray) -> dict[str, np.ndarray]:
+    until_end = np.logical_and.accumulate(missing[:, ::-1], axis=1)[:, ::-1]
+    by_name = {"labelled": ~missing, "gap": missing & ~until_end, "tail": until_end}
+    no_target = np.zeros((len(missing), 1), bool)
+    return {name: np.concatenate([no_target, mask], axis=1) for name, mask in by_name.items()}
+
+
 def find_files(folder: str) -> tuple[Path, Path]:
     """Return the training and test file below `folder`, or beside it if it is the training file itself."""
     given = Path(folder).expanduser()
@@ -64,6 +83,25 @@ def find_files(folder: str) -> tuple[Path, Path]:
 
 def read(path: Path, config: Any = None) -> Split:
     """Return the recordings of one file: spikes as int8, one target a step. The config is not used."""
+    x, y = _arrays(path)
+    recordings, steps = x.shape[:2]
+    no_target = np.full((recordings, 1), -1, np.int8)
+    # Every step is a block.
+    block_index = np.arange(1, steps + 1, dtype=np.int16)
+    return Split(
+        inputs=x.astype(np.int8),
+        targets=np.concatenate([no_target, y.argmax(axis=2).astype(np.int8)], axis=1),
+        block_index=np.broadcast_to(block_index, (recordings, steps)),
+    )
+
+
+def unlabelled(path: Path) -> np.ndarray:
+    """Return the steps of the recordings of one file that have no label, `[recording, time]`."""
+    return np.logical_not(_arrays(path)[1].any(axis=2))
+
+
+def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y of a file that is as it should be."""
     if not path.is_file():
         raise DataError(f"there is no file {path}. {REMEDY}")
     probe_file(path, parse)
@@ -92,16 +130,7 @@ def read(path: Path, config: Any = None) -> Split:
         raise DataError(f"{path}: x holds values other than -1, 0 and 1. {OTHER_DATA}")
     if not np.isin(y, (0, 1)).all() or (y.sum(axis=2, dtype=np.int64) > 1).any():
         raise refuse("y has steps with more than one class")
-
-    recordings, steps = x.shape[:2]
-    no_target = np.full((recordings, 1), -1, np.int8)
-    # Every step is a block.
-    block_index = np.arange(1, steps + 1, dtype=np.int16)
-    return Split(
-        inputs=x.astype(np.int8),
-        targets=np.concatenate([no_target, y.argmax(axis=2).astype(np.int8)], axis=1),
-        block_index=np.broadcast_to(block_index, (recordings, steps)),
-    )
+    return x, y
 
 
 def parse(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -6,6 +6,8 @@ only in the test file. (Cramer, Stradmann, Schemmel & Zenke, IEEE Trans. Neural 
 
 from typing import Any
 
+import numpy as np
+
 from seadlif_jax.data import heidelberg
 from seadlif_jax.data.dataset import Dataset
 
@@ -17,3 +19,8 @@ FILES = {"train": "shd_train.h5", "test": "shd_test.h5"}
 def load(config: Any) -> Dataset:
     """Return the data of `SHD/shd_train.h5` and `shd_test.h5` in `config.data.dir`: see `heidelberg.load`."""
     return heidelberg.load(config, "SHD", FILES)
+
+
+def groups(config: Any) -> np.ndarray:
+    """Return the speaker of every training recording."""
+    return heidelberg.groups(config, "SHD", FILES)

@@ -6,6 +6,8 @@ Stradmann, Schemmel & Zenke, IEEE Trans. Neural Netw. Learn. Syst. 33, 2022.)
 
 from typing import Any
 
+import numpy as np
+
 from seadlif_jax.data import heidelberg
 from seadlif_jax.data.dataset import Dataset
 
@@ -17,3 +19,8 @@ FILES = {"train": "ssc_train.h5", "valid": "ssc_valid.h5", "test": "ssc_test.h5"
 def load(config: Any) -> Dataset:
     """Return the data of `SSC/ssc_{train,valid,test}.h5` in `config.data.dir`: see `heidelberg.load`."""
     return heidelberg.load(config, "SSC", FILES)
+
+
+def groups(config: Any) -> np.ndarray:
+    """Return the speaker of every training recording."""
+    return heidelberg.groups(config, "SSC", FILES)

@@ -81,7 +81,7 @@ def study() -> None:
     metric, folder = build_task(config).metric, local_path(FOLDER.value, "--output_dir")
     with errors_in_one_line("run the same command again to continue"):
         train = load_dataset(config).train
-        groups = _groups(config, len(train.inputs)) if BY_GROUP.value else np.arange(len(train.inputs))
+        groups = find_loader(config.data).groups(config) if BY_GROUP.value else np.arange(len(train.inputs))
         folds, scores = draw_folds(groups, FOLDS.value, config.data.seed), []
         for number, fold in enumerate(folds, 1):
             print(f"fold {number} of {len(folds)}: {len(fold)} samples", flush=True)
@@ -102,16 +102,6 @@ def study() -> None:
     print("\n".join(table_lines(columns)))
     save_picture(by_setting, metric, percent == 100)
     print(f"table and figure: {folder / 'results.csv'}, {folder / 'figure.png'}")
-
-
-def _groups(config: ConfigDict, num_samples: int) -> np.ndarray:
-    module = find_loader(config.data).module
-    if not hasattr(module, "groups"):
-        raise DataError(f"--by_group: the loader's module {config.data.loader.partition(':')[0]} has no groups(config)")
-    groups = np.asarray(module.groups(config))
-    if groups.shape != (num_samples,):
-        raise DataError(f"--by_group: {len(groups)} groups of {num_samples} training samples")
-    return groups
 
 
 def save_picture(by_setting: Mapping[str, Sequence[float] | np.ndarray], metric: str, percent: bool) -> None:

@@ -1,3 +1,4 @@
+import csv
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from configs.ecg import get_config
 from data import ecg
 from seadlif_jax.data.dataset import DataError
 from seadlif_jax.data.loading import check_dataset
+from seadlif_jax.training import fit
+from tests.helpers import seadlif
 
 REAL_DATA = os.environ.get("SEADLIF_DATA", "")
 
@@ -51,6 +54,47 @@ def test_every_step_is_a_block_with_its_label(config, files):
     np.testing.assert_array_equal(dataset.test.targets[:, 1:], test["y"].argmax(axis=2))
     np.testing.assert_array_equal(dataset.test.block_index[3], np.arange(1, 31))
     assert dataset.test.inputs.dtype == np.int8
+
+
+def test_with_the_protocol_last_all_recordings_are_trained_on(config, files):
+    config.data.validation = "last"
+    dataset = ecg.load(config)
+    train, _ = files
+    np.testing.assert_array_equal(dataset.train.inputs, train["x"])
+    assert len(dataset.validation.inputs) == 1
+    assert (dataset.train.inputs == dataset.validation.inputs).all(axis=(1, 2)).any()
+    assert dataset.protocol.startswith("last epoch, trained on all training recordings")
+
+
+def test_steps_without_a_label_are_gaps_or_the_tail_of_a_recording(config, train_file):
+    y = np.eye(6, dtype=np.uint8)[np.random.default_rng(0).integers(0, 6, (20, 30))]
+    y[3, 5:8], y[3, 25:], y[7, :2], y[7, 29] = 0, 0, 0, 0
+    write(train_file, y=y)
+    write(train_file.with_name("QTDB_test.mat"), recordings=7, seed=1)
+    parts = ecg.parts(config)
+    dataset = ecg.load(config)
+    for name in ("train", "validation", "test"):
+        masks = parts[name]
+        assert list(masks) == ["labelled", "gap", "tail"]
+        targets = getattr(dataset, name).targets
+        np.testing.assert_array_equal(sum(mask.astype(int) for mask in masks.values()), targets != -1)
+        assert (targets[masks["gap"] | masks["tail"]] == 0).all()
+    config.data.validation = "last"  # all recordings, in the order of the file
+    masks = ecg.parts(config)["train"]
+    assert np.argwhere(masks["gap"]).tolist() == [[3, 6], [3, 7], [3, 8], [7, 1], [7, 2]]
+    assert np.argwhere(masks["tail"]).tolist() == [[3, step] for step in range(26, 31)] + [[7, 30]]
+
+
+def test_evaluation_reports_the_parts_apart(config, files, tmp_path):
+    config.num_epochs, config.model.hidden = 1, (4,)
+    result = fit(config, tmp_path / "run")
+    evaluated = seadlif("evaluate", f"--workdir={tmp_path / 'run'}", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    rows = list(csv.DictReader((tmp_path / "run" / "test_parts.csv").read_text().splitlines()))
+    assert [(row["part"], int(row["targets"])) for row in rows] == [("labelled", 7 * 29), ("gap", 7)]
+    correct = sum(float(row["accuracy (%)"]) / 100 * int(row["targets"]) for row in rows)
+    assert correct / (7 * 30) == pytest.approx(result["test"]["accuracy"], abs=1e-4)
+    assert "labelled" in evaluated.stdout
 
 
 def test_a_fraction_of_train_is_held_out(config, files):

@@ -72,6 +72,15 @@ def test_held_out_speakers_are_not_trained_on(config):
     np.testing.assert_array_equal(dataset.train.inputs, whole[speakers != held_out])
 
 
+def test_with_the_protocol_last_all_recordings_are_trained_on_and_have_a_group(config):
+    config.data.validation = "last"
+    dataset = shd.load(config)
+    assert len(dataset.train.inputs) == 40
+    assert len(dataset.validation.inputs) == 8
+    assert dataset.protocol.startswith("last epoch, trained on all training recordings; validation is on 20 %")
+    np.testing.assert_array_equal(shd.groups(config), np.arange(40) // 5 % 4)
+
+
 def test_selection_on_test_says_so(config):
     config.data.validation = "test"
     dataset = shd.load(config)

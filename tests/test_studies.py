@@ -1,6 +1,7 @@
 """The studies run from the command line, on little data."""
 
 import csv
+import itertools
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from seadlif_jax.data.dataset import DataError, Split
+from studies import cross_validate
 from tests.helpers import is_drawn
 
 pytestmark = pytest.mark.slow
@@ -17,7 +20,8 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(study, folder, *arguments):
-    command = [sys.executable, "-m", f"studies.{study}", f"--output_dir={folder}", "--num_epochs=1", *arguments]
+    epochs = () if study == "cross_validate" else ("--num_epochs=1",)
+    command = [sys.executable, "-m", f"studies.{study}", f"--output_dir={folder}", *epochs, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
 
 
@@ -75,3 +79,41 @@ def test_studies_of_generated_data(tmp_path, study, arguments, rows):
     assert result.returncode == 0, result.stderr
     assert len(table(tmp_path)) == rows
     assert is_drawn(tmp_path / "figure.png")
+
+
+def test_cross_validation_never_uses_the_test_samples_and_averages_over_folds(tmp_path):
+    arguments = (
+        "cross_validate", tmp_path / "folds", "--config=configs/bsd.py:quick", "--folds=3", "--config.num_epochs=1",
+        "--config.data.num_samples=200", "--config.data.num_classes=3", "--config.model.hidden=(8,)",
+        "--config.batch_size=32", "--config.sweep.seed=(0,1)", "--config.sweep.learning_rate=(0.01,0.1)",
+    )  # fmt: skip
+    result = run(*arguments)
+    assert result.returncode == 0, result.stderr
+    rows = table(tmp_path / "folds")
+    assert [row["setting"] for row in rows] == ["learning_rate 0.01", "learning_rate 0.1"]
+    of_folds = [json.loads((tmp_path / "folds" / f"fold-{fold}" / "result.json").read_text()) for fold in (1, 2, 3)]
+    for number, row in enumerate(rows):
+        scores = [100 * each["summary"][number]["validation"]["accuracy"]["mean"] for each in of_folds]
+        assert float(row["accuracy_mean"]) == pytest.approx(np.mean(scores), rel=1e-3)
+        assert float(row["accuracy_std"]) == pytest.approx(np.std(scores, ddof=1), rel=0.1)
+    assert {member["best_epoch"] for each in of_folds for member in each["members"]} == {1}
+    assert is_drawn(tmp_path / "folds" / "figure.png")
+
+
+def test_folds_share_no_sample_and_hold_whole_groups():
+    groups = np.random.default_rng(0).integers(0, 7, 50)
+    folds = cross_validate.draw_folds(groups, 3, seed=0)
+    assert sorted(np.concatenate(folds)) == list(range(50))
+    assert all(set(groups[one]).isdisjoint(groups[other]) for one, other in itertools.combinations(folds, 2))
+    with pytest.raises(DataError, match=r"--folds=8: there are only 7 groups"):
+        cross_validate.draw_folds(groups, 8, seed=0)
+    train = Split(*(np.arange(50)[:, None] for _ in range(3)))
+    dataset = cross_validate.fold_dataset(train, folds[1], 2, 3)
+    assert sorted(np.concatenate([dataset.train.inputs, dataset.validation.inputs])[:, 0]) == list(range(50))
+    assert dataset.test is dataset.validation
+
+
+def test_cross_validation_by_group_needs_a_loader_that_names_groups(tmp_path):
+    result = run("cross_validate", tmp_path / "folds", "--config=configs/bsd.py:quick", "--by_group")
+    assert result.returncode == 1
+    assert "config.data.loader = 'data.bsd:load': its module has no function groups(config)" in result.stderr

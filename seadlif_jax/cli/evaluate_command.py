@@ -26,7 +26,7 @@ confusion matrix.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,11 @@ from seadlif_jax.cli.environment import prepare_jax
 from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.parsers import Parser, add_run, moved_data, output_folder
 from seadlif_jax.data.dataset import Split
+from seadlif_jax.data.loader import find_loader
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.device import DeviceError, FixedPointNetwork, device_layers, quantize
 from seadlif_jax.inference import TrainedModel, evaluate, open_run
-from seadlif_jax.losses import feedback_start
+from seadlif_jax.losses import IGNORED, feedback_start
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.training.report import draw_forecast
@@ -73,6 +74,8 @@ def main(arguments: Sequence[str]) -> None:
         split, stem = getattr(dataset, options.split), str(output / options.split)
         report = _report_forecast if trained.forecasts else _report_classes
         report(trained, split, options.split, stem)
+        parts = find_loader(trained.config.data).parts(trained.config, options.split)
+        _report_parts(trained, split, parts, stem)
         _report_costs(trained, split, stem)
         if fixed_point is not None:
             print("\nin fixed point, with weights of 8 bits")
@@ -113,6 +116,23 @@ def _report_classes(
     write_table(Path(f"{stem}_confusion.csv"), {"true": np.arange(len(evaluation.confusion)), **predicted})
     title = f"{name}: {100 * evaluation.accuracy:.2f} % of the targets right"
     plots.save_confusion(evaluation.confusion, title, Path(f"{stem}_confusion.png"))
+
+
+def _report_parts(trained: TrainedModel, split: Split, parts: Mapping[str, np.ndarray], stem: str) -> None:
+    """Print and save the accuracy of the parts of the targets that the loader tells apart, if any."""
+    counts = {name: int(np.sum(mask & (split.targets != IGNORED))) for name, mask in parts.items()}
+    counts = {name: count for name, count in counts.items() if count}
+    if not counts:
+        return
+    of_part = {name: split._replace(targets=np.where(parts[name], split.targets, IGNORED)) for name in counts}
+    table: dict[str, list[Any]] = {
+        "part": list(counts),
+        "targets": list(counts.values()),
+        "share (%)": [f"{100 * count / sum(counts.values()):.1f}" for count in counts.values()],
+        "accuracy (%)": [f"{100 * evaluate(trained, part).accuracy:.2f}" for part in of_part.values()],
+    }
+    print("\n" + "\n".join(table_lines(table)), flush=True)
+    write_table(Path(f"{stem}_parts.csv"), table)
 
 
 def _report_forecast(trained: TrainedModel, split: Split, name: str, stem: str) -> None:

@@ -71,6 +71,20 @@ def read(path: Path, config: Any) -> Split:
     return _select(*_bin(recordings.read(path), config.data))
 
 
+def groups(config: Any, name: str, files: Mapping[str, str]) -> np.ndarray:
+    """Return the speaker of every training recording, in the order of the training split of the protocol "last".
+
+    Raises:
+      DataError: as `load`; or the file has no speakers.
+    """
+    _check_fields(config.data, official="valid" in files)
+    path = find(config.data.dir, name, "train", files["train"])
+    recordings.check(path, Path(config.data.cache_dir).expanduser())
+    train = recordings.read(path)
+    _, used = _bin(train, config.data)
+    return _speakers(train)[used]
+
+
 def find(folder: str, name: str, split: str, file: str) -> Path:
     """Return the path of a file: `folder/name/file`, `folder/file`, or beside `folder` if that is a file itself.
 
@@ -99,13 +113,18 @@ def _protocol(data: Any, train: recordings.Recordings) -> tuple[Any, np.ndarray 
         return slice(None), None, "best epoch on the test set itself, as the authors select it"
     if data.validation in ("held_out", LAST):
         return draw_validation(data, len(train.labels))
-    if train.speakers is None:
-        raise DataError(f"{train.path} has no speakers (extra/speaker); choose another config.data.validation")
-    kept, held_out = draw_groups(train.speakers, data.validation_speakers, data.seed)
-    speakers = np.unique(train.speakers[held_out])
+    by_recording = _speakers(train)
+    kept, held_out = draw_groups(by_recording, data.validation_speakers, data.seed)
+    speakers = np.unique(by_recording[held_out])
     names = f" ({', '.join(map(str, speakers))})" if len(speakers) <= MAX_NAMES else ""
     of_speakers = f"the training recordings of {len(speakers)} speakers{names}"
     return kept, held_out, f"best epoch on {of_speakers}, held out at random"
+
+
+def _speakers(file: recordings.Recordings) -> np.ndarray:
+    if file.speakers is None:
+        raise DataError(f"{file.path} has no speakers (extra/speaker); choose another config.data.validation")
+    return file.speakers
 
 
 def _bin(file: recordings.Recordings, data: Any) -> tuple[Split, np.ndarray]:

@@ -5,11 +5,12 @@ Its module is looked for in `config.data.loader_dir`, then in the current folder
 module was. A package `data` beside one config is not mistaken for another of the same name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from seadlif_jax.config import ConfigError, configured_neuron
@@ -22,7 +23,8 @@ class Loader(NamedTuple):
 
     Attributes:
       name: "module:function".
-      module: may have `FIELDS` and `OPTIONAL`, names of fields of `config.data`, and a function `read(path, config)`.
+      module: may have `FIELDS` and `OPTIONAL`, names of fields of `config.data`, and functions `read(path, config)`,
+        `parts(config)` and `groups(config)`.
       function: from the config to a `Dataset`.
       folder: the folder from which the module is imported; None if it is installed.
     """
@@ -47,6 +49,27 @@ class Loader(NamedTuple):
             raise ConfigError(f"config.data.loader = {self.name!r}: its module has no function read(path, config)")
         with search_path([self.folder] if self.folder else []):
             return self.module.read(path, config)
+
+    def parts(self, config: ConfigDict, split: str) -> Mapping[str, np.ndarray]:
+        """Return the parts of a split's targets, by name, as masks of `targets`; none if the module has no `parts`.
+
+        `parts(config)` returns them for each split, by its name.
+        """
+        if not hasattr(self.module, "parts"):
+            return {}
+        with search_path([self.folder] if self.folder else []):
+            return self.module.parts(config)[split]
+
+    def groups(self, config: ConfigDict) -> np.ndarray:
+        """Return the group of each training sample, such as its speaker, that the module's `groups(config)` names.
+
+        Raises:
+          ConfigError: the module has no such function.
+        """
+        if not hasattr(self.module, "groups"):
+            raise ConfigError(f"config.data.loader = {self.name!r}: its module has no function groups(config)")
+        with search_path([self.folder] if self.folder else []):
+            return np.asarray(self.module.groups(config))
 
 
 def find_loader(data: ConfigDict, folders: Sequence[Path] = ()) -> Loader:
