@@ -6,13 +6,13 @@ import itertools
 import pytest
 from ml_collections import ConfigDict
 
-from configs import bsd, ecg, oscillation, shd, ssc, variants
+from configs import bsd, ecg, oscillation, shd, smnist, ssc, variants
 from seadlif_jax.config import ConfigError, set_neuron, validate
 from seadlif_jax.neurons import ALIF, BRF
 
 ALL = [
     (module, ",".join(words))
-    for module in (bsd, ecg, oscillation, shd, ssc)
+    for module in (bsd, ecg, oscillation, shd, smnist, ssc)
     for words in itertools.product(*module.CHOICES.values())
 ]
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import scipy.io
 
-from configs import bsd, ecg, oscillation, shd, ssc
+from configs import bsd, ecg, oscillation, shd, smnist, ssc
 from seadlif_jax.runs.metrics import MetricsLog
 from seadlif_jax.training import fit
 from tests.helpers import run
+from tests.idx_files import write_mnist
 from tests.recordings_file import write
 
 REAL_DATA = os.environ.get("SEADLIF_DATA", "")
@@ -22,6 +23,7 @@ TINY = {
     "ecg": {"batch_size": 10},
     "shd": {"batch_size": 16},
     "ssc": {"batch_size": 16},
+    "smnist": {"batch_size": 16},
     "oscillation": {"data.num_samples": 64, "data.num_steps": 40, "data.damping": (0.0, 5.0), "batch_size": 16},
 }
 PROTOCOLS = {
@@ -29,6 +31,7 @@ PROTOCOLS = {
     "ecg": "best epoch on 5 % of the training recordings, held out at random",
     "shd": "best epoch on 20 % of the training recordings, held out at random",
     "ssc": "best epoch on the official validation file",
+    "smnist": "best epoch on 10 % of the training recordings, held out at random",
     "oscillation": "best epoch on 10 % of the trajectories, generated for this",
 }
 
@@ -51,12 +54,13 @@ def data_dir(tmp_path_factory):
                 shutil.copy(mini / f"shd_{split if split != 'valid' else 'test'}.h5", path)
             else:
                 write(path, recordings=40, classes=20)
+    write_mnist(folder)
     return folder
 
 
 def every_word_once():
     """Tasks and variants, each word of every choice in one of them; `test_configs` has all combinations."""
-    for module in (bsd, ecg, oscillation, shd, ssc):
+    for module in (bsd, ecg, oscillation, shd, smnist, ssc):
         first, *others = module.CHOICES.values()
         defaults = [words[0] for words in others]
         for neuron in first:
@@ -102,7 +106,9 @@ def test_every_variant_trains(tmp_path, data_dir, task, variant):
     check(tmp_path, task, variant)
 
 
-@pytest.mark.parametrize("task", ["bsd", "ecg", "shd", "oscillation", pytest.param("ssc", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "task", ["bsd", "ecg", "shd", "oscillation", "smnist", pytest.param("ssc", marks=pytest.mark.slow)]
+)
 def test_every_task_trains_from_the_command_line(tmp_path, data_dir, task):
     files = {} if task in ("bsd", "oscillation") else {"data.dir": data_dir}
     if task in ("shd", "ssc"):
