@@ -48,6 +48,12 @@ def choose_engine(config: ConfigDict | FrozenConfigDict) -> tuple[str, str]:
     return "native", "it makes use of sparse spikes"
 
 
+def rate_bounds(config: ConfigDict | FrozenConfigDict) -> tuple[tuple[float, float], ...]:
+    """Return the lowest and the highest firing rate of each hidden layer, from one pair for all or one for each."""
+    bounds = tuple(config.model.rate_bounds)
+    return bounds if isinstance(bounds[0], tuple) else (bounds,) * len(config.model.hidden)
+
+
 def build_network(config: ConfigDict | FrozenConfigDict, channels: int, batch_axis: str | None = None) -> Network:
     """Return the network of a config for inputs with this number of channels.
 

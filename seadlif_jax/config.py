@@ -66,6 +66,8 @@ def base_config() -> ConfigDict:
     model.train_rest = False  # train each neuron's resting potential, from which it starts and to which it is reset
     model.forget_bias = config_dict.placeholder(float)  # LSTM: initial bias of the forget gate (unset: random)
     model.dropout = 0.0  # probability that a hidden layer's spike is dropped, in training
+    model.rate_bounds = (0.0, 1.0)  # firing rates that are not penalised: a pair, or a pair for each hidden layer
+    model.rate_penalty = 0.0  # weight in the loss of what is beyond them, spikes of a neuron in a step
     model.tau_out = (15.0, 15.0)  # range of the readout's time constants, steps
     model.train_tau_out = False  # train them within the range; otherwise they are drawn once
     model.aggregation = "softmax"  # classification, scores of a block: softmax, mean
@@ -142,6 +144,7 @@ SWEPT: Mapping[str, str] = MappingProxyType(
         "c": "model.surrogate.c",
         "warmup_epochs": "optimizer.warmup_epochs",
         "weight_decay": "optimizer.weight_decay",
+        "rate_penalty": "model.rate_penalty",
         "ema": "optimizer.ema",
         "label_smoothing": "optimizer.label_smoothing",
         "drop_events": "augment.drop_events",
@@ -224,6 +227,10 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_number, value))
 
 
+def _is_rate_range(value: Any) -> bool:
+    return _is_pair(value) and 0 <= value[0] <= value[1] <= 1
+
+
 _BOOL = Check(lambda v: isinstance(v, bool), "True or False")
 _TEXT = Check(lambda v: isinstance(v, str), "a text")
 _POSITIVE = _number("above 0", lambda v: v > 0)
@@ -278,6 +285,11 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "model.train_rest": _BOOL,
     "model.forget_bias": Check(lambda v: v is None or _is_number(v), "a number, or None"),
     "model.dropout": _PROBABILITY,
+    "model.rate_bounds": Check(
+        lambda v: _is_rate_range(v) or (isinstance(v, tuple | list) and len(v) > 0 and all(map(_is_rate_range, v))),
+        "a pair (min, max) with 0 <= min <= max <= 1, or a tuple of such pairs, one for each hidden layer",
+    ),
+    "model.rate_penalty": _NON_NEGATIVE,
     "model.tau_out": _TAU_RANGE,
     "model.train_tau_out": _BOOL,
     "model.aggregation": _one_of(AGGREGATIONS),
@@ -511,13 +523,21 @@ def validate(config: ConfigDict) -> None:
     for name in ("train_threshold", "train_rest"):
         if config.model[name] and name not in own:
             raise ConfigError(f"config.model.{name} = True: not a setting of {config.model.neuron} neurons")
+    bounds = config.model.rate_bounds
+    if isinstance(bounds[0], tuple) and len(bounds) != len(config.model.hidden):
+        raise ConfigError(
+            f"config.model.rate_bounds = {bounds!r}: it must be one pair, or one for each of the "
+            f"{len(config.model.hidden)} hidden layers"
+        )
+    if (config.model.rate_penalty or config.sweep.rate_penalty) and not configured_neuron(config.model).neuron.spiking:
+        raise ConfigError(f"config.model.rate_penalty: {config.model.neuron} neurons do not spike; leave it out")
     try:
         build_neuron(config).named_parameters()
     except SeadlifError as error:
         raise ConfigError(f"config.model: {error}") from error
     for name, field in SWEPT.items():
         part = field.removeprefix("model.").partition(".")[0]
-        if len(config.sweep[name]) and field.startswith("model.") and part not in {*own, "dropout"}:
+        if len(config.sweep[name]) and field.startswith("model.") and part not in {*own, "dropout", "rate_penalty"}:
             raise ConfigError(f"config.sweep.{name}: not a parameter of {config.model.neuron} neurons; leave it out")
     swept = swept_fields(config)
     ranges = [name for name in swept if is_range(config.sweep[name])]

@@ -120,6 +120,35 @@ def count_spikes(activity: Sequence[Float[Array, "batch time"]], block_index: In
     return SpikeSums(jnp.stack(spikes) if spikes else jnp.zeros(0), jnp.sum(counted))
 
 
+def rate_penalty(
+    activity: Sequence[Float[Array, "batch time"]],
+    block_index: Int[Array, "batch time"],
+    bounds: Sequence[tuple[float, float]],
+) -> Float[Array, " batch"]:
+    """Return by how much the firing rates of each sample are out of bounds, summed over the hidden layers.
+
+    The rate of a layer is the mean number of spikes of a neuron in a step, over the steps whose block is not 0.
+
+    Args:
+      activity: for each hidden layer, the fraction of its neurons that spike (see `Network.with_activity`).
+      block_index: block of each step.
+      bounds: for each hidden layer, lowest and highest rate.
+
+    Example:
+      >>> activity = jnp.array([[0.5, 0.1, 0.3], [0.0, 0.0, 0.0]])  # two samples of three steps
+      >>> block_index = jnp.array([[0, 1, 1], [1, 1, 0]])
+      >>> rate_penalty([activity], block_index, [(0.05, 0.15)]).round(2).tolist()  # rates 0.2 and 0
+      [0.05, 0.05]
+    """
+    counted = block_index != 0
+    num_steps = jnp.maximum(jnp.sum(counted, axis=1), 1)
+    penalty = jnp.zeros(len(block_index))
+    for fractions, (low, high) in zip(activity, bounds, strict=True):
+        rate = jnp.sum(jnp.where(counted, fractions, 0), axis=1) / num_steps
+        penalty += jnp.maximum(rate - high, 0) + jnp.maximum(low - rate, 0)
+    return penalty
+
+
 def classification(
     outputs: Float[Array, "batch time class"],
     block_index: Int[Array, "batch time"],

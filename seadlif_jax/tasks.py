@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Int, Num
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax.config import ConfigError
@@ -71,6 +72,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
         """Return loss and score of outputs, summed over the targets of a batch."""
+
+    @abc.abstractmethod
+    def terms(self, block_index: Array, targets: Array) -> Int[Array, " sample"]:
+        """Return the number of terms that each sample has in the loss of `sums`."""
 
     def with_label_smoothing(self, share: Scalar) -> "Task":
         """Return the task whose loss spreads this share of each target over all classes; itself without classes."""
@@ -134,6 +139,9 @@ class Classification(Task):
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
         settings = (self.aggregation, self.class_weights, self.label_smoothing)
         return classification(outputs, block_index, targets, *settings)
+
+    def terms(self, block_index: Array, targets: Array) -> Int[Array, " sample"]:
+        return jnp.sum(targets != IGNORED, axis=1)
 
     def with_label_smoothing(self, share: Scalar) -> "Classification":
         return dataclasses.replace(self, label_smoothing=share)
@@ -208,6 +216,9 @@ class Forecast(Task):
 
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
         return forecast(outputs, block_index, targets)
+
+    def terms(self, block_index: Array, targets: Array) -> Int[Array, " sample"]:
+        return jnp.sum(block_index != 0, axis=1)
 
     def target_problem(self, inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray) -> str | None:
         samples, steps, channels = inputs.shape

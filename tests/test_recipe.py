@@ -6,21 +6,26 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from data import bsd, oscillation
+from seadlif_jax.build import build_network
 from seadlif_jax.config import SWEPT, ConfigError
 from seadlif_jax.data.dataset import DataError
 from seadlif_jax.data.on_device.samples import to_device
 from seadlif_jax.inference import evaluate, load_run
+from seadlif_jax.losses import classification
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.metrics import MetricsLog
 from seadlif_jax.training import fit, optimizer
 from seadlif_jax.training.state import TrainingHyperparameters
 from seadlif_jax.training.trainer import Trainer
+from seadlif_jax.utils.keys import Purpose, key_for
 from seadlif_jax.utils.signals import Interrupted
 from tests.helpers import make_tiny_config
 from tests.test_many_devices import assert_same
+from tests.test_native import needs_compiler
 from tests.training_helpers import assert_close, assert_same_network, interrupt_at, rows_of
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -29,6 +34,7 @@ RECIPE = {
     "optimizer.weight_decay": 0.05,
     "optimizer.ema": 0.9,
     "optimizer.label_smoothing": 0.1,
+    "model.rate_penalty": 0.5,
     "augment.drop_events": 0.1,
     "augment.drop_channels": 0.1,
     "augment.shift_channels": 1.0,
@@ -49,7 +55,7 @@ def config_with(**fields):
 def full_recipe(**fields):
     """All at once, with rates at which the tiny network learns."""
     config = config_with(optimizer__schedule="cosine", optimizer__learning_rate=0.05, model__dropout=0.1, **fields)
-    config.update_from_flattened_dict(RECIPE)
+    config.update_from_flattened_dict({**RECIPE, "model.rate_bounds": (0.05, 0.1)})
     return config
 
 
@@ -255,3 +261,64 @@ def test_what_is_out_of_range_is_refused(field, value, requirement, tmp_path):
     config = config_with(**{field.replace(".", "__"): value})
     with pytest.raises(ConfigError, match=rf"config\.{field} = .*{requirement}"):
         fit(config, tmp_path / "run")
+
+
+PENALISED = {"model.rate_penalty": 20.0, "model.rate_bounds": ((0.05, 0.06), (0.02, 0.03)), "model.hidden": (16, 8)}
+
+
+@pytest.mark.parametrize(
+    ("engine", "batch_norm"),
+    [("xla", False), ("xla", True), pytest.param("native", False, marks=needs_compiler)],
+)
+def test_the_penalty_is_in_the_gradient_of_what_exceeds_the_bounds(x64, engine, batch_norm):
+    """The first step of plain gradient descent against that on the loss written out."""
+    config = config_with(**{name.replace(".", "__"): value for name, value in PENALISED.items()})
+    with config.unlocked():
+        config.compute.engine, config.model.batch_norm, config.model.dropout = engine, batch_norm, 0.2
+        config.model.q = 10.0
+    trainer, hyper = Trainer(config), TrainingHyperparameters.from_config(config)
+    train = to_device(bsd.load(config).train)
+    state = jax.jit(trainer.init)(0, hyper, train)
+    after = jax.jit(trainer.train_steps)(state, trainer.start_epoch(state), hyper, train, 0, 1)
+
+    network, positions = build_network(config, 10), jnp.arange(16)
+    batch = train.take(jax.random.permutation(key_for(state.key, Purpose.ORDER, 0), train.size)[:16])
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key_for(state.key, Purpose.DROPOUT, 0, 0), positions)
+
+    def loss(params):
+        variables = state.variables | {"params": params}
+        (outputs, activity), _ = network.apply(
+            variables, batch.inputs, keys, hyper.network, method="with_activity", mutable=["batch_stats"]
+        )
+        total = classification(outputs, batch.block_index, batch.targets, "softmax").mean_loss()
+        for fractions, (low, high) in zip(activity, ((0.05, 0.06), (0.02, 0.03)), strict=True):
+            rate = fractions[:, -40:].mean(axis=1)
+            total += 20.0 * jnp.mean(jax.nn.relu(rate - high) + jax.nn.relu(low - rate))
+        return total
+
+    norm = optax.tree.norm(jax.grad(loss)(state.variables["params"]))
+    assert float(after.sums.gradient_norm) == pytest.approx(float(norm), rel=1e-8)
+
+
+def test_firing_rates_move_into_their_bounds(tmp_path):
+    config = config_with(num_epochs=30, optimizer__learning_rate=0.05, model__q=10.0)
+    config.sweep.rate_penalty = (0.0, 10.0)
+    with config.unlocked():
+        config.model.rate_bounds = (0.2, 0.25)
+    fit(config, tmp_path / "run")
+    free, bound = (rows_of(tmp_path / "run", member)[-1]["validation_spike_rate_1"] for member in (0, 1))
+    assert not 0.18 < free < 0.27
+    assert 0.18 < bound < 0.27
+
+
+def test_bounds_of_rates_that_do_not_fit_are_refused(tmp_path):
+    for bounds, problem in (
+        ((0.2, 0.1), "0 <= min <= max <= 1"),
+        ((0.1, 1.5), "0 <= min <= max <= 1"),
+        ((), "0 <= min <= max <= 1"),
+        (((0.1, 0.2), (0.1, 0.2)), "one for each of the 1 hidden layers"),
+    ):
+        with pytest.raises(ConfigError, match=rf"config\.model\.rate_bounds = .*{problem}"):
+            fit(config_with(model__rate_bounds=bounds), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"config\.model\.rate_penalty: lstm neurons do not spike"):
+        fit(config_with(model__neuron="lstm", model__rate_penalty=1.0), tmp_path / "run")

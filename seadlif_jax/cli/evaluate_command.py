@@ -7,6 +7,7 @@ leaves in the run's folder, or --output_dir, named after the split,
     test_classes.csv                          targets, recall, precision and F1 of every class
     test_confusion.csv, test_confusion.png    confusion matrix
     test_costs.csv                            footprint, sparsity and synaptic operations of every layer
+    test_parts.csv                            accuracy of the parts of the targets that the loader tells apart, if any
 
 For a network that forecasts, the first two lines are replaced by
 

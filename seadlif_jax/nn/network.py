@@ -90,13 +90,20 @@ class Network(nn.Module):
           hyper: numbers that override those of the modules.
           feedback_from: for forecasts, the step from which the input is the network's own, detached output.
         """
-        if feedback_from is not None:
-            return batch_major(self._forecast(inputs, feedback_from, dropout_key, hyper)[0])
-        dropout = self._dropout(dropout_key, len(inputs), hyper)
-        if self._trains_batch_norm():
-            return batch_major(self._normalized_by_batch(time_major(inputs), dropout, hyper))
-        layers = self.as_layers(inputs.shape[-1], hyper)
-        return batch_major(scan_layers(layers, time_major(inputs), dropout)[0])
+        return self._run(inputs, dropout_key, hyper, feedback_from, with_activity=False)[0]
+
+    def with_activity(
+        self,
+        inputs: Num[Array, "batch time channel"],
+        dropout_key: Key[Array, "*samples"] | None = None,
+        hyper: Hyperparameters | None = None,
+        feedback_from: int | None = None,
+    ) -> tuple[Float[Array, "batch time output"], tuple[Float[Array, "batch time"], ...]]:
+        """Return the readout, and the fraction of each hidden layer's neurons that spike, of every step.
+
+        As in a call, and as fast to differentiate. Layers of neurons that do not spike are left out.
+        """
+        return self._run(inputs, dropout_key, hyper, feedback_from, with_activity=True)
 
     def trace(
         self,
@@ -120,23 +127,6 @@ class Network(nn.Module):
                 x = dropout.apply_to_steps(x, index, jnp.arange(len(x)))
         return batch_major(scan_states(readout, x).output), tuple(traces)
 
-    def with_activity(
-        self,
-        inputs: Num[Array, "batch time channel"],
-        hyper: Hyperparameters | None = None,
-        feedback_from: int | None = None,
-    ) -> tuple[Float[Array, "batch time output"], tuple[Float[Array, "batch time"], ...]]:
-        """Return the readout, and the fraction of each hidden layer's neurons that spike, of every step.
-
-        As in a call without dropout. Layers of neurons that do not spike are left out.
-        """
-        if feedback_from is None:
-            layers = self.as_layers(inputs.shape[-1], hyper)
-            outputs, rates = scan_layers(layers, time_major(inputs), with_activity=True)
-        else:
-            outputs, rates = self._forecast(inputs, feedback_from, None, hyper)
-        return batch_major(outputs), tuple(map(batch_major, rates))
-
     def initial_state(self, batch: int) -> tuple[Any, ...]:
         """Return the state before the first step, for `step`: one entry a layer, the readout's last."""
         return tuple(layer.initial_state(batch) for layer in (*self.layers, self.readout))
@@ -150,7 +140,9 @@ class Network(nn.Module):
     def as_layers(self, channels: int, hyper: Hyperparameters | None = None) -> tuple[Layer, ...]:
         """Return all layers with their parameters, the readout last, for functions of `seadlif_jax.nn.scan`."""
         if self._trains_batch_norm():
-            raise ValueError('only a call trains batch normalisation; leave out mutable=["batch_stats"]')
+            raise ValueError(
+                'only a call or with_activity trains batch normalisation; leave out mutable=["batch_stats"]'
+            )
         neurons = self._neurons(hyper)
         widths = (channels, *(layer.features for layer in self.layers))
         hidden = [
@@ -174,14 +166,28 @@ class Network(nn.Module):
             projected[name] = layer.project(params[name], None if hyper is None else hyper.neurons[index])
         return projected | {"readout": self.readout.project(params["readout"])}
 
-    def _normalized_by_batch(self, x, dropout, hyper):
+    def _run(self, inputs, dropout_key, hyper, feedback_from, with_activity):
+        """Return the readout of every step, and the activity of the hidden layers, or `()`."""
+        dropout = self._dropout(dropout_key, len(inputs), hyper)
+        if feedback_from is not None:
+            results = self._forecast(inputs, feedback_from, dropout, hyper)
+        elif self._trains_batch_norm():
+            results = self._normalized_by_batch(time_major(inputs), dropout, hyper, with_activity)
+        else:
+            layers = self.as_layers(inputs.shape[-1], hyper)
+            results = scan_layers(layers, time_major(inputs), dropout, with_activity)
+        return jax.tree.map(batch_major, results)
+
+    def _normalized_by_batch(self, x, dropout, hyper, with_activity):
         """Run layer after layer, since the moments of a layer's inputs are those of all steps."""
+        rates: tuple[Any, ...] = ()
         for index, (layer, neuron) in enumerate(zip(self.layers, self._neurons(hyper), strict=True)):
-            x, _ = scan_layers((layer.as_layer(x.shape[-1], neuron, training_inputs=x),), x)
+            x, of_layer = scan_layers((layer.as_layer(x.shape[-1], neuron, training_inputs=x),), x, None, with_activity)
+            rates += of_layer
             if dropout is not None:
                 x = dropout.apply_to_steps(x, index, jnp.arange(len(x)))
         readout = self.readout.as_layer(x.shape[-1]).replace(execution=self.layers[0].execution)
-        return scan_layers((readout,), x)[0]
+        return scan_layers((readout,), x)[0], rates
 
     def _trains_batch_norm(self):
         return uses_batch_moments(self) and any(layer.batch_norm is not None for layer in self.layers)
@@ -196,9 +202,8 @@ class Network(nn.Module):
         rate = (self.dropout or None) if hyper is None else hyper.dropout
         return None if keys is None or rate is None else Dropout(keys, rate)
 
-    def _forecast(self, inputs, feedback_from, dropout_key, hyper):
+    def _forecast(self, inputs, feedback_from, dropout, hyper):
         """Return the predictions, and the activity of the hidden layers; both time-major."""
-        dropout = self._dropout(dropout_key, len(inputs), hyper)
         layers = self.as_layers(inputs.shape[-1], hyper)
         return scan_with_feedback(
             lambda state, x, t: _step(layers, state, x, dropout, t),

@@ -29,6 +29,7 @@ class TrainingHyperparameters(NamedTuple):
     weight_decay: Float[Array, ""] | None = None
     ema: Float[Array, ""] | None = None
     label_smoothing: Float[Array, ""] | None = None
+    rate_penalty: Float[Array, ""] | None = None
     augmentation: Augmentation = Augmentation()
 
     @classmethod
@@ -42,6 +43,7 @@ class TrainingHyperparameters(NamedTuple):
             jnp.asarray(config.optimizer.learning_rate, float),
             build_hyperparameters(config),
             **optional(config.optimizer, ("warmup_epochs", "weight_decay", "ema", "label_smoothing")),
+            **optional(config.model, ("rate_penalty",)),
             augmentation=Augmentation(**optional(config.augment, Augmentation._fields)),
         )
 

@@ -12,13 +12,13 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from seadlif_jax.build import build_network, build_task, init_variables
+from seadlif_jax.build import build_network, build_task, init_variables, rate_bounds
 from seadlif_jax.data.dataset import LAST
 from seadlif_jax.data.on_device.augmentation import augment, choose_partners
 from seadlif_jax.data.on_device.batches import SplitOnDevices, sum_over_batches
 from seadlif_jax.data.on_device.bucketing import in_bucket
 from seadlif_jax.data.on_device.samples import Samples
-from seadlif_jax.losses import Sums
+from seadlif_jax.losses import Sums, rate_penalty
 from seadlif_jax.nn import Network
 from seadlif_jax.parallel import BatchShard
 from seadlif_jax.runs.checkpoint import Variables
@@ -48,6 +48,7 @@ class Trainer:
         self.config = FrozenConfigDict(config)
         self.task = build_task(config)
         self._shard = shard
+        self._rate_bounds = rate_bounds(config)
         # Batches are normalised over all steps, by all devices together.
         self._lengths = lengths if self.task.variable_length and not config.model.batch_norm else ()
         factor, patience = config.optimizer.plateau_factor, config.optimizer.plateau_patience
@@ -130,9 +131,16 @@ class Trainer:
                     hyper.network,
                     self.task.feedback_from(inputs.shape[1]),
                     mutable=["batch_stats"],
+                    method=None if hyper.rate_penalty is None else "with_activity",
                 )
+                outputs, activity = (outputs, ()) if hyper.rate_penalty is None else outputs
                 sums = task.sums(outputs, batch.block_index, batch.targets)
-                return sums.loss, (sums, dict(updated))
+                total = sums.loss
+                if hyper.rate_penalty is not None:
+                    excess = rate_penalty(activity, batch.block_index, self._rate_bounds)
+                    # A mean over samples, once divided by the terms of all.
+                    total += hyper.rate_penalty * jnp.sum(excess * task.terms(batch.block_index, batch.targets))
+                return total, (sums, dict(updated))
 
             gradient = functools.partial(jax.grad(loss, has_aux=True), params)
             # The devices may cut their batches to different lengths: without batch normalisation, they meet only in
