@@ -1,0 +1,87 @@
+"""Append the results of runs, or of the members of sweeps, to benchmarks/results/accuracy.csv.
+
+    python -m benchmarks.accuracy --config=ecg:best RUN [RUN ...]
+
+A row for each seed: accuracy on the test and validation samples (or, for oscillation, the mean squared error), best
+epoch, duration, protocol, machine, versions, and the commit of this repository. Runs that have a row already, by the
+time at which they finished, are left out.
+"""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+from benchmarks import machine
+from seadlif_jax.members import describe_setting, without_seed
+from seadlif_jax.runs.files import write_table
+
+CONFIG = flags.DEFINE_string("config", None, "Name of the config, and its variant: ecg:one_layer.", required=True)
+TABLE = Path(__file__).parent / "results" / "accuracy.csv"
+COLUMNS = (
+    *("task", "variant", "seed", "test_accuracy", "validation_accuracy", "best_epoch", "wall_seconds", "protocol"),
+    *("device", "python", "jax", "finished", "commit"),
+)
+
+
+def commit() -> str:
+    """Return the short hash of the commit that is checked out."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=TABLE.parent, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def members(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what each member of a sweep that has not diverged varies beside seeds, and its result; or those of a run."""
+    result = json.loads((folder / "result.json").read_text())
+    for member in result.get("members", [result]):
+        if not member.get("diverged"):
+            yield describe_setting(without_seed(member.get("varied", {}))), member
+
+
+def rows(folder: Path, task: str, variant: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a folder."""
+    kind = f"{machine.cpu_model()}, {machine.describe()['cores']} cores"
+    for setting, result in members(folder):
+        metric = "mse" if "mse" in result["test"] else "accuracy"
+        yield {
+            "task": task,
+            "variant": ",".join(filter(None, (variant, setting.replace(", ", ",")))),
+            "seed": result["seed"],
+            "test_accuracy": f"{result['test'][metric]:.5f}",
+            "validation_accuracy": f"{result['validation'][metric]:.5f}",
+            "best_epoch": result["best_epoch"],
+            "wall_seconds": round(result["wall_seconds"]),
+            "protocol": result["protocol"],
+            "device": kind,
+            "python": result["versions"]["python"],
+            "jax": result["versions"]["jax"],
+            "finished": result["finished"],
+            "commit": commit(),
+        }
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in ("task", "variant", "seed", "finished"))
+
+
+def main(arguments: list[str]) -> None:
+    task, _, variant = CONFIG.value.partition(":")
+    with TABLE.open(newline="") as file:
+        table = [{"commit": "", **row} for row in csv.DictReader(file)]
+    known = {_key(row) for row in table}
+    for folder in map(Path, arguments[1:]):
+        if not (folder / "result.json").is_file():
+            sys.exit(f"error: {folder} holds no finished run")
+        added = [row for row in rows(folder, task, variant) if _key(row) not in known]
+        print(f"{folder}: {len(added)} rows")
+        table += added
+    write_table(TABLE, {name: [row[name] for row in table] for name in COLUMNS})
+
+
+if __name__ == "__main__":
+    app.run(main)
