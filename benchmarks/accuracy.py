@@ -36,7 +36,7 @@ def commit() -> str:
 
 
 def members(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield what each member of a sweep that has not diverged varies beside seeds, and its result; or those of a run."""
+    """Yield the setting and the result of each member of a sweep that has not diverged; or those of a run."""
     result = json.loads((folder / "result.json").read_text())
     for member in result.get("members", [result]):
         if not member.get("diverged"):

@@ -108,6 +108,7 @@ def test_the_run_is_tested_and_loaded_with_the_average(tmp_path):
     assert found.loss == pytest.approx(result["test"]["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_an_average_of_the_last_step_only_is_no_average(x64, tmp_path):
     """In a sweep, where 0 stands beside another decay."""
     fit(config_with(), tmp_path / "single")
@@ -154,7 +155,7 @@ def test_a_run_with_a_cosine_cannot_be_given_more_epochs(tmp_path):
         fit(config, tmp_path / "run")
 
 
-@pytest.mark.parametrize("moment", [3, 7])
+@pytest.mark.parametrize("moment", [pytest.param(3, marks=pytest.mark.slow), 7])
 def test_an_interrupted_run_continues_to_the_same_numbers(tmp_path, monkeypatch, moment):
     config = full_recipe()
     whole = fit(config, tmp_path / "whole")
@@ -167,6 +168,7 @@ def test_an_interrupted_run_continues_to_the_same_numbers(tmp_path, monkeypatch,
     assert resumed["test"] == whole["test"]
 
 
+@pytest.mark.slow
 def test_a_member_of_a_sweep_over_all_of_it_is_the_run_with_its_numbers(tmp_path, x64):
     config = full_recipe(devices__width=2)
     for name, value in RECIPE.items():
@@ -185,7 +187,7 @@ def test_a_member_of_a_sweep_over_all_of_it_is_the_run_with_its_numbers(tmp_path
             assert_close(row, expected)
 
 
-@pytest.mark.parametrize("data", ["replicated", "sharded"])
+@pytest.mark.parametrize("data", [pytest.param("replicated", marks=pytest.mark.slow), "sharded"])
 def test_two_devices_are_one(tmp_path, x64, data):
     fit(full_recipe(devices__mesh=(1, 1)), tmp_path / "one")
     fit(full_recipe(devices__mesh=(1, 2), devices__data=data), tmp_path / "two")
@@ -268,7 +270,11 @@ PENALISED = {"model.rate_penalty": 20.0, "model.rate_bounds": ((0.05, 0.06), (0.
 
 @pytest.mark.parametrize(
     ("engine", "batch_norm"),
-    [("xla", False), ("xla", True), pytest.param("native", False, marks=needs_compiler)],
+    [
+        ("xla", False),
+        pytest.param("xla", True, marks=pytest.mark.slow),
+        pytest.param("native", False, marks=needs_compiler),
+    ],
 )
 def test_the_penalty_is_in_the_gradient_of_what_exceeds_the_bounds(x64, engine, batch_norm):
     """The first step of plain gradient descent against that on the loss written out."""
