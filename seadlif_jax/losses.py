@@ -112,7 +112,7 @@ def count_spikes(activity: Sequence[Float[Array, "batch time"]], block_index: In
     """Return the sums over the steps whose block is not 0.
 
     Args:
-      activity: for each hidden layer, the fraction of its neurons that spike (see `Network.with_activity`).
+      activity: for each hidden layer, the fraction of its neurons that spike (see `Network`).
       block_index: block of each step.
     """
     counted = block_index != 0
@@ -130,7 +130,7 @@ def rate_penalty(
     The rate of a layer is the mean number of spikes of a neuron in a step, over the steps whose block is not 0.
 
     Args:
-      activity: for each hidden layer, the fraction of its neurons that spike (see `Network.with_activity`).
+      activity: for each hidden layer, the fraction of its neurons that spike (see `Network`).
       block_index: block of each step.
       bounds: for each hidden layer, lowest and highest rate.
 

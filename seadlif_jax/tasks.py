@@ -93,7 +93,7 @@ class Task(abc.ABC):
         """Return the sums of a batch, without dropout, and the spikes of the hidden layers in it."""
         feedback_from = self.feedback_from(batch.inputs.shape[1])
         outputs, activity = network.apply(
-            variables, batch.inputs, feedback_from=feedback_from, method="with_activity", **settings
+            variables, batch.inputs, feedback_from=feedback_from, return_activity=True, **settings
         )
         return self.sums(outputs, batch.block_index, batch.targets), count_spikes(activity, batch.block_index)
 

@@ -180,7 +180,7 @@ def test_all_layers_and_the_readout_run_as_the_execution_says(inputs):
 def test_only_a_call_of_a_layer_or_a_network_trains_it(inputs):
     net = network()
     variables = initial(net, inputs)
-    with pytest.raises(ValueError, match="only a call or with_activity trains batch normalisation"):
+    with pytest.raises(ValueError, match="only a call trains batch normalisation"):
         net.apply(variables, inputs, method="trace", mutable=["batch_stats"])
     cell = RecurrentCell(7, LIF(), batch_norm=BatchNorm())
     state, first = cell.initial_state(BATCH), inputs[:, 0]

@@ -115,7 +115,7 @@ def weighted_sum(network, variables, cotangent):
     def function(params, inputs):
         trained = variables | {"params": params}
         with_dropout = network.apply(trained, inputs, jax.random.key(3))
-        outputs, rates = network.apply(trained, inputs, method="with_activity")
+        outputs, rates = network.apply(trained, inputs, return_activity=True)
         return jnp.sum((with_dropout + outputs) * cotangent) + sum(jnp.sum(rate**2) for rate in rates), rates
 
     return function

@@ -264,7 +264,7 @@ def test_the_step_of_the_neuron_is_what_runs_everywhere(monkeypatch, inputs):
     calls = {
         "gradient": lambda: jax.grad(lambda v: jnp.sum(network.apply(v, inputs)))(variables),
         "evaluation": lambda: network.apply(variables, inputs),
-        "activity": lambda: network.apply(variables, inputs, method="with_activity"),
+        "activity": lambda: network.apply(variables, inputs, return_activity=True),
         "states": lambda: network.apply(variables, inputs, method="trace"),
         "streaming": lambda: network.apply(variables, network.initial_state(BATCH), inputs[:, 0], method="step"),
         "forecast": lambda: network.apply(variables, inputs, feedback_from=10),

@@ -294,7 +294,7 @@ def test_the_penalty_is_in_the_gradient_of_what_exceeds_the_bounds(x64, engine, 
     def loss(params):
         variables = state.variables | {"params": params}
         (outputs, activity), _ = network.apply(
-            variables, batch.inputs, keys, hyper.network, method="with_activity", mutable=["batch_stats"]
+            variables, batch.inputs, keys, hyper.network, return_activity=True, mutable=["batch_stats"]
         )
         total = classification(outputs, batch.block_index, batch.targets, "softmax").mean_loss()
         for fractions, (low, high) in zip(activity, ((0.05, 0.06), (0.02, 0.03)), strict=True):

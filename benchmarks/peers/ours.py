@@ -107,7 +107,7 @@ def _with_firing_rate(config: ConfigDict, shape: Shape, state: TrainState, rate:
 
     @jax.jit
     def rates(params):
-        result: Any = network.apply(variables | {"params": params}, inputs, method="with_activity")
+        result: Any = network.apply(variables | {"params": params}, inputs, return_activity=True)
         return jnp.stack([jnp.mean(activity) for activity in result[1]])
 
     for index in range(len(shape.hidden) if rate > 0 else 0):

@@ -137,7 +137,7 @@ def _evaluate_batch(
 ) -> tuple[Sums, SpikeSums, Int[Array, "class class"]]:
     """Return the sums of one batch, which add up over batches."""
     inputs = batch.inputs if change_inputs is None else change_inputs(batch.inputs, jnp.asarray(number))
-    result: Any = network.apply(variables, inputs, method="with_activity")
+    result: Any = network.apply(variables, inputs, return_activity=True)
     return _measure(task, *result, batch)
 
 

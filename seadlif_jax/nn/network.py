@@ -81,29 +81,28 @@ class Network(nn.Module):
         dropout_key: Key[Array, "*samples"] | None = None,
         hyper: Hyperparameters | None = None,
         feedback_from: int | None = None,
-    ) -> Float[Array, "batch time output"]:
-        """Return the readout of every step, from the initial state.
+        return_activity: bool = False,
+    ) -> Any:
+        """Return the readout of every step, `[batch, time, output]`, from the initial state.
 
         Args:
           inputs: a batch of sequences.
           dropout_key: makes it a training pass, with dropout.
           hyper: numbers that override those of the modules.
           feedback_from: for forecasts, the step from which the input is the network's own, detached output.
+          return_activity: also return, as the second of a pair, the fraction of each hidden layer's neurons that spike
+            in every step: a tuple of `[batch, time]`, without layers of neurons that do not spike.
         """
-        return self._run(inputs, dropout_key, hyper, feedback_from, with_activity=False)[0]
-
-    def with_activity(
-        self,
-        inputs: Num[Array, "batch time channel"],
-        dropout_key: Key[Array, "*samples"] | None = None,
-        hyper: Hyperparameters | None = None,
-        feedback_from: int | None = None,
-    ) -> tuple[Float[Array, "batch time output"], tuple[Float[Array, "batch time"], ...]]:
-        """Return the readout, and the fraction of each hidden layer's neurons that spike, of every step.
-
-        As in a call, and as fast to differentiate. Layers of neurons that do not spike are left out.
-        """
-        return self._run(inputs, dropout_key, hyper, feedback_from, with_activity=True)
+        dropout = self._dropout(dropout_key, len(inputs), hyper)
+        if feedback_from is not None:
+            results = self._forecast(inputs, feedback_from, dropout, hyper)
+        elif self._trains_batch_norm():
+            results = self._normalized_by_batch(time_major(inputs), dropout, hyper, return_activity)
+        else:
+            layers = self.as_layers(inputs.shape[-1], hyper)
+            results = scan_layers(layers, time_major(inputs), dropout, return_activity)
+        outputs, activity = jax.tree.map(batch_major, results)
+        return (outputs, activity) if return_activity else outputs
 
     def trace(
         self,
@@ -140,9 +139,7 @@ class Network(nn.Module):
     def as_layers(self, channels: int, hyper: Hyperparameters | None = None) -> tuple[Layer, ...]:
         """Return all layers with their parameters, the readout last, for functions of `seadlif_jax.nn.scan`."""
         if self._trains_batch_norm():
-            raise ValueError(
-                'only a call or with_activity trains batch normalisation; leave out mutable=["batch_stats"]'
-            )
+            raise ValueError('only a call trains batch normalisation; leave out mutable=["batch_stats"]')
         neurons = self._neurons(hyper)
         widths = (channels, *(layer.features for layer in self.layers))
         hidden = [
@@ -166,23 +163,13 @@ class Network(nn.Module):
             projected[name] = layer.project(params[name], None if hyper is None else hyper.neurons[index])
         return projected | {"readout": self.readout.project(params["readout"])}
 
-    def _run(self, inputs, dropout_key, hyper, feedback_from, with_activity):
-        """Return the readout of every step, and the activity of the hidden layers, or `()`."""
-        dropout = self._dropout(dropout_key, len(inputs), hyper)
-        if feedback_from is not None:
-            results = self._forecast(inputs, feedback_from, dropout, hyper)
-        elif self._trains_batch_norm():
-            results = self._normalized_by_batch(time_major(inputs), dropout, hyper, with_activity)
-        else:
-            layers = self.as_layers(inputs.shape[-1], hyper)
-            results = scan_layers(layers, time_major(inputs), dropout, with_activity)
-        return jax.tree.map(batch_major, results)
-
-    def _normalized_by_batch(self, x, dropout, hyper, with_activity):
+    def _normalized_by_batch(self, x, dropout, hyper, return_activity):
         """Run layer after layer, since the moments of a layer's inputs are those of all steps."""
         rates: tuple[Any, ...] = ()
         for index, (layer, neuron) in enumerate(zip(self.layers, self._neurons(hyper), strict=True)):
-            x, of_layer = scan_layers((layer.as_layer(x.shape[-1], neuron, training_inputs=x),), x, None, with_activity)
+            x, of_layer = scan_layers(
+                (layer.as_layer(x.shape[-1], neuron, training_inputs=x),), x, None, return_activity
+            )
             rates += of_layer
             if dropout is not None:
                 x = dropout.apply_to_steps(x, index, jnp.arange(len(x)))

@@ -131,7 +131,7 @@ class Trainer:
                     hyper.network,
                     self.task.feedback_from(inputs.shape[1]),
                     mutable=["batch_stats"],
-                    method=None if hyper.rate_penalty is None else "with_activity",
+                    return_activity=hyper.rate_penalty is not None,
                 )
                 outputs, activity = (outputs, ()) if hyper.rate_penalty is None else outputs
                 sums = task.sums(outputs, batch.block_index, batch.targets)
