@@ -1,10 +1,10 @@
 """Append the results of runs, or of the members of sweeps, to benchmarks/results/accuracy.csv.
 
-    python -m benchmarks.accuracy --config=ecg:best RUN [RUN ...]
+    python -m benchmarks.accuracy --config=ecg:one_layer [--commit=HASH] RUN [RUN ...]
 
-A row for each seed: accuracy on the test and validation samples (or, for oscillation, the mean squared error), best
-epoch, duration, protocol, machine, versions, and the commit of this repository. Runs that have a row already, by the
-time at which they finished, are left out.
+A row for each seed that has not diverged: accuracy on the test and validation samples (or, for oscillation, the mean
+squared error), best epoch, duration, protocol, device, versions, and --commit, that of the code that they were trained
+with. To be run on the machine of the runs, whose CPU it names. Results that have a row already are left out.
 """
 
 import csv
@@ -22,6 +22,7 @@ from seadlif_jax.members import describe_setting, without_seed
 from seadlif_jax.runs.files import write_table
 
 CONFIG = flags.DEFINE_string("config", None, "Name of the config, and its variant: ecg:one_layer.", required=True)
+COMMIT = flags.DEFINE_string("commit", "HEAD", "Commit that the runs were trained with.")
 TABLE = Path(__file__).parent / "results" / "accuracy.csv"
 COLUMNS = (
     *("task", "variant", "seed", "test_accuracy", "validation_accuracy", "best_epoch", "wall_seconds", "protocol"),
@@ -30,8 +31,8 @@ COLUMNS = (
 
 
 def commit() -> str:
-    """Return the short hash of the commit that is checked out."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
+    """Return the short hash of --commit."""
+    command = ["git", "rev-parse", "--short", COMMIT.value]
     return subprocess.run(command, cwd=TABLE.parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -45,7 +46,7 @@ def members(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def rows(folder: Path, task: str, variant: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a folder."""
-    kind = f"{machine.cpu_model()}, {machine.describe()['cores']} cores"
+    cpu = f"{machine.cpu_model()}, {machine.describe()['cores']} cores"
     for setting, result in members(folder):
         metric = "mse" if "mse" in result["test"] else "accuracy"
         yield {
@@ -57,7 +58,7 @@ def rows(folder: Path, task: str, variant: str) -> Iterator[dict[str, Any]]:
             "best_epoch": result["best_epoch"],
             "wall_seconds": round(result["wall_seconds"]),
             "protocol": result["protocol"],
-            "device": kind,
+            "device": cpu if result["device"].startswith("cpu") else result["device"],
             "python": result["versions"]["python"],
             "jax": result["versions"]["jax"],
             "finished": result["finished"],
@@ -80,6 +81,7 @@ def main(arguments: list[str]) -> None:
         added = [row for row in rows(folder, task, variant) if _key(row) not in known]
         print(f"{folder}: {len(added)} rows")
         table += added
+        known |= {_key(row) for row in added}
     write_table(TABLE, {name: [row[name] for row in table] for name in COLUMNS})
 
 

@@ -44,7 +44,7 @@ def load(config: Any) -> Dataset:
     _check_fields(data)
     folder = find_folder(data.dir)
     train, test = (sequences(*read_images(folder, split), data) for split in PREFIXES)
-    kept, validation, protocol = draw_validation(data, len(train.inputs))
+    kept, validation, protocol = draw_validation(data, len(train.inputs), "images")
     return Dataset(train.take(kept), train.take(validation), test, protocol)
 
 

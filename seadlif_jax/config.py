@@ -66,8 +66,8 @@ def base_config() -> ConfigDict:
     model.train_rest = False  # train each neuron's resting potential, from which it starts and to which it is reset
     model.forget_bias = config_dict.placeholder(float)  # LSTM: initial bias of the forget gate (unset: random)
     model.dropout = 0.0  # probability that a hidden layer's spike is dropped, in training
-    model.rate_bounds = (0.0, 1.0)  # firing rates that are not penalised: a pair, or a pair for each hidden layer
-    model.rate_penalty = 0.0  # weight in the loss of what is beyond them, spikes of a neuron in a step
+    model.rate_bounds = (0.0, 1.0)  # lowest and highest firing rate: a pair for all hidden layers, or one for each
+    model.rate_penalty = 0.0  # weight in the loss of the difference of a firing rate from its bounds (0: none)
     model.tau_out = (15.0, 15.0)  # range of the readout's time constants, steps
     model.train_tau_out = False  # train them within the range; otherwise they are drawn once
     model.aggregation = "softmax"  # classification, scores of a block: softmax, mean
@@ -227,6 +227,9 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_number, value))
 
 
+_WHOLE = _number("of at least 0 without a fraction", lambda v: v >= 0 and v == math.floor(v))
+
+
 def _is_rate_range(value: Any) -> bool:
     return _is_pair(value) and 0 <= value[0] <= value[1] <= 1
 
@@ -234,7 +237,7 @@ def _is_rate_range(value: Any) -> bool:
 _BOOL = Check(lambda v: isinstance(v, bool), "True or False")
 _TEXT = Check(lambda v: isinstance(v, str), "a text")
 _POSITIVE = _number("above 0", lambda v: v > 0)
-_PROBABILITY = _number("in [0, 1)", lambda v: 0 <= v < 1)
+_PROBABILITY = _number("in [0, 1)", lambda v: v >= 0 and float(np.float32(v)) < 1)
 _NON_NEGATIVE = _number("of at least 0", lambda v: v >= 0)
 _TAU_RANGE = Check(
     lambda v: _is_pair(v) and 0 < v[0] <= v[1], "a pair (min, max) of steps with 0 < min <= max, such as (5.0, 25.0)"
@@ -298,9 +301,9 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "model.surrogate.c": _POSITIVE,
     "augment.drop_events": _PROBABILITY,
     "augment.drop_channels": _PROBABILITY,
-    "augment.shift_channels": _NON_NEGATIVE,
+    "augment.shift_channels": _WHOLE,
     "augment.jitter_channels": _NON_NEGATIVE,
-    "augment.shift_time": _NON_NEGATIVE,
+    "augment.shift_time": _WHOLE,
     "augment.stretch_time": _PROBABILITY,
     "augment.mix": _number("in [0, 1]", lambda v: 0 <= v <= 1),
     "optimizer.learning_rate": _POSITIVE,
@@ -510,10 +513,11 @@ def validate(config: ConfigDict) -> None:
             f"{config.model.neuron!r}) of seadlif_jax.config"
         )
     for name, default in own.items():
-        if name in SWEPT and SWEPT[name].rpartition(".")[0] not in ("model", "model.surrogate"):
+        field = SWEPT.get(name, f"model.{name}")
+        if not field.startswith("model.") or name in ("rate_penalty", "rate_bounds"):
             raise ConfigError(
-                f"config.model.{name}: config.sweep.{name} is for config.{SWEPT[name]}; give the hyperparameter of "
-                "your neuron another name"
+                f"config.model.{name}: the name belongs to config.{field}; give the hyperparameter of your neuron "
+                "another one"
             )
         if name in config.model and isinstance(default, tuple | list) != isinstance(config.model[name], tuple | list):
             raise ConfigError(
@@ -524,12 +528,15 @@ def validate(config: ConfigDict) -> None:
         if config.model[name] and name not in own:
             raise ConfigError(f"config.model.{name} = True: not a setting of {config.model.neuron} neurons")
     bounds = config.model.rate_bounds
+    penalises = config.model.rate_penalty or any(config.sweep.rate_penalty)
+    if penalises and tuple(bounds) == (0.0, 1.0):
+        raise ConfigError("config.model.rate_penalty: without effect, since config.model.rate_bounds allows all rates")
     if isinstance(bounds[0], tuple) and len(bounds) != len(config.model.hidden):
         raise ConfigError(
             f"config.model.rate_bounds = {bounds!r}: it must be one pair, or one for each of the "
             f"{len(config.model.hidden)} hidden layers"
         )
-    if (config.model.rate_penalty or config.sweep.rate_penalty) and not configured_neuron(config.model).neuron.spiking:
+    if penalises and not configured_neuron(config.model).neuron.spiking:
         raise ConfigError(f"config.model.rate_penalty: {config.model.neuron} neurons do not spike; leave it out")
     try:
         build_neuron(config).named_parameters()
@@ -544,6 +551,11 @@ def validate(config: ConfigDict) -> None:
     if ranges and not config.sweep.samples:
         raise ConfigError(
             f"config.sweep.samples = 0: it must be the number of settings to draw from config.sweep.{ranges[0]}"
+        )
+    if config.optimizer.warmup_epochs >= config.num_epochs:
+        raise ConfigError(
+            f"config.optimizer.warmup_epochs = {config.optimizer.warmup_epochs}: it must be less than "
+            f"config.num_epochs = {config.num_epochs}, or the learning rate is never reached"
         )
     settings = math.prod(len(config.sweep[name]) or 1 for name in swept if name != "seed")
     if config.sweep.samples and not ranges and config.sweep.samples > settings:

@@ -77,9 +77,11 @@ class Task(abc.ABC):
     def terms(self, block_index: Array, targets: Array) -> Int[Array, " sample"]:
         """Return the number of terms that each sample has in the loss of `sums`."""
 
-    def with_label_smoothing(self, share: Scalar) -> "Task":
-        """Return the task whose loss spreads this share of each target over all classes; itself without classes."""
-        return self
+    def training_sums(
+        self, outputs: Outputs, block_index: Array, targets: Array, label_smoothing: Scalar | None
+    ) -> Sums:
+        """Return the same for a training step, in whose loss targets may be smoothed; None for targets as they are."""
+        return self.sums(outputs, block_index, targets)
 
     @abc.abstractmethod
     def target_problem(self, inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray) -> str | None:
@@ -110,13 +112,11 @@ class Classification(Task):
       num_classes: number of classes, and of the network's outputs.
       aggregation: from the outputs of a block's steps to its scores, a name in `losses.AGGREGATIONS`.
       class_weights: factor of the loss for each class; None for 1.
-      label_smoothing: share of each target that the loss spreads over all classes; None for none.
     """
 
     num_classes: int
     aggregation: str = "softmax"
     class_weights: tuple[float, ...] | None = None
-    label_smoothing: Scalar | None = None
 
     metric = "accuracy"
     selection = Selection("accuracy", 1)
@@ -137,14 +137,19 @@ class Classification(Task):
         return self.num_classes
 
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
-        settings = (self.aggregation, self.class_weights, self.label_smoothing)
-        return classification(outputs, block_index, targets, *settings)
+        return classification(outputs, block_index, targets, self.aggregation, self.class_weights)
 
     def terms(self, block_index: Array, targets: Array) -> Int[Array, " sample"]:
         return jnp.sum(targets != IGNORED, axis=1)
 
-    def with_label_smoothing(self, share: Scalar) -> "Classification":
-        return dataclasses.replace(self, label_smoothing=share)
+    def training_sums(
+        self, outputs: Outputs, block_index: Array, targets: Array, label_smoothing: Scalar | None
+    ) -> Sums:
+        if label_smoothing is None:
+            return self.sums(outputs, block_index, targets)
+        return classification(
+            outputs, block_index, targets, self.aggregation, self.class_weights, label_smoothing=label_smoothing
+        )
 
     def target_problem(self, inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray) -> str | None:
         if targets.ndim != 2 or len(targets) != len(inputs) or not np.issubdtype(targets.dtype, np.integer):

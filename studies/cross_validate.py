@@ -10,11 +10,10 @@ the mean over all folds has a smaller error than a single held-out part.
 
 With --by_group, a fold holds all samples of some groups, such as speakers, which the loader's `groups(config)` names.
 
-Writes results.csv, with the mean over the folds and its standard deviation for each setting, and figure.png. Continues
-when it is run again.
+Writes results.csv, with the mean over the folds, their standard deviation, and the score of each (a mean over the
+seeds) for every setting, and figure.png. Continues when it is run again.
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,6 +26,8 @@ from ml_collections import ConfigDict, config_flags
 
 from seadlif_jax.build import build_task
 from seadlif_jax.cli.errors import errors_in_one_line
+from seadlif_jax.cli.flags import ConfigFileParser
+from seadlif_jax.config import validate
 from seadlif_jax.data.dataset import LAST, DataError, Dataset, Split
 from seadlif_jax.data.loader import find_loader
 from seadlif_jax.data.loading import load_dataset
@@ -39,6 +40,7 @@ from seadlif_jax.utils.tables import table_lines
 from studies.command import FOLDER, run
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file FILE.py[:VARIANT].")
+flags.FLAGS["config"].parser = ConfigFileParser(flags.FLAGS["config"].parser, sys.argv, [])
 FOLDS = flags.DEFINE_integer("folds", 5, "Number of folds.", lower_bound=2)
 BY_GROUP = flags.DEFINE_bool("by_group", False, "Keep the samples of a group, such as a speaker, in one fold.")
 
@@ -57,18 +59,20 @@ def draw_folds(groups: np.ndarray, num_folds: int, seed: int) -> list[np.ndarray
 
 
 def fold_dataset(train: Split, fold: np.ndarray, number: int, num_folds: int) -> Dataset:
-    """Return the training samples as a data set that is tested on one fold, and trained on the others."""
+    """Return the training samples as a data set that is tested on one fold, and trained on the others.
+
+    Nothing in training depends on the fold: validation is on as many of the samples that are trained on.
+    """
     others = np.setdiff1d(np.arange(len(train.inputs)), fold)
-    held_out = train.take(fold)
-    protocol = f"last epoch, on fold {number} of {num_folds} of the training samples; trained on the others"
-    return Dataset(train.take(others), held_out, held_out, protocol)
+    protocol = f"last epoch, tested on fold {number} of {num_folds} of the training samples, trained on the others"
+    return Dataset(train.take(others), train.take(others[: len(fold)]), train.take(fold), protocol)
 
 
 def scores_by_setting(result: Mapping[str, Any], metric: str) -> dict[str, float]:
     """Return the metric of each setting on the fold: the mean over the seeds, NaN if one has diverged."""
     by_setting: dict[str, list[float]] = {}
     for member in result.get("members", [{"varied": {}, "diverged": None, **result}]):
-        score = np.nan if member["diverged"] else member["validation"][metric]
+        score = np.nan if member["diverged"] else member["test"][metric]
         by_setting.setdefault(describe_setting(without_seed(member["varied"])), []).append(score)
     return {setting: float(np.mean(scores)) for setting, scores in by_setting.items()}
 
@@ -76,31 +80,31 @@ def scores_by_setting(result: Mapping[str, Any], metric: str) -> dict[str, float
 def study() -> None:
     if CONFIG.value is None:
         sys.exit("error: --config is missing; pass a config file, such as --config=configs/ecg.py")
-    config = ConfigDict(CONFIG.value.to_dict())
+    config, folder = ConfigDict(CONFIG.value.to_dict()), local_path(FOLDER.value, "--output_dir")
     config.data.validation = LAST
-    metric, folder = build_task(config).metric, local_path(FOLDER.value, "--output_dir")
     with errors_in_one_line("run the same command again to continue"):
+        validate(config)
+        task = build_task(config)
         train = load_dataset(config).train
-        groups = find_loader(config.data).groups(config) if BY_GROUP.value else np.arange(len(train.inputs))
+        count = len(train.inputs)
+        groups = find_loader(config.data).groups(config, count) if BY_GROUP.value else np.arange(count)
         folds, scores = draw_folds(groups, FOLDS.value, config.data.seed), []
         for number, fold in enumerate(folds, 1):
             print(f"fold {number} of {len(folds)}: {len(fold)} samples", flush=True)
             dataset = fold_dataset(train, fold, number, len(folds))
-            scores.append(scores_by_setting(fit(config, folder / f"fold-{number}", dataset), metric))
-    percent = 100 if build_task(config).percent else 1
-    by_setting = {setting: percent * np.array([of_fold[setting] for of_fold in scores]) for setting in scores[0]}
+            scores.append(scores_by_setting(fit(config, folder / f"fold-{number}", dataset), task.metric))
+    scale = 100 if task.percent else 1
+    by_setting = {setting: scale * np.array([of_fold[setting] for of_fold in scores]) for setting in scores[0]}
     columns: dict[str, list[Any]] = {
         "setting": [setting or "all" for setting in by_setting],
-        "folds": [len(folds)] * len(by_setting),
-        f"{metric}_mean": [f"{values.mean():.4g}" for values in by_setting.values()],
-        f"{metric}_std": [f"{values.std(ddof=1):.2g}" for values in by_setting.values()],
+        f"{task.metric}_mean": [f"{values.mean():.4g}" for values in by_setting.values()],
+        "std_of_folds": [f"{values.std(ddof=1):.2g}" for values in by_setting.values()],
     }
+    for number in range(len(folds)):
+        columns[f"fold_{number + 1}"] = [f"{values[number]:.4g}" for values in by_setting.values()]
     write_table(folder / "results.csv", columns)
-    (folder / "folds.json").write_text(
-        json.dumps({name: list(values) for name, values in by_setting.items()}, indent=2)
-    )
     print("\n".join(table_lines(columns)))
-    save_picture(by_setting, metric, percent == 100)
+    save_picture(by_setting, task.metric, task.percent)
     print(f"table and figure: {folder / 'results.csv'}, {folder / 'figure.png'}")
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from seadlif_jax.build import build_task
 from seadlif_jax.config import ConfigError
-from seadlif_jax.data.on_device.augmentation import Augmentation, augment, choose_partners
+from seadlif_jax.data.on_device.augmentation import Augmentation, ByClass, augment
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.losses import classification
 from seadlif_jax.training import fit
@@ -152,14 +152,20 @@ def test_a_block_that_has_lost_its_steps_does_not_count_in_the_loss(keys):
     assert int(sums.loss_terms) == int((changed.block_index != 0).sum())
 
 
-def test_stretching_keeps_events_in_their_order_and_targets_with_them(keys):
+def test_stretching_leaves_events_in_the_blocks_of_their_steps():
+    """Where several steps become one, its block is that of the first of them."""
     samples = labelled_steps()
-    slower = augmented(samples, keys[:3], stretch_time=0.4)
-    for x, block_index in zip(np.asarray(slower.inputs), np.asarray(slower.block_index), strict=True):
-        labelled = block_index != 0
-        assert (np.diff(block_index[labelled]) >= 0).all()
-        single = labelled & (x[:, 0] > 0) & (x[:, 0] == block_index - 1)
-        assert single.sum() > 0.4 * labelled.sum()  # the events of a step, in the block of that step
+    event = jnp.zeros((BATCH, STEPS, 1), jnp.int8).at[:, 20].set(1)
+    targets, block_index = (jnp.broadcast_to(array[0], (BATCH, *array.shape[1:])) for array in samples[1:])
+    keys = jax.random.split(jax.random.key(2), BATCH)
+    stretched = augmented(Samples(event, targets, block_index), keys, stretch_time=0.4)
+    steps = np.asarray(stretched.inputs[:, :, 0].argmax(axis=1))
+    assert steps.min() < 15
+    assert steps.max() > 25
+    of_event = np.asarray(stretched.block_index)[np.arange(BATCH), steps] - 1
+    assert set(of_event) == {19, 20}
+    for blocks in np.asarray(stretched.block_index):
+        assert (np.diff(blocks[blocks != 0]) >= 0).all()
 
 
 def test_stretching_loses_no_event_that_stays_inside(batch, keys):
@@ -183,7 +189,9 @@ def test_mixing_takes_half_of_the_entries_of_another_sample_and_the_steps_of_bot
 def test_partners_are_of_the_same_class_and_all_are_drawn(keys):
     labels = jnp.array([2, 0, 1, 0, 2, 2, 3, 0])
     indices = jnp.arange(BATCH) % 8
-    partners = np.asarray(jax.jit(choose_partners)(labels, indices, keys))
+    partners = np.asarray(
+        jax.jit(lambda *given: ByClass.of(given[0]).choose_partners(*given[1:]))(labels, indices, keys)
+    )
     np.testing.assert_array_equal(labels[partners], labels[indices])
     assert (partners[indices == 6] == 6).all()  # alone in its class
     assert set(partners[labels[indices] == 0]) == {1, 3, 7}

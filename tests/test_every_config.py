@@ -31,7 +31,7 @@ PROTOCOLS = {
     "ecg": "best epoch on 5 % of the training recordings, held out at random",
     "shd": "best epoch on 20 % of the training recordings, held out at random",
     "ssc": "best epoch on the official validation file",
-    "smnist": "best epoch on 10 % of the training recordings, held out at random",
+    "smnist": "best epoch on 10 % of the training images, held out at random",
     "oscillation": "best epoch on 10 % of the trajectories, generated for this",
 }
 

@@ -126,7 +126,7 @@ def test_configs(changes):
         told(refusal, "config.")
         return
     assert set(changes) <= {*CHECKS, "data.extra"}  # fields of `data` are the loader's affair
-    hypers = stack_members([member.config for member in members])[1]
+    hypers = stack_members([member.config for member in members], config)[1]
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(hypers))
     assert json.loads(to_json(config))["model"]["tau_u"][0] > 0
     assert all(math.isfinite(leaf) for leaf in jax.tree.leaves(TrainingHyperparameters.from_config(members[-1].config)))

@@ -12,7 +12,8 @@ import pytest
 from data import bsd, oscillation
 from seadlif_jax.build import build_network
 from seadlif_jax.config import SWEPT, ConfigError
-from seadlif_jax.data.dataset import DataError
+from seadlif_jax.data.dataset import DataError, Dataset, Split
+from seadlif_jax.data.loading import DatasetError
 from seadlif_jax.data.on_device.samples import to_device
 from seadlif_jax.inference import evaluate, load_run
 from seadlif_jax.losses import classification
@@ -100,6 +101,14 @@ def test_the_average_stays_within_the_bounds():
     np.testing.assert_array_equal(state.average["a"], 1)
 
 
+def test_a_neuron_may_have_a_parameter_of_any_name():
+    params = {"average": jnp.ones(3)}
+    state = optimizer.clipped_adam(0.1, 1.0).init(params)
+    assert optimizer.averaged_parameters(state) is None
+    state = optimizer.clipped_adam(0.1, 1.0, None, optimizer.parameter_average(0.9, lambda p: p)).init(params)
+    assert optimizer.averaged_parameters(state) == params
+
+
 def test_the_run_is_tested_and_loaded_with_the_average(tmp_path):
     config = config_with(optimizer__ema=0.9, optimizer__learning_rate=0.05)
     result = fit(config, tmp_path / "run")
@@ -109,7 +118,7 @@ def test_the_run_is_tested_and_loaded_with_the_average(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_average_of_the_last_step_only_is_no_average(x64, tmp_path):
+def test_an_average_with_decay_0_is_the_last_parameters(x64, tmp_path):
     """In a sweep, where 0 stands beside another decay."""
     fit(config_with(), tmp_path / "single")
     fit(config_with(sweep__ema=(0.0, 0.9)), tmp_path / "sweep")
@@ -122,9 +131,6 @@ def test_an_average_of_the_last_step_only_is_no_average(x64, tmp_path):
 
 
 def test_the_cosine_falls_to_0_and_the_warmup_multiplies_it():
-    config = config_with(num_epochs=4, optimizer__schedule="cosine", optimizer__warmup_epochs=1.5)
-    params, _, _, _ = steps_one_by_one(config, epochs=2)
-    assert len(params) == 8
     of_step = [float(optimizer.cosine_factor(jnp.asarray(step), 16)) for step in range(16)]
     assert of_step == pytest.approx([(1 + math.cos(math.pi * step / 16)) / 2 for step in range(16)], rel=1e-5)
     warmup = [float(optimizer.warmup_factor(jnp.asarray(step), 6.0)) for step in range(8)]
@@ -153,6 +159,36 @@ def test_a_run_with_a_cosine_cannot_be_given_more_epochs(tmp_path):
     config.num_epochs = 2
     with pytest.raises(RunError, match=r"another config \(config\.num_epochs: 1 -> 2\)"):
         fit(config, tmp_path / "run")
+
+
+def test_members_with_other_options_than_the_old_ones_are_not_added_to_a_sweep(tmp_path):
+    """The old members were trained by a program without the average."""
+    config = config_with(num_epochs=1, sweep__seed=(0,))
+    fit(config, tmp_path / "run")
+    config.sweep.ema = (0.0, 0.9)
+    with pytest.raises(RunError, match=r"another config \(config\.sweep\.ema: \[\] -> \[0\.0, 0\.9\]\)"):
+        fit(config, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_members_without_an_option_are_added_to_a_sweep_with_it(tmp_path):
+    added = {"ema": (0.0, 0.9), "weight_decay": (0.0, 0.1), "label_smoothing": (0.0, 0.1), "mix": (0.0, 0.5)}
+    config = config_with(num_epochs=2, **{f"sweep__{name}": values[1:] for name, values in added.items()})
+    fit(config, tmp_path / "grown")
+    config.update_from_flattened_dict({f"sweep.{name}": values for name, values in added.items()})
+    fit(config, tmp_path / "grown")
+    fit(config, tmp_path / "whole")
+    for member in range(15):  # the last is the old one
+        assert rows_of(tmp_path / "grown", member) == rows_of(tmp_path / "whole", member)
+
+
+def test_members_with_and_without_an_option_are_runs_of_their_own(tmp_path):
+    """Whose training can be continued."""
+    config = config_with(num_epochs=1, sweep__ema=(0.0, 0.9), optimizer__weight_decay=0.1)
+    fit(config, tmp_path / "run")
+    for member, ema in enumerate((0.0, 0.9)):
+        single = config_with(num_epochs=2, optimizer__ema=ema, optimizer__weight_decay=0.1)
+        assert fit(single, tmp_path / "run" / "members" / str(member))["best_epoch"] >= 1
 
 
 @pytest.mark.parametrize("moment", [pytest.param(3, marks=pytest.mark.slow), 7])
@@ -252,10 +288,15 @@ def test_with_the_protocol_last_the_validation_split_is_trained_on(load, fields)
         ("optimizer.warmup_epochs", -1.0, "at least 0"),
         ("optimizer.weight_decay", -0.1, "at least 0"),
         ("optimizer.ema", 1.0, r"in \[0, 1\)"),
+        ("optimizer.ema", 0.9999999999, r"in \[0, 1\)"),
+        ("optimizer.warmup_epochs", 3.0, r"less than config\.num_epochs = 3"),
         ("optimizer.label_smoothing", 1.0, r"in \[0, 1\)"),
         ("augment.drop_events", 1.0, r"in \[0, 1\)"),
         ("augment.mix", 1.5, r"in \[0, 1\]"),
         ("augment.shift_time", float("nan"), "at least 0"),
+        ("augment.shift_channels", 0.4, "without a fraction"),
+        ("augment.shift_time", 200.0, "must be less than 200"),
+        ("augment.shift_channels", 10.0, "must be less than 10"),
         ("sweep.stretch_time", (0.1, 1.0), r"in \[0, 1\)"),
     ],
 )
@@ -326,5 +367,46 @@ def test_bounds_of_rates_that_do_not_fit_are_refused(tmp_path):
     ):
         with pytest.raises(ConfigError, match=rf"config\.model\.rate_bounds = .*{problem}"):
             fit(config_with(model__rate_bounds=bounds), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"config\.model\.rate_penalty: without effect"):
+        fit(config_with(model__rate_penalty=1.0), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"config\.model\.rate_penalty: lstm neurons do not spike"):
-        fit(config_with(model__neuron="lstm", model__rate_penalty=1.0), tmp_path / "run")
+        fit(config_with(model__neuron="lstm", model__rate_penalty=1.0, model__rate_bounds=(0.0, 0.1)), tmp_path / "run")
+
+
+def in_memory(inputs, protocol="best epoch on the same samples"):
+    rng = np.random.default_rng(0)
+    targets = np.stack([np.full(40, -1), rng.integers(0, 3, 40)], axis=1)
+    split = Split(inputs, targets, np.ones(inputs.shape[:2], int))
+    return Dataset(split, split, split, protocol)
+
+
+def test_what_adds_up_events_is_refused_for_inputs_that_are_no_counts(tmp_path):
+    inputs = np.random.default_rng(0).random((40, 30, 4))
+    for name in ("stretch_time", "jitter_channels"):
+        with pytest.raises(ConfigError, match=rf"config\.augment\.{name} = 0\.5: for counts of events"):
+            fit(config_with(**{f"augment__{name}": 0.5}), tmp_path / "run", in_memory(inputs))
+
+
+def test_the_protocol_of_a_loader_says_whether_an_epoch_is_selected(tmp_path):
+    inputs = np.random.default_rng(0).integers(0, 2, (40, 30, 4))
+    for validation, protocol in (("last", "best epoch on all"), ("held_out", "last epoch")):
+        with pytest.raises(DatasetError, match=f"config.data.validation = '{validation}', but the protocol of"):
+            fit(config_with(data__validation=validation), tmp_path / "run", in_memory(inputs, protocol))
+
+
+def test_augmented_samples_of_several_lengths_are_cut_to_their_own(tmp_path):
+    """Training with batches cut to few lengths computes what training with whole batches does."""
+    rng = np.random.default_rng(0)
+    dataset = in_memory(rng.poisson(0.3, (40, 60, 4)))
+    lengths = np.where(np.arange(40) < 36, 20, 60)[:, None]
+    block_index = (np.arange(60) < lengths).astype(int)
+    split = dataset.train._replace(block_index=block_index, inputs=dataset.train.inputs * block_index[:, :, None])
+    config = config_with(augment__shift_time=5.0, augment__drop_events=0.1, batch_size=4)
+    train, results = to_device(split), []
+    for lengths in ((), (30, 60)):
+        trainer, hyper = Trainer(config, lengths), TrainingHyperparameters.from_config(config)
+        state = jax.jit(trainer.init)(0, hyper, train)
+        results.append(jax.jit(trainer.train_steps)(state, trainer.start_epoch(state), hyper, train, 0, 10))
+    whole, cut = results
+    assert float(cut.sums.targets.loss) == pytest.approx(float(whole.sums.targets.loss), rel=1e-5)
+    assert_same_network(cut.variables["constants"], whole.variables["constants"])

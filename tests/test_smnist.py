@@ -54,7 +54,7 @@ def test_a_part_of_train_is_held_out_or_trained_on(config, tmp_path):
     write_mnist(tmp_path)
     dataset = load(config, "rows")
     assert [len(split.inputs) for split in dataset[:3]] == [36, 4, 20]
-    assert dataset.protocol == "best epoch on 10 % of the training recordings, held out at random"
+    assert dataset.protocol == "best epoch on 10 % of the training images, held out at random"
     config.data.validation = "last"
     assert [len(split.inputs) for split in load(config, "rows")[:3]] == [40, 4, 20]
 

@@ -42,6 +42,7 @@ from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.parsers import Parser, add_run, moved_data, output_folder
 from seadlif_jax.data.dataset import Split
 from seadlif_jax.data.loader import find_loader
+from seadlif_jax.data.loading import DatasetError
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.device import DeviceError, FixedPointNetwork, device_layers, quantize
 from seadlif_jax.inference import TrainedModel, evaluate, open_run
@@ -75,8 +76,8 @@ def main(arguments: Sequence[str]) -> None:
         split, stem = getattr(dataset, options.split), str(output / options.split)
         report = _report_forecast if trained.forecasts else _report_classes
         report(trained, split, options.split, stem)
-        parts = find_loader(trained.config.data).parts(trained.config, options.split)
-        _report_parts(trained, split, parts, stem)
+        if not trained.forecasts:
+            _report_parts(trained, split, find_loader(trained.config.data).parts(trained.config, options.split), stem)
         _report_costs(trained, split, stem)
         if fixed_point is not None:
             print("\nin fixed point, with weights of 8 bits")
@@ -120,7 +121,17 @@ def _report_classes(
 
 
 def _report_parts(trained: TrainedModel, split: Split, parts: Mapping[str, np.ndarray], stem: str) -> None:
-    """Print and save the accuracy of the parts of the targets that the loader tells apart, if any."""
+    """Print and save the accuracy of the parts of the targets that the loader tells apart, if any.
+
+    Raises:
+      DatasetError: a mask is not one of these targets.
+    """
+    for name, mask in parts.items():
+        if mask.shape != split.targets.shape or mask.dtype != bool:
+            raise DatasetError(
+                f"parts(config) of {trained.config.data.loader}: {name!r} is {mask.dtype} {mask.shape}; it must be "
+                f"bool {split.targets.shape}, as the targets"
+            )
     counts = {name: int(np.sum(mask & (split.targets != IGNORED))) for name, mask in parts.items()}
     counts = {name: count for name, count in counts.items() if count}
     if not counts:

@@ -37,8 +37,11 @@ class Split(NamedTuple):
 class Dataset(NamedTuple):
     """The data of a run: it trains on `train`, selects its best epoch on `validation`, and is tested once on `test`.
 
+    With `config.data.validation = "last"`, no epoch is selected: `validation` only shows the progress.
+
     Attributes:
-      protocol: how the best epoch is selected, in words for tables, such as "best epoch on 10 % of train".
+      protocol: how the best epoch is selected, in words for tables, such as "best epoch on 10 % of train"; without
+        a selection, it begins with "last epoch".
     """
 
     train: Split
@@ -65,21 +68,26 @@ def draw_samples(num_samples: int, fraction: float, seed: int) -> tuple[np.ndarr
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
-def draw_validation(data: Any, num_samples: int) -> tuple[Any, np.ndarray, str]:
-    """Return the training samples to train on, those of the validation split, and the protocol in words.
+def draw_validation(data: Any, num_samples: int, noun: str = "recordings") -> tuple[Any, np.ndarray, str]:
+    """Return indices of the samples to train on, and of those for validation, and the protocol in words.
 
     With "held_out", the validation split is a random part, `data.validation_fraction`, that is not trained on. With
     "last", all samples are trained on, and the same part only shows the progress.
+
+    Args:
+      data: the section `data` of a config.
+      num_samples: number of training samples.
+      noun: what a sample is.
 
     Raises:
       DataError: the protocol is another one, or the fraction is out of range.
     """
     check_protocol(data.validation, ("held_out", LAST))
-    kept, held_out = draw_samples(num_samples, data.validation_fraction, data.seed)
-    part = f"{100 * data.validation_fraction:g} % of the training recordings"
+    others, part = draw_samples(num_samples, data.validation_fraction, data.seed)
+    of_train = f"{100 * data.validation_fraction:g} % of the training {noun}"
     if data.validation == LAST:
-        return slice(None), held_out, f"last epoch, trained on all training recordings; validation is on {part}"
-    return kept, held_out, f"best epoch on {part}, held out at random"
+        return slice(None), part, f"last epoch, trained on all training {noun}; validation is on {of_train}"
+    return others, part, f"best epoch on {of_train}, held out at random"
 
 
 def divide_generated(samples: Split, validation: str, train: float, test: float, noun: str = "samples") -> Dataset:

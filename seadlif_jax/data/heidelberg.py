@@ -28,7 +28,8 @@ def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
 
     - "official": the best epoch is selected on the official validation file, where there is one;
     - "held_out": on a random `validation_fraction` of the training recordings;
-    - "last": no epoch is selected, and all training recordings are trained on, see `draw_validation`;
+    - "last": no epoch is selected, and all training recordings are trained on (see `draw_validation`; where there is an
+      official validation file, it is the validation split);
     - "held_out_speakers": on all training recordings of `validation_speakers` speakers, drawn at random;
     - "test": on the test set itself, as in the authors' default: its accuracy is then not that of unseen data.
 
@@ -42,19 +43,20 @@ def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
     """
     data = config.data
     _check_fields(data, official="valid" in files)
-    needed = ("train", "valid", "test") if data.validation == "official" else ("train", "test")
+    uses_official = data.validation == "official" or (data.validation == LAST and "valid" in files)
+    needed = ("train", "valid", "test") if uses_official else ("train", "test")
     paths = {split: find(data.dir, name, split, files[split]) for split in needed}
     for path in paths.values():
         recordings.check(path, Path(data.cache_dir).expanduser())
     files_read = {split: recordings.read(path) for split, path in paths.items()}
     # Before the events are binned, so that an error of the protocol is raised at once.
-    kept, held_out, protocol = _protocol(data, files_read["train"])
+    kept, held_out, protocol = _protocol(data, files_read["train"], uses_official)
     binned = {split: _bin(file, data) for split, file in files_read.items()}
     test = _select(*binned["test"])
     if held_out is not None:
         validation = _select(*binned["train"], held_out)
     else:
-        validation = _select(*binned["valid"]) if data.validation == "official" else test
+        validation = _select(*binned["valid"]) if uses_official else test
     return Dataset(_select(*binned["train"], kept), validation, test, protocol)
 
 
@@ -105,8 +107,10 @@ def find(folder: str, name: str, split: str, file: str) -> Path:
     return path
 
 
-def _protocol(data: Any, train: recordings.Recordings) -> tuple[Any, np.ndarray | None, str]:
+def _protocol(data: Any, train: recordings.Recordings, official: bool) -> tuple[Any, np.ndarray | None, str]:
     """Return the recordings to train on, those of the training file for validation (if any), and the protocol."""
+    if data.validation == LAST and official:
+        return slice(None), None, "last epoch, trained on all training recordings; validation is the official file"
     if data.validation == "official":
         return slice(None), None, "best epoch on the official validation file"
     if data.validation == "test":

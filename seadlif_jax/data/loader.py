@@ -58,18 +58,24 @@ class Loader(NamedTuple):
         if not hasattr(self.module, "parts"):
             return {}
         with search_path([self.folder] if self.folder else []):
-            return self.module.parts(config)[split]
+            return self.module.parts(config).get(split, {})
 
-    def groups(self, config: ConfigDict) -> np.ndarray:
+    def groups(self, config: ConfigDict, num_samples: int) -> np.ndarray:
         """Return the group of each training sample, such as its speaker, that the module's `groups(config)` names.
 
         Raises:
-          ConfigError: the module has no such function.
+          ConfigError: the module has no such function, or it returns groups of another number of samples.
         """
         if not hasattr(self.module, "groups"):
             raise ConfigError(f"config.data.loader = {self.name!r}: its module has no function groups(config)")
         with search_path([self.folder] if self.folder else []):
-            return np.asarray(self.module.groups(config))
+            groups = np.asarray(self.module.groups(config))
+        if groups.shape != (num_samples,):
+            raise ConfigError(
+                f"config.data.loader = {self.name!r}: groups(config) returned an array of shape {groups.shape}; it "
+                f"must be ({num_samples},), one group for each training sample"
+            )
+        return groups
 
 
 def find_loader(data: ConfigDict, folders: Sequence[Path] = ()) -> Loader:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from seadlif_jax.build import build_task
 from seadlif_jax.config import ConfigError, base_config, unknown_field
-from seadlif_jax.data.dataset import SPLITS, Dataset, Split
+from seadlif_jax.data.dataset import LAST, SPLITS, Dataset, Split
 from seadlif_jax.data.loader import find_loader
 from seadlif_jax.tasks import Task
 from seadlif_jax.utils.arrays import ArrayError, as_native, value_problem
@@ -115,16 +115,41 @@ def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
         problem = _split_problem(split, channels, task)
         if problem:
             raise DatasetError(f"the {name} split of {config.data.loader}: {problem}")
-    if (config.augment.mix or config.sweep.mix) and dataset.train.targets.shape[1:] != (2,):
-        raise ConfigError(
-            f"config.augment.mix = {config.augment.mix}: samples can be mixed if each has one class; these have "
-            f"targets of shape {dataset.train.targets.shape}, and not [sample, 2]"
-        )
+    _check_augmentation(dataset.train, config)
     if len(dataset.train.inputs) < config.batch_size:
         raise ConfigError(
             f"config.batch_size = {config.batch_size}: the train split has only {len(dataset.train.inputs)} samples, "
             "and training drops partial batches"
         )
+    is_last = str(dataset.protocol).startswith("last epoch")
+    if is_last != (config.data.validation == LAST):
+        raise DatasetError(
+            f"config.data.validation = {config.data.validation!r}, but the protocol of {config.data.loader} is "
+            f"{dataset.protocol!r}: one that begins with 'last epoch' belongs to the validation 'last', and the reverse"
+        )
+
+
+def _check_augmentation(train: Split, config: ConfigDict) -> None:
+    """Raise a `ConfigError` for changes that the training samples are not made for."""
+
+    def largest(name: str) -> float:
+        return max([config.augment[name], *(value for value in config.sweep[name] if not isinstance(value, str))])
+
+    def refuse(name: str, problem: str) -> ConfigError:
+        return ConfigError(f"config.augment.{name} = {largest(name):g}: {problem}")
+
+    _, num_steps, num_channels = train.inputs.shape
+    if largest("mix") and train.targets.shape[1:] != (2,):
+        shape = train.targets.shape
+        raise refuse(
+            "mix", f"samples can be mixed if each has one class; their targets have shape {shape}, not [sample, 2]"
+        )
+    for name in ("stretch_time", "jitter_channels"):
+        if largest(name) and not np.issubdtype(train.inputs.dtype, np.integer):
+            raise refuse(name, "for counts of events, which add up where they meet; the inputs are not whole numbers")
+    for name, size in (("shift_time", num_steps), ("shift_channels", num_channels)):
+        if largest(name) >= size:
+            raise refuse(name, f"it must be less than {size}, the size of the samples in this direction")
 
 
 def _split_problem(split: Split, channels: tuple[int, ...], task: Task) -> str | None:

@@ -31,6 +31,8 @@ from seadlif_jax.nn.scan import (
     scan_with_feedback,
 )
 
+Activity = tuple[Float[Array, "batch time"], ...]
+
 
 class Hyperparameters(NamedTuple):
     """Numbers that override those of a network's modules, possibly traced.
@@ -82,7 +84,7 @@ class Network(nn.Module):
         hyper: Hyperparameters | None = None,
         feedback_from: int | None = None,
         return_activity: bool = False,
-    ) -> Any:
+    ) -> Float[Array, "batch time output"] | tuple[Float[Array, "batch time output"], Activity]:
         """Return the readout of every step, `[batch, time, output]`, from the initial state.
 
         Args:

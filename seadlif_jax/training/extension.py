@@ -30,7 +30,7 @@ from seadlif_jax.runs.metrics import MetricsLog
 from seadlif_jax.training.logging import tensorboard_writer
 from seadlif_jax.training.report import finish_sweep
 from seadlif_jax.training.setup import Setup
-from seadlif_jax.training.state import Position, TrainState
+from seadlif_jax.training.state import Position, TrainState, used_options
 from seadlif_jax.utils.paths import workdir_path
 
 FOLDER = ".added"
@@ -95,6 +95,10 @@ def find_addition(workdir: str | Path, config: ConfigDict, members: Sequence[Mem
     texts = [to_json(member.config) for member in members]
     if not numbers.keys() < set(texts) or any(not name.startswith(("sweep.", LENGTH)) for name in fields):
         return None  # other members, not more
+    if used_options(before) != used_options(config):
+        return None  # the old members were trained by another program
+    if LENGTH in fields and config.optimizer.schedule == "cosine":
+        return None
     if LENGTH in fields:
         raise RunError(
             f"{folder} holds a sweep of {before.num_epochs} epochs with fewer members; add members first, and epochs "

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
+from ml_collections import ConfigDict
 
 from seadlif_jax.neurons import Scalar
 
@@ -33,18 +34,17 @@ def clipped_adam(
     Args:
       learning_rate: may be changed by `set_learning_rate`.
       clip_norm: largest norm of the gradients.
-      weight_decay: AdamW's, of the weights only: matrices, and not biases or parameters of neurons. None for Adam.
+      weight_decay: in each step, the weights shrink by `learning_rate * weight_decay` of themselves, as in AdamW
+        (Loshchilov & Hutter, 2019); only the matrices, not biases and parameters of neurons. None for none.
       average: of `parameter_average`; None for none.
     """
 
     @optax.inject_hyperparams
     def adam(learning_rate):
-        steps = [optax.clip_by_global_norm(clip_norm)]
-        if weight_decay is None:
-            steps.append(optax.adam(learning_rate))
-        else:
-            steps.append(optax.adamw(learning_rate, weight_decay=weight_decay, mask=_is_weight))
-        return optax.chain(*steps, *([] if average is None else [average]))
+        inner = optax.adam(learning_rate)
+        if weight_decay is not None:
+            inner = optax.adamw(learning_rate, weight_decay=weight_decay, mask=_is_weight)
+        return optax.chain(optax.clip_by_global_norm(clip_norm), inner, *([] if average is None else [average]))
 
     return adam(learning_rate=learning_rate)
 
@@ -84,10 +84,10 @@ def update_plateau(schedule: optax.GradientTransformationExtraArgs, state: Any, 
 
 
 def parameter_average(decay: Scalar, project: Callable[[PyTree[Array]], PyTree[Array]]) -> optax.GradientTransformation:
-    """Return the last transformation of an optimizer: it changes no update, and averages the parameters they lead to.
+    """Return a transformation, the last of an optimizer, that averages the parameters after each step.
 
-    The average weighs the parameters of `n` steps ago with `decay ** n`, and the weights sum to 1 from the first step
-    on: without a bias towards the initial parameters.
+    It leaves the updates as they are. With `p_i` the parameters after step `i`, the average after step `t` is
+    `sum_i decay^(t-i) p_i / sum_i decay^(t-i)`: the initial parameters have no part in it.
 
     Args:
       decay: in [0, 1); 0 for the last parameters only.
@@ -108,5 +108,23 @@ def parameter_average(decay: Scalar, project: Callable[[PyTree[Array]], PyTree[A
 
 
 def averaged_parameters(opt_state: Any) -> PyTree[Array] | None:
-    """Return the average of the parameters in the state of an optimizer; None if it has none."""
-    return optax.tree.get(opt_state, "average", None)
+    """Return the average of the parameters in the state of `clipped_adam`; None if it has none."""
+    last = opt_state.inner_state[-1]
+    return last.average if isinstance(last, AverageState) else None
+
+
+def replace_average(opt_state: Any, average: PyTree[Array]) -> Any:
+    """Return the state of `clipped_adam` with another average of the parameters, if it has one."""
+    *others, last = opt_state.inner_state
+    if not isinstance(last, AverageState):
+        return opt_state
+    return opt_state._replace(inner_state=(*others, last._replace(average=average)))
+
+
+def as_single(opt_state: Any, config: ConfigDict) -> Any:
+    """Return the state of a member of a sweep as that of a run of its own, which has no part for what is 0 in it."""
+    clip, inner, *average = opt_state.inner_state
+    if not config.optimizer.weight_decay:
+        inner = (inner[0], inner[-1])  # without AdamW's
+    average = average if config.optimizer.ema else []
+    return opt_state._replace(inner_state=(clip, inner, *average))

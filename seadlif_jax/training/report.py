@@ -24,6 +24,7 @@ from seadlif_jax.runs.checkpoint import Checkpoints, Variables
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.tasks import TASKS, Classification, Forecast, Task
+from seadlif_jax.training.optimizer import as_single
 from seadlif_jax.training.setup import Setup
 from seadlif_jax.training.state import Position, TrainState
 from seadlif_jax.training.sweep import summarize
@@ -94,6 +95,7 @@ def _save_member(folder: RunFolder, rows: Sequence[Mapping[str, float]], state: 
     folder.record_num_epochs()
     if is_first_process():
         folder.metrics.write(rows)
+    state = state._replace(opt_state=as_single(state.opt_state, folder.config))
     with Checkpoints(folder.checkpoints, folder.config, writing=True) as checkpoints:
         Position(state, metrics=folder.metrics.checksum).save(checkpoints)
 

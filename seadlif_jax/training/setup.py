@@ -89,7 +89,7 @@ def prepare(
         place = functools.partial(to_device, sharding=replicated(mesh))
     train, validation = place(dataset.train), place(dataset.validation)
     test = validation if dataset.test is dataset.validation else place(dataset.test)
-    seeds, hyper = device_put_global(stack_members([member.config for member in members]), member_sharded(mesh))
+    seeds, hyper = device_put_global(stack_members([member.config for member in members], config), member_sharded(mesh))
     initial = parallelize(Trainer(config).init, mesh, per_member=2)(seeds, hyper, train)
     start_epoch = parallelize(Trainer(config).start_epoch, mesh, per_member=1)
     width = _choose_width(config, mesh, initial, hyper, train)

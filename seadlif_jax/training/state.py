@@ -10,6 +10,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import nn
 from seadlif_jax.build import build_hyperparameters
+from seadlif_jax.config import SWEPT, flatten
 from seadlif_jax.data.on_device.augmentation import Augmentation
 from seadlif_jax.losses import Sums
 from seadlif_jax.parallel import to_host
@@ -20,7 +21,7 @@ from seadlif_jax.training.divergence import FirstNonFinite
 class TrainingHyperparameters(NamedTuple):
     """Numbers that may differ between the members of a sweep: traced values, never compiled in.
 
-    Those that are None, since they are 0 in the config, leave out what they stand for.
+    Those that are None are left out of the compiled program: they are 0 for all members.
     """
 
     learning_rate: Float[Array, ""]
@@ -33,37 +34,60 @@ class TrainingHyperparameters(NamedTuple):
     augmentation: Augmentation = Augmentation()
 
     @classmethod
-    def from_config(cls, config: ConfigDict | FrozenConfigDict) -> "TrainingHyperparameters":
-        """Return the hyperparameters of a single run."""
+    def from_config(
+        cls, config: ConfigDict | FrozenConfigDict, sweep: ConfigDict | FrozenConfigDict | None = None
+    ) -> "TrainingHyperparameters":
+        """Return the hyperparameters of a run, or of a member of a sweep.
 
-        def optional(section: ConfigDict | FrozenConfigDict, names: Sequence[str]) -> dict[str, Any]:
-            return {name: jnp.asarray(section[name], float) if section[name] else None for name in names}
+        Args:
+          config: config of the run, or of the member.
+          sweep: config of the sweep, which says what is left out of the program of all members.
+        """
+        used = used_options(config if sweep is None else sweep)
 
+        def options(section: str, names: Sequence[str]) -> dict[str, Any]:
+            return {name: jnp.asarray(config[section][name], float) for name in names if name in used}
+
+        network = build_hyperparameters(config)
+        if "dropout" in used and network.dropout is None:
+            network = network._replace(dropout=jnp.zeros((), float))
         return cls(
             jnp.asarray(config.optimizer.learning_rate, float),
-            build_hyperparameters(config),
-            **optional(config.optimizer, ("warmup_epochs", "weight_decay", "ema", "label_smoothing")),
-            **optional(config.model, ("rate_penalty",)),
-            augmentation=Augmentation(**optional(config.augment, Augmentation._fields)),
+            network,
+            **options("optimizer", ("warmup_epochs", "weight_decay", "ema", "label_smoothing")),
+            **options("model", ("rate_penalty",)),
+            augmentation=Augmentation(**options("augment", Augmentation._fields)),
         )
 
     @classmethod
-    def stack(cls, configs: Sequence[ConfigDict | FrozenConfigDict]) -> "TrainingHyperparameters":
-        """Return the hyperparameters of the members of a sweep, each with an axis of members.
+    def stack(
+        cls, configs: Sequence[ConfigDict | FrozenConfigDict], sweep: ConfigDict | FrozenConfigDict
+    ) -> "TrainingHyperparameters":
+        """Return the hyperparameters of the members of a sweep, each with an axis of members."""
+        members = [cls.from_config(config, sweep) for config in configs]
+        return jax.tree.map(lambda *values: jnp.stack(values), *members)
 
-        What one member leaves out, and another does not, is 0 for the former, as in its config.
-        """
 
-        def stack(*values: Array | None) -> Array | None:
-            if all(value is None for value in values):
-                return None
-            return jnp.stack([jnp.zeros((), float) if value is None else value for value in values])
+def used_options(config: ConfigDict | FrozenConfigDict) -> frozenset[str]:
+    """Return the names, as in `config.sweep`, of the numbers that are not 0 for all members of a config.
 
-        return jax.tree.map(stack, *map(cls.from_config, configs), is_leaf=lambda value: value is None)
+    Programs and optimizer states without the others are simpler, and are those of configs that are older than they.
+    """
+    names = (
+        "dropout",
+        "warmup_epochs",
+        "weight_decay",
+        "ema",
+        "label_smoothing",
+        "rate_penalty",
+        *Augmentation._fields,
+    )
+    values = flatten(config.to_dict())
+    return frozenset(name for name in names if any(config.sweep[name]) or values[SWEPT[name]])
 
 
 class Best(NamedTuple):
-    """The best epoch so far.
+    """The epoch to test: the best so far, or, with the protocol "last", the last.
 
     Attributes:
       epoch: its number, from 1; 0 if there is none.
@@ -86,7 +110,7 @@ class TrainState(NamedTuple):
       opt_state: state of the optimizer.
       plateau: state of the plateau schedule; None without one.
       retries: number of times that an epoch has been repeated after divergence, each with a smaller learning rate.
-      best: the best epoch so far.
+      best: the epoch to test.
     """
 
     key: Key[Array, ""]

@@ -13,9 +13,11 @@ from seadlif_jax.members import without_seed
 from seadlif_jax.training.state import TrainingHyperparameters
 
 
-def stack_members(configs: Sequence[ConfigDict]) -> tuple[Int[Array, " member"], TrainingHyperparameters]:
-    """Return seeds and hyperparameters of all members, each with an axis of members."""
-    return jnp.asarray([config.seed for config in configs]), TrainingHyperparameters.stack(configs)
+def stack_members(
+    configs: Sequence[ConfigDict], sweep: ConfigDict
+) -> tuple[Int[Array, " member"], TrainingHyperparameters]:
+    """Return seeds and hyperparameters of members of a sweep, each with an axis of members."""
+    return jnp.asarray([config.seed for config in configs]), TrainingHyperparameters.stack(configs, sweep)
 
 
 def summarize(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax.build import build_network, build_task, init_variables, rate_bounds
 from seadlif_jax.data.dataset import LAST
-from seadlif_jax.data.on_device.augmentation import augment, choose_partners
+from seadlif_jax.data.on_device.augmentation import ByClass, augment
 from seadlif_jax.data.on_device.batches import SplitOnDevices, sum_over_batches
 from seadlif_jax.data.on_device.bucketing import in_bucket
 from seadlif_jax.data.on_device.samples import Samples
@@ -111,15 +111,13 @@ class Trainer:
         network = build_network(self.config, train.inputs.shape[-1], self._shard.axis_name)
         adam = self._adam(network, hyper)
         order = jax.random.permutation(key_for(state.key, Purpose.ORDER, state.epoch), train.size)
-        labels = train.labels() if hyper.augmentation.mix is not None else None
-        task, num_steps = self.task, self.steps_per_epoch(train)
-        if hyper.label_smoothing is not None:  # in training only
-            task = task.with_label_smoothing(hyper.label_smoothing)
+        by_class = None if hyper.augmentation.mix is None else ByClass.of(train.labels())
+        num_steps = self.steps_per_epoch(train)
 
         def step(number, running: Running) -> Running:
             variables, opt_state, sums = running
             params = variables["params"]
-            batch = self._batch(train, labels, order, state, number, hyper)
+            batch = self._batch(train, by_class, order, state, number, hyper)
             dropout_keys = self._sample_keys(state, Purpose.DROPOUT, number)
 
             def loss(params: PyTree[Array], batch: Samples) -> tuple[Float[Array, ""], tuple[Sums, Variables]]:
@@ -134,12 +132,12 @@ class Trainer:
                     return_activity=hyper.rate_penalty is not None,
                 )
                 outputs, activity = (outputs, ()) if hyper.rate_penalty is None else outputs
-                sums = task.sums(outputs, batch.block_index, batch.targets)
+                sums = self.task.training_sums(outputs, batch.block_index, batch.targets, hyper.label_smoothing)
                 total = sums.loss
                 if hyper.rate_penalty is not None:
                     excess = rate_penalty(activity, batch.block_index, self._rate_bounds)
-                    # A mean over samples, once divided by the terms of all.
-                    total += hyper.rate_penalty * jnp.sum(excess * task.terms(batch.block_index, batch.targets))
+                    # As the loss, to be divided by the number of terms of all samples: a mean over terms.
+                    total += hyper.rate_penalty * jnp.sum(excess * self.task.terms(batch.block_index, batch.targets))
                 return total, (sums, dict(updated))
 
             gradient = functools.partial(jax.grad(loss, has_aux=True), params)
@@ -233,7 +231,7 @@ class Trainer:
     def _batch(
         self,
         train: SplitOnDevices,
-        labels: Int[Array, " sample"] | None,
+        by_class: ByClass | None,
         order: Int[Array, " sample"],
         state: TrainState,
         number: Int[Array, ""],
@@ -244,10 +242,10 @@ class Trainer:
         if all(amount is None for amount in hyper.augmentation):
             return train.take(indices)
         keys = self._sample_keys(state, Purpose.AUGMENTATION, number)
-        if labels is None:
+        if by_class is None:
             return augment(train.take(indices), None, keys, hyper.augmentation)
         # In one exchange, where samples are sharded.
-        both = train.take(jnp.concatenate([indices, choose_partners(labels, indices, keys)]))
+        both = train.take(jnp.concatenate([indices, by_class.choose_partners(indices, keys)]))
         batch, partners = (Samples(*halves) for halves in zip(*(jnp.split(array, 2) for array in both), strict=True))
         return augment(batch, partners, keys, hyper.augmentation)
 

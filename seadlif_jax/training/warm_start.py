@@ -14,6 +14,7 @@ from seadlif_jax.members import Member
 from seadlif_jax.parallel import broadcast, device_put_global, member_sharded
 from seadlif_jax.runs.checkpoint import Checkpoints, Variables, checksum
 from seadlif_jax.runs.folder import RunFolder
+from seadlif_jax.training.optimizer import replace_average
 from seadlif_jax.training.state import TrainState
 from seadlif_jax.utils.paths import local_path
 
@@ -69,9 +70,13 @@ def replace_parameters(initial: TrainState, start: Start, mesh: jax.sharding.Mes
     def place(old: jax.Array, new: np.ndarray) -> jax.Array:
         return device_put_global(np.broadcast_to(np.asarray(new, old.dtype), old.shape), member_sharded(mesh))
 
-    # Twice: training reuses the buffers of each array.
-    variables, best = (jax.tree.map(place, initial.variables, start.variables) for _ in range(2))
-    return initial._replace(variables=variables, best=initial.best._replace(variables=best))
+    # Apart: training reuses the buffers of each array.
+    variables, best, average = (jax.tree.map(place, initial.variables, start.variables) for _ in range(3))
+    return initial._replace(
+        variables=variables,
+        opt_state=replace_average(initial.opt_state, average["params"]),
+        best=initial.best._replace(variables=best),
+    )
 
 
 def _shapes(tree: PyTree, skip: int) -> dict[str, tuple[int, ...]]:

@@ -1,4 +1,7 @@
-"""Augmentation: random changes of the training samples that leave their classes as they are, new ones in every epoch.
+"""Augmentation: random changes of the training samples, new ones in every epoch.
+
+Only changes that leave the class of a sample as it is are of use, and which these are depends on the data: spoken words
+may be shifted along the channels, while classes that differ in their channels may not.
 
 They are part of the compiled training step. What a sample becomes follows from the step's key and the sample's position
 in the batch alone, however the batch is divided among devices.
@@ -8,6 +11,7 @@ lost all of its steps has no target. The number of steps, and of channels, is th
 dropped, and what enters is silent, in block 0.
 """
 
+import enum
 import functools
 from typing import NamedTuple
 
@@ -23,18 +27,35 @@ from seadlif_jax.nn.dropout import random_mask
 Inputs = Num[Array, "time channel"]
 
 
+class Draw(enum.IntEnum):
+    """What is drawn: each has keys of its own, so that one change does not affect others. Numbers are never reused."""
+
+    IS_MIXED = 0
+    PARTNER = 1
+    ENTRIES_OF_PARTNER = 2
+    CHANNELS = 3
+    ENTRIES = 4
+    CHANNEL_SHIFT = 5
+    CHANNEL_JITTER = 6
+    STRETCH = 7
+    TIME_SHIFT = 8
+
+
 class Augmentation(NamedTuple):
     """Amounts of all changes, in the order in which they are made; what is None is not done.
 
+    An entry is the number of events of a channel in a step.
+
     Attributes:
-      mix: probability that a sample is mixed with another of its class: each of its entries, the events of a channel in
-        a step, is replaced by that of the other with probability 1/2.
+      mix: probability that a sample is mixed with another of its class: each of its entries is replaced by that of the
+        other with probability 1/2.
       drop_channels: probability that a channel is silenced.
       drop_events: probability that an entry becomes 0.
       shift_channels: largest shift along the channels, a whole number drawn uniformly from `-amount..amount`.
-      jitter_channels: standard deviation of a normal shift of each channel, rounded, in addition to that of all.
+      jitter_channels: standard deviation of a further shift of each channel on its own, normal and rounded. Channels
+        that meet add up.
       stretch_time: largest relative change of the duration: step `t` becomes step `floor(f t)`, with `f` drawn
-        uniformly from `1 - amount..1 + amount`. Events that meet in a step add up.
+        uniformly from `1 - amount..1 + amount`. Steps that meet add up.
       shift_time: largest shift in time, a whole number of steps drawn uniformly from `-amount..amount`.
     """
 
@@ -50,44 +71,55 @@ class Augmentation(NamedTuple):
 def augment(
     batch: Samples, partners: Samples | None, keys: Key[Array, " batch"], augmentation: Augmentation
 ) -> Samples:
-    """Return a batch after all changes. Whole numbers remain whole numbers.
+    """Return a batch after all changes. Whole numbers remain whole numbers, of 16 bits or more.
 
     Args:
-      batch: the samples.
+      batch: the samples: inputs `[sample, time, channel]`.
       partners: what each of them may be mixed with, see `choose_partners`; None without mixing.
       keys: of each sample.
       augmentation: amounts.
     """
     dtype = batch.inputs.dtype
-    if jnp.issubdtype(dtype, jnp.integer):
-        dtype = jnp.int16  # holds sums of events in a step
+    if jnp.issubdtype(dtype, jnp.integer):  # for sums of entries
+        dtype = jnp.promote_types(dtype, jnp.int16)
     batch = batch._replace(inputs=batch.inputs.astype(dtype))
     return jax.vmap(functools.partial(_augment_sample, augmentation=augmentation))(batch, partners, keys)
 
 
-def choose_partners(
-    labels: Int[Array, " sample"], batch: Int[Array, " batch"], keys: Key[Array, " batch"]
-) -> Int[Array, " batch"]:
-    """Return for each sample of a batch the index of one of the same class, drawn uniformly, possibly itself.
+class ByClass(NamedTuple):
+    """The samples of a split in the order of their classes.
 
-    Args:
-      labels: class of every sample of the split.
-      batch: indices of the samples of the batch.
-      keys: of each sample, as in `augment`.
+    Attributes:
+      labels: class of each sample, `[sample]`.
+      indices: of the samples, ordered by class.
+      sorted_labels: their classes.
     """
-    by_class = jnp.argsort(labels)
-    sorted_labels, label = labels[by_class], labels[batch]
-    start, stop = (jnp.searchsorted(sorted_labels, label, side=side) for side in ("left", "right"))
-    uniform = jax.vmap(lambda key: jax.random.uniform(_key(key, "partner")))(keys)
-    return by_class[jnp.minimum(start + (uniform * (stop - start)).astype(start.dtype), stop - 1)]
+
+    labels: Int[Array, " sample"]
+    indices: Int[Array, " sample"]
+    sorted_labels: Int[Array, " sample"]
+
+    @classmethod
+    def of(cls, labels: Int[Array, " sample"]) -> "ByClass":
+        """Return the order for the classes of all samples."""
+        indices = jnp.argsort(labels)
+        return cls(labels, indices, labels[indices])
+
+    def choose_partners(self, batch: Int[Array, " batch"], keys: Key[Array, " batch"]) -> Int[Array, " batch"]:
+        """Return for each sample of a batch the index of one of the same class, drawn uniformly, possibly itself.
+
+        Args:
+          batch: indices of the samples of the batch.
+          keys: of each sample, as in `augment`.
+        """
+        label = self.labels[batch]
+        start, stop = (jnp.searchsorted(self.sorted_labels, label, side=side) for side in ("left", "right"))
+        uniform = jax.vmap(lambda key: jax.random.uniform(_key(key, Draw.PARTNER)))(keys)
+        return self.indices[jnp.minimum(start + (uniform * (stop - start)).astype(start.dtype), stop - 1)]
 
 
-# Each kind has keys of its own, so that one more does not change what the others draw. Numbers are never reused.
-_NUMBERS = {name: number for number, name in enumerate((*Augmentation._fields, "partner", "entries"))}
-
-
-def _key(key: Key[Array, ""], kind: str) -> Key[Array, ""]:
-    return jax.random.fold_in(key, _NUMBERS[kind])
+def _key(key: Key[Array, ""], draw: Draw) -> Key[Array, ""]:
+    return jax.random.fold_in(key, draw)
 
 
 def _augment_sample(
@@ -98,9 +130,9 @@ def _augment_sample(
     if amounts.mix is not None and partner is not None:
         x, block_index = _mixed(sample, partner, amounts.mix, key)
     if amounts.drop_channels is not None:
-        x = jnp.where(random_mask(_key(key, "drop_channels"), 1 - amounts.drop_channels, x.shape[1]), x, 0)
+        x = jnp.where(random_mask(_key(key, Draw.CHANNELS), 1 - amounts.drop_channels, x.shape[1]), x, 0)
     if amounts.drop_events is not None:
-        kept = random_mask(_key(key, "drop_events"), 1 - amounts.drop_events, x.size)
+        kept = random_mask(_key(key, Draw.ENTRIES), 1 - amounts.drop_events, x.size)
         x = jnp.where(kept.reshape(x.shape), x, 0)
     if amounts.shift_channels is not None or amounts.jitter_channels is not None:
         x = _move(x.T, jnp.arange(x.shape[1]) + _channel_shifts(x.shape[1], amounts, key)).T
@@ -121,8 +153,8 @@ def _mixed(
     sample: Samples, partner: Samples, probability: Scalar, key: Key[Array, ""]
 ) -> tuple[Inputs, Int[Array, " time"]]:
     """Return inputs and block index of a sample mixed with its partner, or of the sample itself."""
-    x, is_mixed = sample.inputs, jax.random.uniform(_key(key, "mix")) < probability
-    of_partner = random_mask(_key(key, "entries"), 0.5, x.size).reshape(x.shape) & is_mixed
+    x, is_mixed = sample.inputs, jax.random.uniform(_key(key, Draw.IS_MIXED)) < probability
+    of_partner = random_mask(_key(key, Draw.ENTRIES_OF_PARTNER), 0.5, x.size).reshape(x.shape) & is_mixed
     block_index = jnp.where(is_mixed, jnp.maximum(sample.block_index, partner.block_index), sample.block_index)
     return jnp.where(of_partner, partner.inputs.astype(x.dtype), x), block_index
 
@@ -130,9 +162,9 @@ def _mixed(
 def _channel_shifts(channels: int, amounts: Augmentation, key: Key[Array, ""]) -> Int[Array, " channel"]:
     shifts = jnp.zeros(channels, int)
     if amounts.shift_channels is not None:
-        shifts += _whole_number(_key(key, "shift_channels"), amounts.shift_channels)
+        shifts += _whole_number(_key(key, Draw.CHANNEL_SHIFT), amounts.shift_channels)
     if amounts.jitter_channels is not None:
-        normal = jax.random.normal(_key(key, "jitter_channels"), (channels,))
+        normal = jax.random.normal(_key(key, Draw.CHANNEL_JITTER), (channels,))
         shifts += jnp.round(amounts.jitter_channels * normal).astype(int)
     return shifts
 
@@ -141,9 +173,9 @@ def _time_map(amounts: Augmentation, key: Key[Array, ""]) -> tuple[Float[Array, 
     """Return the factor and the shift in steps of a sample's times."""
     factor, shift = jnp.ones(()), jnp.zeros((), int)
     if amounts.stretch_time is not None:
-        factor += amounts.stretch_time * jax.random.uniform(_key(key, "stretch_time"), minval=-1, maxval=1)
+        factor += amounts.stretch_time * jax.random.uniform(_key(key, Draw.STRETCH), minval=-1, maxval=1)
     if amounts.shift_time is not None:
-        shift = _whole_number(_key(key, "shift_time"), amounts.shift_time)
+        shift = _whole_number(_key(key, Draw.TIME_SHIFT), amounts.shift_time)
     return factor, shift
 
 
