@@ -2,9 +2,10 @@
 
     python -m benchmarks.accuracy --config=ecg:one_layer [--commit=HASH] RUN [RUN ...]
 
-A row for each seed that has not diverged: accuracy on the test and validation samples (or, for oscillation, the mean
-squared error), best epoch, duration, protocol, device, versions, and --commit, that of the code that they were trained
-with. To be run on the machine of the runs, whose CPU it names. Results that have a row already are left out.
+Adds a row for each run, or member of a sweep, that has not diverged: accuracy on the test and validation samples (for
+oscillation, the mean squared error in the same columns), best epoch, duration, protocol, device, versions, and
+--commit, that of the code that trained it. Run it on the machine that trained them, because it records the CPU. Results
+that are in the table already are skipped.
 """
 
 import csv
@@ -37,7 +38,7 @@ def commit() -> str:
 
 
 def members(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the setting and the result of each member of a sweep that has not diverged; or those of a run."""
+    """Yield the setting and the result of a run, or of each member of a sweep that has not diverged."""
     result = json.loads((folder / "result.json").read_text())
     for member in result.get("members", [result]):
         if not member.get("diverged"):

@@ -2,10 +2,10 @@
 
     python train.py --config=configs/smnist.py:rows --config.data.dir=DIR       # DIR/train-images-idx3-ubyte.gz, ...
 
-Published test accuracies: permuted, 95.2 % (BRF, 69 thousand parameters), 94.3 % (ALIF), 96.2 % (DelRec). Ours:
-docs/reproduce.md.
+Published test accuracies on permuted MNIST: BRF 95.2 % (Higuchi et al., 2024; 69,000 parameters), ALIF 94.3 % (Yin,
+Corradi & Bohte, 2021), DelRec 96.2 %.
 
-Variants: `se_adlif` (default), `ef_adlif`, `lif`, or another neuron, with the numbers that its source gives for SHD;
+Variants: `se_adlif` (default), `ef_adlif`, `lif`, or another neuron, with the hyperparameters published for it on SHD;
 `sequential` (default, 784 steps), `permuted` (the same in a fixed random order) or `rows` (28 steps of 28 channels);
 `one_layer` (default) or `two_layers`. Joined by commas: `configs/smnist.py:permuted,two_layers`.
 """
@@ -35,14 +35,14 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.dir = "datasets"
     config.data.num_classes = 10
     config.data.order = choice["order"]
-    config.data.permutation_seed = 0  # of the order of the pixels, for permuted
-    config.data.answer_from = 0.5  # fraction of the steps after which they count
+    config.data.permutation_seed = 0  # seed of the permutation of the pixels, for "permuted"
+    config.data.answer_from = 0.5  # the readout counts from this fraction of the sequence on
     config.data.validation = "held_out"
     config.data.validation_fraction = 0.1  # of the training images
 
     config.model.neuron = neuron
     config.model.hidden = (128,) if choice["depth"] == "one_layer" else (128, 128)
-    config.model.tau_u = (5.0, 25.0)  # steps (which stand for no time of their own)
+    config.model.tau_u = (5.0, 25.0)  # steps (a step has no duration in milliseconds)
     config.model.tau_w = (60.0, 300.0)
     config.model.q = 60.0 if neuron == "ef_adlif" else 120.0
     config.model.tau_out = (5.0, 5.0) if rows else (15.0, 15.0)

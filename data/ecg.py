@@ -4,7 +4,7 @@ The recordings are those of the PhysioNet QT Database in the level-crossing code
 steps of four channels (up and down crossings of two leads) with values -1, 0, 1.
 
 About 8 % of the training steps and 10 % of the test steps carry no label in the files. As in all published results on
-them (an argmax over six zeros), these steps count as class 0. `parts` tells them from the others.
+them (an argmax over six zeros), these steps count as class 0. `parts` distinguishes them.
 """
 
 from collections.abc import Iterator
@@ -52,9 +52,10 @@ def load(config: Any) -> Dataset:
 
 
 def parts(config: Any) -> dict[str, dict[str, np.ndarray]]:
-    """Return the parts of the targets of each split, as masks of `targets`: steps with a label, and two kinds without.
+    """Return, for each split, boolean masks over `targets`, `[recording, 1 + time]`.
 
-    Those without a label up to the end of a recording are its "tail", which is silent; all others are in a "gap".
+    "labelled" are the steps with a label, "tail" the steps without one up to the end of a recording, and "gap" all
+    other steps without one. In the tails of the published files, nearly all inputs are 0.
     """
     train_file, test_file = find_files(config.data.dir)
     train, test = unlabelled(train_file), unlabelled(test_file)

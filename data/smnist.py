@@ -1,7 +1,7 @@
 """Sequential MNIST: handwritten digits, pixel by pixel or row by row, 10 classes.
 
 60,000 training and 10,000 test images of 28 x 28 pixels (LeCun, Cortes & Burges), from the official files in the IDX
-format. The brightness of a pixel, from 0 to 1, is the input of a step.
+format. The brightness of pixels is scaled to 0..1. A step has one pixel, or, with `order = "rows"`, one row of them.
 """
 
 import gzip
@@ -23,8 +23,8 @@ IMAGES, LABELS = "{}-images-idx3-ubyte", "{}-labels-idx1-ubyte"
 PREFIXES = {"train": "train", "test": "t10k"}
 FOLDERS = ("", "mnist", "MNIST", "MNIST/raw")  # below `config.data.dir`; the last is torchvision's
 REMEDY = (
-    "the four files of MNIST, such as train-images-idx3-ubyte.gz, also come with "
-    "torchvision.datasets.MNIST(DIR, download=True); set --config.data.dir to DIR"
+    "torchvision.datasets.MNIST(DIR, download=True) downloads the four files, such as train-images-idx3-ubyte.gz; then "
+    "set --config.data.dir to DIR"
 )
 MAGIC = 0x0800  # of unsigned bytes; the number of dimensions is added
 
@@ -33,9 +33,9 @@ def load(config: Any) -> Dataset:
     """Return the images of `config.data.dir` as sequences, with `validation_fraction` of train for validation.
 
     `config.data.order` is "sequential" (784 steps of one channel, row by row), "permuted" (the same in a random order,
-    drawn by `permutation_seed`, and the same for all images), or "rows" (28 steps of 28 channels). The steps from the
-    fraction `answer_from` of the sequence on are block 1, those before block 0. `config.data.validation` is "held_out"
-    or "last" (see `draw_validation`).
+    drawn by `permutation_seed`, and the same for all images), or "rows" (28 steps of 28 channels). Block 1 is the steps
+    from `floor(answer_from * num_steps)` on, block 0 those before. `config.data.validation` is "held_out" or "last"
+    (see `draw_validation`).
 
     Raises:
       DataError: a file is missing, damaged or not what it should be; or a field of `config.data` is out of range.
@@ -70,7 +70,7 @@ def find_folder(folder: str) -> Path:
     for path in (given / name for name in FOLDERS):
         if _find(path, IMAGES.format(PREFIXES["train"])):
             return path
-    raise DataError(f"MNIST not found: there is no {given / IMAGES.format(PREFIXES['train'])}.gz. {REMEDY}")
+    raise DataError(f"MNIST not found: there is no {given / IMAGES.format(PREFIXES['train'])}.gz; {REMEDY}")
 
 
 def read_images(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -78,14 +78,19 @@ def read_images(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     paths = [_find(folder, name.format(PREFIXES[split])) for name in (IMAGES, LABELS)]
     for path, name in zip(paths, (IMAGES, LABELS), strict=True):
         if path is None:
-            raise DataError(f"MNIST not found: there is no {folder / name.format(PREFIXES[split])}.gz. {REMEDY}")
+            raise DataError(f"MNIST not found: there is no {folder / name.format(PREFIXES[split])}.gz; {REMEDY}")
     images, labels = (read_idx(path) for path in paths if path)
     if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
-        raise DataError(f"{paths[0]}: it holds an array of shape {images.shape}, and not [sample, {SIDE}, {SIDE}]")
+        raise DataError(
+            f"{paths[0]}: its shape is {images.shape}; it must be [image, {SIDE}, {SIDE}]. Replace it: {REMEDY}"
+        )
     if labels.shape != images.shape[:1]:
-        raise DataError(f"{paths[1]}: it holds {labels.shape} labels, and {paths[0]} {len(images)} images")
+        shape = labels.shape
+        raise DataError(
+            f"{paths[1]} has labels of shape {shape}, but {paths[0]} {len(images)} images; replace both: {REMEDY}"
+        )
     if not len(labels) or labels.max() >= NUM_CLASSES:
-        raise DataError(f"{paths[1]}: it must hold labels from 0 to {NUM_CLASSES - 1}")
+        raise DataError(f"{paths[1]}: it must hold labels from 0 to {NUM_CLASSES - 1}; replace it: {REMEDY}")
     return images, labels
 
 
@@ -108,7 +113,10 @@ def read_idx(path: Path) -> np.ndarray:
         raise DataError(f"{path} is not a file of bytes in the IDX format; replace it: {REMEDY}")
     shape = tuple(np.frombuffer(content[4:header], ">u4").tolist())
     if math.prod(shape) != len(content) - header:
-        raise DataError(f"{path} is damaged: it has {len(content)} bytes, not those of an array of {shape}")
+        raise DataError(
+            f"{path} is damaged: it has {len(content)} bytes, which are not an array of shape {shape}; replace it: "
+            f"{REMEDY}"
+        )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 

@@ -66,8 +66,8 @@ def base_config() -> ConfigDict:
     model.train_rest = False  # train each neuron's resting potential, from which it starts and to which it is reset
     model.forget_bias = config_dict.placeholder(float)  # LSTM: initial bias of the forget gate (unset: random)
     model.dropout = 0.0  # probability that a hidden layer's spike is dropped, in training
-    model.rate_bounds = (0.0, 1.0)  # lowest and highest firing rate: a pair for all hidden layers, or one for each
-    model.rate_penalty = 0.0  # weight in the loss of the difference of a firing rate from its bounds (0: none)
+    model.rate_bounds = (0.0, 1.0)  # of the firing rate, spikes per neuron and step: one pair, or one a hidden layer
+    model.rate_penalty = 0.0  # weight in the loss of how far the firing rates are outside of these bounds (0: none)
     model.tau_out = (15.0, 15.0)  # range of the readout's time constants, steps
     model.train_tau_out = False  # train them within the range; otherwise they are drawn once
     model.aggregation = "softmax"  # classification, scores of a block: softmax, mean
@@ -77,24 +77,26 @@ def base_config() -> ConfigDict:
     surrogate.slope = 5.0  # steepness
     surrogate.c = 0.4  # area, scales the gradient
 
-    # Off unless set, and for classification only: random changes of the training samples, new ones in every epoch.
+    # For classification only: random changes of the training samples, drawn anew in every epoch (0: none).
     config.augment = augment = ConfigDict()
     augment.drop_events = 0.0  # probability that the events of a channel in a step are dropped
     augment.drop_channels = 0.0  # probability that a channel of a sample is silenced
-    augment.shift_channels = 0.0  # largest shift of a sample along the channels, up or down
-    augment.jitter_channels = 0.0  # standard deviation of a shift of each channel of a sample on its own
+    augment.shift_channels = 0.0  # largest shift of a sample along the channels, up or down, channels
+    augment.jitter_channels = 0.0  # standard deviation of a further shift of each channel of a sample, channels
     augment.shift_time = 0.0  # largest shift of a sample in time, earlier or later, steps
     augment.stretch_time = 0.0  # largest relative change of a sample's duration: 0.1 for 0.9 to 1.1
     augment.mix = 0.0  # probability that a sample is mixed with another one of its class
 
     config.optimizer = optimizer = ConfigDict()
     optimizer.learning_rate = 0.01  # of Adam
-    optimizer.schedule = "constant"  # of the learning rate: constant, or cosine, which falls to 0 at the last epoch
-    optimizer.warmup_epochs = 0.0  # in which the learning rate rises from 0, whatever the schedule
+    optimizer.schedule = (
+        "constant"  # of the learning rate: constant, or cosine, which decays to 0 at the end of the run
+    )
+    optimizer.warmup_epochs = 0.0  # linear warm-up of the learning rate; multiplies any schedule
     optimizer.clip_norm = 1.5  # largest global norm of the gradients, clipped before Adam
-    optimizer.weight_decay = 0.0  # AdamW: of weights, not of biases and parameters of neurons
-    optimizer.ema = 0.0  # decay in a step of the average of the parameters that is validated and tested (0: none)
-    optimizer.label_smoothing = 0.0  # classification: share of the target that is spread over all classes, in training
+    optimizer.weight_decay = 0.0  # as in AdamW; of weight matrices, not of biases and neuron parameters
+    optimizer.ema = 0.0  # decay per step of the moving average of the parameters that is validated and tested (0: none)
+    optimizer.label_smoothing = 0.0  # classification: share of the target that training spreads over all classes
     optimizer.plateau_factor = 1.0  # learning-rate factor once the validation loss stalls; 1 for none
     optimizer.plateau_patience = 0  # epochs without a better validation loss before that
 
@@ -227,7 +229,7 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_number, value))
 
 
-_WHOLE = _number("of at least 0 without a fraction", lambda v: v >= 0 and v == math.floor(v))
+_WHOLE = _number("that is whole and at least 0", lambda v: v >= 0 and v == math.floor(v))
 
 
 def _is_rate_range(value: Any) -> bool:
@@ -309,7 +311,7 @@ _RUN_CHECKS: Mapping[str, Check] = {
     "optimizer.learning_rate": _POSITIVE,
     "optimizer.schedule": Check(
         lambda v: v in ("constant", "cosine"),
-        "constant or cosine (config.optimizer.plateau_factor and config.optimizer.warmup_epochs come on top of it)",
+        "constant or cosine; config.optimizer.plateau_factor and config.optimizer.warmup_epochs multiply it",
     ),
     "optimizer.warmup_epochs": _NON_NEGATIVE,
     "optimizer.weight_decay": _NON_NEGATIVE,
@@ -516,8 +518,8 @@ def validate(config: ConfigDict) -> None:
         field = SWEPT.get(name, f"model.{name}")
         if not field.startswith("model.") or name in ("rate_penalty", "rate_bounds"):
             raise ConfigError(
-                f"config.model.{name}: the name belongs to config.{field}; give the hyperparameter of your neuron "
-                "another one"
+                f"config.model.{name}: the name is reserved for config.{field}; rename the hyperparameter of your "
+                "neuron"
             )
         if name in config.model and isinstance(default, tuple | list) != isinstance(config.model[name], tuple | list):
             raise ConfigError(
@@ -530,7 +532,9 @@ def validate(config: ConfigDict) -> None:
     bounds = config.model.rate_bounds
     penalises = config.model.rate_penalty or any(config.sweep.rate_penalty)
     if penalises and tuple(bounds) == (0.0, 1.0):
-        raise ConfigError("config.model.rate_penalty: without effect, since config.model.rate_bounds allows all rates")
+        raise ConfigError(
+            "config.model.rate_penalty: without effect, since config.model.rate_bounds allows all rates; set these"
+        )
     if isinstance(bounds[0], tuple) and len(bounds) != len(config.model.hidden):
         raise ConfigError(
             f"config.model.rate_bounds = {bounds!r}: it must be one pair, or one for each of the "
@@ -555,7 +559,8 @@ def validate(config: ConfigDict) -> None:
     if config.optimizer.warmup_epochs >= config.num_epochs:
         raise ConfigError(
             f"config.optimizer.warmup_epochs = {config.optimizer.warmup_epochs}: it must be less than "
-            f"config.num_epochs = {config.num_epochs}, or the learning rate is never reached"
+            f"config.num_epochs = {config.num_epochs}, or the learning rate never reaches "
+            "config.optimizer.learning_rate"
         )
     settings = math.prod(len(config.sweep[name]) or 1 for name in swept if name != "seed")
     if config.sweep.samples and not ranges and config.sweep.samples > settings:
@@ -659,7 +664,7 @@ def to_json(config: ConfigDict) -> str:
 # What does not change the numbers. Data may move between machines, and be elsewhere for another process.
 MAY_MOVE = ("data.dir", "data.cache_dir", "data.loader_dir", "model.neuron_dir")
 MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes", "tensorboard")
-LENGTH = "num_epochs"  # decides where training ends, and nothing before, unless the schedule depends on it
+LENGTH = "num_epochs"  # only decides where training ends, except with the cosine schedule
 
 
 def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -704,7 +709,7 @@ def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return the fields in which two configs differ, as `field: old -> new`.
 
-    Except the number of epochs, for a run can be continued; unless the learning rate falls to 0 at the last.
+    The number of epochs is left out, because a run can be extended; not with the cosine schedule, which depends on it.
     """
     fields = changed_fields(old, new)
     may_continue = new["optimizer"].get("schedule") != "cosine"

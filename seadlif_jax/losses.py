@@ -120,33 +120,34 @@ def count_spikes(activity: Sequence[Float[Array, "batch time"]], block_index: In
     return SpikeSums(jnp.stack(spikes) if spikes else jnp.zeros(0), jnp.sum(counted))
 
 
-def rate_penalty(
+def rate_excess(
     activity: Sequence[Float[Array, "batch time"]],
     block_index: Int[Array, "batch time"],
     bounds: Sequence[tuple[float, float]],
 ) -> Float[Array, " batch"]:
-    """Return by how much the firing rates of each sample are out of bounds, summed over the hidden layers.
+    """Return how far the firing rates of each sample lie outside their bounds, summed over the hidden layers.
 
-    The rate of a layer is the mean number of spikes of a neuron in a step, over the steps whose block is not 0.
+    `sum_l max(0, r_l - high_l) + max(0, low_l - r_l)`, with the firing rate `r_l` of layer `l` in spikes per neuron and
+    step, over the steps whose block is not 0.
 
     Args:
       activity: for each hidden layer, the fraction of its neurons that spike (see `Network`).
       block_index: block of each step.
-      bounds: for each hidden layer, lowest and highest rate.
+      bounds: lowest and highest rate of each hidden layer.
 
     Example:
       >>> activity = jnp.array([[0.5, 0.1, 0.3], [0.0, 0.0, 0.0]])  # two samples of three steps
       >>> block_index = jnp.array([[0, 1, 1], [1, 1, 0]])
-      >>> rate_penalty([activity], block_index, [(0.05, 0.15)]).round(2).tolist()  # rates 0.2 and 0
+      >>> rate_excess([activity], block_index, [(0.05, 0.15)]).round(2).tolist()  # rates 0.2 and 0
       [0.05, 0.05]
     """
     counted = block_index != 0
     num_steps = jnp.maximum(jnp.sum(counted, axis=1), 1)
-    penalty = jnp.zeros(len(block_index))
+    excess = jnp.zeros(len(block_index))
     for fractions, (low, high) in zip(activity, bounds, strict=True):
         rate = jnp.sum(jnp.where(counted, fractions, 0), axis=1) / num_steps
-        penalty += jnp.maximum(rate - high, 0) + jnp.maximum(low - rate, 0)
-    return penalty
+        excess += jnp.maximum(rate - high, 0) + jnp.maximum(low - rate, 0)
+    return excess
 
 
 def classification(
@@ -161,7 +162,7 @@ def classification(
 
     With `class_weights`, one a class, the cross-entropy of each target is multiplied by the weight of its class; the
     numbers of terms and the score are those without. With `label_smoothing`, it is the cross-entropy with a target that
-    spreads this share over all classes, the correct one included.
+    spreads this share over all classes, the correct one included; its weight is that of the correct class.
 
     Raises:
       ValueError: `targets` has no column besides that of block 0, which has none.

@@ -74,13 +74,20 @@ class Task(abc.ABC):
         """Return loss and score of outputs, summed over the targets of a batch."""
 
     @abc.abstractmethod
-    def terms(self, block_index: Array, targets: Array) -> Int[Array, " sample"]:
-        """Return the number of terms that each sample has in the loss of `sums`."""
+    def loss_terms(self, block_index: Array, targets: Array) -> Int[Array, " sample"]:
+        """Return how many terms each sample has in the loss of `sums`: its targets; of a forecast, its steps."""
 
     def training_sums(
         self, outputs: Outputs, block_index: Array, targets: Array, label_smoothing: Scalar | None
     ) -> Sums:
-        """Return the same for a training step, in whose loss targets may be smoothed; None for targets as they are."""
+        """Return `sums` for a training step, with label smoothing in the loss.
+
+        Args:
+          outputs: of the network.
+          block_index: block of each step.
+          targets: of the samples.
+          label_smoothing: share of each target that is spread over all classes; None for no smoothing.
+        """
         return self.sums(outputs, block_index, targets)
 
     @abc.abstractmethod
@@ -139,7 +146,7 @@ class Classification(Task):
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
         return classification(outputs, block_index, targets, self.aggregation, self.class_weights)
 
-    def terms(self, block_index: Array, targets: Array) -> Int[Array, " sample"]:
+    def loss_terms(self, block_index: Array, targets: Array) -> Int[Array, " sample"]:
         return jnp.sum(targets != IGNORED, axis=1)
 
     def training_sums(
@@ -222,7 +229,7 @@ class Forecast(Task):
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
         return forecast(outputs, block_index, targets)
 
-    def terms(self, block_index: Array, targets: Array) -> Int[Array, " sample"]:
+    def loss_terms(self, block_index: Array, targets: Array) -> Int[Array, " sample"]:
         return jnp.sum(block_index != 0, axis=1)
 
     def target_problem(self, inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray) -> str | None:

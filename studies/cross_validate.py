@@ -3,15 +3,15 @@
     python -m studies.cross_validate --config=configs/ecg.py --output_dir=runs/ecg-folds [--folds=5]
         [--config.<field>=<value> ...] [--config.sweep.<name>=<values> ...]
 
-The training samples are divided at random into as many folds; for each fold, a network is trained on the others to the
-last epoch, and measured on the fold. No epoch is selected, so that the scores are those to expect of the protocol
-`data.validation = "last"`; the test samples have no part in any of it. This is how to choose a recipe with few samples:
-the mean over all folds has a smaller error than a single held-out part.
+The training samples are divided at random into folds. For each fold, a network is trained on the others up to the last
+epoch, and scored on the fold. No epoch is selected, so that the scores estimate those of `data.validation = "last"`;
+the test samples are not used. Use it to choose a recipe when samples are few: the mean over the folds is less noisy
+than the score on one held-out part.
 
 With --by_group, a fold holds all samples of some groups, such as speakers, which the loader's `groups(config)` names.
 
-Writes results.csv, with the mean over the folds, their standard deviation, and the score of each (a mean over the
-seeds) for every setting, and figure.png. Continues when it is run again.
+Writes results.csv (for every setting, mean and standard deviation over the folds, and the score of each fold, a mean
+over the seeds; accuracies in percent) and figure.png. Continues when it is run again.
 """
 
 import sys
@@ -46,7 +46,7 @@ BY_GROUP = flags.DEFINE_bool("by_group", False, "Keep the samples of a group, su
 
 
 def draw_folds(groups: np.ndarray, num_folds: int, seed: int) -> list[np.ndarray]:
-    """Return the indices of the samples of each fold; groups are divided at random, about equally many to each fold.
+    """Return the indices of the samples of each fold: whole groups, drawn at random, about as many in each fold.
 
     Raises:
       DataError: there are fewer groups than folds.
@@ -61,7 +61,7 @@ def draw_folds(groups: np.ndarray, num_folds: int, seed: int) -> list[np.ndarray
 def fold_dataset(train: Split, fold: np.ndarray, number: int, num_folds: int) -> Dataset:
     """Return the training samples as a data set that is tested on one fold, and trained on the others.
 
-    Nothing in training depends on the fold: validation is on as many of the samples that are trained on.
+    The fold does not influence training: the validation split is as large a part of the samples that are trained on.
     """
     others = np.setdiff1d(np.arange(len(train.inputs)), fold)
     protocol = f"last epoch, tested on fold {number} of {num_folds} of the training samples, trained on the others"

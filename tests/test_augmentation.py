@@ -209,5 +209,7 @@ def test_samples_with_several_classes_are_not_mixed(tiny_config, tmp_path):
     samples = labelled_steps()
     split = Split(*(np.concatenate([np.asarray(array)] * 10) for array in samples))
     tiny_config.data.num_classes, tiny_config.augment.mix = STEPS, 0.5
-    with pytest.raises(ConfigError, match=r"config\.augment\.mix = 0\.5: samples can be mixed if each has one class"):
+    with pytest.raises(
+        ConfigError, match=r"config\.augment\.mix with 0\.5: samples can be mixed if each has one class"
+    ):
         fit(tiny_config, tmp_path / "run", Dataset(split, split, split, "same"))

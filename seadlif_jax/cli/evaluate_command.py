@@ -7,7 +7,7 @@ leaves in the run's folder, or --output_dir, named after the split,
     test_classes.csv                          targets, recall, precision and F1 of every class
     test_confusion.csv, test_confusion.png    confusion matrix
     test_costs.csv                            footprint, sparsity and synaptic operations of every layer
-    test_parts.csv                            accuracy of the parts of the targets that the loader tells apart, if any
+    test_parts.csv                            accuracy of each part of the targets that the loader defines, if any
 
 For a network that forecasts, the first two lines are replaced by
 
@@ -121,10 +121,10 @@ def _report_classes(
 
 
 def _report_parts(trained: TrainedModel, split: Split, parts: Mapping[str, np.ndarray], stem: str) -> None:
-    """Print and save the accuracy of the parts of the targets that the loader tells apart, if any.
+    """Print and save the accuracy of each part of the targets that the loader's `parts(config)` defines, if any.
 
     Raises:
-      DatasetError: a mask is not one of these targets.
+      DatasetError: a mask does not have the shape of the targets, or is not boolean.
     """
     for name, mask in parts.items():
         if mask.shape != split.targets.shape or mask.dtype != bool:
@@ -140,7 +140,7 @@ def _report_parts(trained: TrainedModel, split: Split, parts: Mapping[str, np.nd
     table: dict[str, list[Any]] = {
         "part": list(counts),
         "targets": list(counts.values()),
-        "share (%)": [f"{100 * count / sum(counts.values()):.1f}" for count in counts.values()],
+        "share (%)": [f"{100 * count / np.sum(split.targets != IGNORED):.1f}" for count in counts.values()],
         "accuracy (%)": [f"{100 * evaluate(trained, part).accuracy:.2f}" for part in of_part.values()],
     }
     print("\n" + "\n".join(table_lines(table)), flush=True)

@@ -37,7 +37,8 @@ class Split(NamedTuple):
 class Dataset(NamedTuple):
     """The data of a run: it trains on `train`, selects its best epoch on `validation`, and is tested once on `test`.
 
-    With `config.data.validation = "last"`, no epoch is selected: `validation` only shows the progress.
+    With `config.data.validation = "last"`, no epoch is selected: `validation` is for reporting, and for a plateau
+    schedule.
 
     Attributes:
       protocol: how the best epoch is selected, in words for tables, such as "best epoch on 10 % of train"; without
@@ -72,7 +73,7 @@ def draw_validation(data: Any, num_samples: int, noun: str = "recordings") -> tu
     """Return indices of the samples to train on, and of those for validation, and the protocol in words.
 
     With "held_out", the validation split is a random part, `data.validation_fraction`, that is not trained on. With
-    "last", all samples are trained on, and the same part only shows the progress.
+    "last", all samples are trained on, and the same part is for reporting, and for a plateau schedule.
 
     Args:
       data: the section `data` of a config.
@@ -91,13 +92,13 @@ def draw_validation(data: Any, num_samples: int, noun: str = "recordings") -> tu
 
 
 def divide_generated(samples: Split, validation: str, train: float, test: float, noun: str = "samples") -> Dataset:
-    """Return generated samples as a data set: first those to train on, then those for validation, then the test.
+    """Divide generated samples, in their order, into training, validation and test splits.
 
     Args:
       samples: all samples.
       validation: the protocol; with "last", the samples for validation are trained on, too.
       train: fraction of the samples to train on.
-      test: fraction of the test; the rest is for validation.
+      test: fraction of the samples for the test; the rest is for validation.
       noun: what a sample is.
     """
     count = len(samples.inputs)

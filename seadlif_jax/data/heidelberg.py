@@ -84,7 +84,9 @@ def groups(config: Any, name: str, files: Mapping[str, str]) -> np.ndarray:
     recordings.check(path, Path(config.data.cache_dir).expanduser())
     train = recordings.read(path)
     _, used = _bin(train, config.data)
-    return _speakers(train)[used]
+    if train.speakers is None:
+        raise DataError(f"{path} has no speakers (extra/speaker), so that it has no groups; leave out --by_group")
+    return train.speakers[used]
 
 
 def find(folder: str, name: str, split: str, file: str) -> Path:
@@ -117,18 +119,13 @@ def _protocol(data: Any, train: recordings.Recordings, official: bool) -> tuple[
         return slice(None), None, "best epoch on the test set itself, as the authors select it"
     if data.validation in ("held_out", LAST):
         return draw_validation(data, len(train.labels))
-    by_recording = _speakers(train)
-    kept, held_out = draw_groups(by_recording, data.validation_speakers, data.seed)
-    speakers = np.unique(by_recording[held_out])
+    if train.speakers is None:
+        raise DataError(f"{train.path} has no speakers (extra/speaker); choose another config.data.validation")
+    kept, held_out = draw_groups(train.speakers, data.validation_speakers, data.seed)
+    speakers = np.unique(train.speakers[held_out])
     names = f" ({', '.join(map(str, speakers))})" if len(speakers) <= MAX_NAMES else ""
     of_speakers = f"the training recordings of {len(speakers)} speakers{names}"
     return kept, held_out, f"best epoch on {of_speakers}, held out at random"
-
-
-def _speakers(file: recordings.Recordings) -> np.ndarray:
-    if file.speakers is None:
-        raise DataError(f"{file.path} has no speakers (extra/speaker); choose another config.data.validation")
-    return file.speakers
 
 
 def _bin(file: recordings.Recordings, data: Any) -> tuple[Split, np.ndarray]:

@@ -51,23 +51,23 @@ class Loader(NamedTuple):
             return self.module.read(path, config)
 
     def parts(self, config: ConfigDict, split: str) -> Mapping[str, np.ndarray]:
-        """Return the parts of a split's targets, by name, as masks of `targets`; none if the module has no `parts`.
-
-        `parts(config)` returns them for each split, by its name.
-        """
+        """Return named masks over a split's `targets`, of the module's `parts(config)[split]`; none without these."""
         if not hasattr(self.module, "parts"):
             return {}
         with search_path([self.folder] if self.folder else []):
             return self.module.parts(config).get(split, {})
 
     def groups(self, config: ConfigDict, num_samples: int) -> np.ndarray:
-        """Return the group of each training sample, such as its speaker, that the module's `groups(config)` names.
+        """Return the group of each training sample, such as its speaker, from the module's `groups(config)`.
 
         Raises:
-          ConfigError: the module has no such function, or it returns groups of another number of samples.
+          ConfigError: the module has no such function, or it does not return one group for each sample.
         """
         if not hasattr(self.module, "groups"):
-            raise ConfigError(f"config.data.loader = {self.name!r}: its module has no function groups(config)")
+            raise ConfigError(
+                f"config.data.loader = {self.name!r}: its module has no function groups(config); add one, or leave out "
+                "--by_group"
+            )
         with search_path([self.folder] if self.folder else []):
             groups = np.asarray(self.module.groups(config))
         if groups.shape != (num_samples,):

@@ -125,18 +125,19 @@ def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
     if is_last != (config.data.validation == LAST):
         raise DatasetError(
             f"config.data.validation = {config.data.validation!r}, but the protocol of {config.data.loader} is "
-            f"{dataset.protocol!r}: one that begins with 'last epoch' belongs to the validation 'last', and the reverse"
+            f"{dataset.protocol!r}: it must begin with 'last epoch' if, and only if, the validation is 'last'"
         )
 
 
 def _check_augmentation(train: Split, config: ConfigDict) -> None:
-    """Raise a `ConfigError` for changes that the training samples are not made for."""
+    """Raise a `ConfigError` for augmentation that the training samples do not support."""
 
     def largest(name: str) -> float:
         return max([config.augment[name], *(value for value in config.sweep[name] if not isinstance(value, str))])
 
     def refuse(name: str, problem: str) -> ConfigError:
-        return ConfigError(f"config.augment.{name} = {largest(name):g}: {problem}")
+        section = "augment" if config.augment[name] == largest(name) else "sweep"
+        return ConfigError(f"config.{section}.{name} with {largest(name):g}: {problem}")
 
     _, num_steps, num_channels = train.inputs.shape
     if largest("mix") and train.targets.shape[1:] != (2,):
@@ -146,10 +147,10 @@ def _check_augmentation(train: Split, config: ConfigDict) -> None:
         )
     for name in ("stretch_time", "jitter_channels"):
         if largest(name) and not np.issubdtype(train.inputs.dtype, np.integer):
-            raise refuse(name, "for counts of events, which add up where they meet; the inputs are not whole numbers")
-    for name, size in (("shift_time", num_steps), ("shift_channels", num_channels)):
+            raise refuse(name, "it sums counts of events, and the inputs are not whole numbers; set it to 0")
+    for name, size, noun in (("shift_time", num_steps, "steps"), ("shift_channels", num_channels, "channels")):
         if largest(name) >= size:
-            raise refuse(name, f"it must be less than {size}, the size of the samples in this direction")
+            raise refuse(name, f"it must be less than {size}, the number of {noun}")
 
 
 def _split_problem(split: Split, channels: tuple[int, ...], task: Task) -> str | None:

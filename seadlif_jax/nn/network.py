@@ -92,8 +92,8 @@ class Network(nn.Module):
           dropout_key: makes it a training pass, with dropout.
           hyper: numbers that override those of the modules.
           feedback_from: for forecasts, the step from which the input is the network's own, detached output.
-          return_activity: also return, as the second of a pair, the fraction of each hidden layer's neurons that spike
-            in every step: a tuple of `[batch, time]`, without layers of neurons that do not spike.
+          return_activity: return a pair of readout and activity: a tuple with, for each spiking hidden layer, the
+            fraction of its neurons that spike in each step, before dropout, `[batch, time]`.
         """
         dropout = self._dropout(dropout_key, len(inputs), hyper)
         if feedback_from is not None:

@@ -96,7 +96,7 @@ def find_addition(workdir: str | Path, config: ConfigDict, members: Sequence[Mem
     if not numbers.keys() < set(texts) or any(not name.startswith(("sweep.", LENGTH)) for name in fields):
         return None  # other members, not more
     if used_options(before) != used_options(config):
-        return None  # the old members were trained by another program
+        return None  # the program of the old members had other options
     if LENGTH in fields and config.optimizer.schedule == "cosine":
         return None
     if LENGTH in fields:

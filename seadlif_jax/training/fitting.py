@@ -18,11 +18,10 @@ from ml_collections import ConfigDict
 
 from seadlif_jax.build import build_task, check_engine, choose_engine
 from seadlif_jax.config import MAY_MOVE, flatten, is_sweep, normalize, validate
-from seadlif_jax.data.dataset import LAST
 from seadlif_jax.data.in_memory import LOADER
 from seadlif_jax.data.loader import record_folders
 from seadlif_jax.data.loading import Dataset, fingerprint, load_dataset
-from seadlif_jax.members import Member, expand_sweep, without_seed
+from seadlif_jax.members import Member, expand_sweep
 from seadlif_jax.parallel import allgather, barrier, broadcast, device_put_global, member_sharded, to_host
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.errors import RunError
@@ -49,7 +48,7 @@ MAX_GROWTH = 4  # of the steps of a call: the first call is slow, since it compi
 def fit(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None) -> dict[str, Any]:
     """Train as a config says, select the best epoch on validation, and test it once.
 
-    With `config.data.validation = "last"`, no epoch is selected, and the last one is tested.
+    With `config.data.validation = "last"`, no epoch is selected, and the network of the last epoch is tested.
 
     With values in `config.sweep`, all its members are trained in one program; one that diverges is frozen at its last
     finite state. Everything is left in `workdir` (see `runs.folder`). Called again with the same config, an interrupted
@@ -160,8 +159,6 @@ def train_members(
         setup = setup._replace(initial=warm_start.replace_parameters(setup.initial, start, setup.mesh))
     num_steps = setup.trainer.steps_per_epoch(setup.train)
     names = [str(member) for member in members] if is_sweep(config) else []
-    if config.data.validation == LAST and len({str(without_seed(member.varied)) for member in members}) > 1:
-        say("warning: without a held-out part (config.data.validation = 'last'), validation cannot compare settings")
     divergences, layers = DivergenceMonitor(config, names), LayerMonitor(names)
     with (
         Checkpoints(folder.checkpoints, config, writing=True) as checkpoints,

@@ -1,7 +1,7 @@
-"""The optimizer, the factors of the learning rate, and the average of the parameters. All of it is optax's.
+"""The optimizer, the factors of the learning rate, and the average of the parameters, built from optax.
 
-The learning rate of a step is `optimizer.learning_rate` times the factor of the schedule, that of the warm-up, that of
-the plateau, and that of the retries after divergence.
+The learning rate of a step is `optimizer.learning_rate` times four factors: of the schedule, the warm-up, the plateau,
+and the retries after divergence.
 """
 
 from collections.abc import Callable
@@ -32,11 +32,11 @@ def clipped_adam(
     """Return Adam on gradients clipped to a global norm; the learning rate, which may be traced, is in its state.
 
     Args:
-      learning_rate: may be changed by `set_learning_rate`.
+      learning_rate: initial value; `set_learning_rate` changes it.
       clip_norm: largest norm of the gradients.
-      weight_decay: in each step, the weights shrink by `learning_rate * weight_decay` of themselves, as in AdamW
-        (Loshchilov & Hutter, 2019); only the matrices, not biases and parameters of neurons. None for none.
-      average: of `parameter_average`; None for none.
+      weight_decay: decoupled, as in AdamW (Loshchilov & Hutter, 2019): each step also multiplies matrices by
+        `1 - learning_rate * weight_decay`. Biases and neuron parameters are vectors, and do not decay. None for none.
+      average: a transformation of `parameter_average`; None for none.
     """
 
     @optax.inject_hyperparams
@@ -59,12 +59,12 @@ def set_learning_rate(opt_state: Any, learning_rate: Float[Array, ""]) -> Any:
 
 
 def cosine_factor(step: Int[Array, ""], num_steps: int) -> Float[Array, ""]:
-    """Return the factor of the learning rate in a step, from 0: `(1 + cos(pi step / num_steps)) / 2`."""
+    """Return the cosine factor of step `step` (from 0): `(1 + cos(pi step / num_steps)) / 2`."""
     return optax.cosine_decay_schedule(1.0, num_steps)(step)
 
 
 def warmup_factor(step: Int[Array, ""], warmup_steps: Scalar) -> Float[Array, ""]:
-    """Return the factor of the learning rate in a step, from 0: `(step + 1) / warmup_steps`, and then 1."""
+    """Return the warm-up factor of step `step` (from 0): `min(1, (step + 1) / max(1, warmup_steps))`."""
     return jnp.minimum(1.0, (step + 1) / jnp.maximum(warmup_steps, 1.0))
 
 
@@ -122,9 +122,12 @@ def replace_average(opt_state: Any, average: PyTree[Array]) -> Any:
 
 
 def as_single(opt_state: Any, config: ConfigDict) -> Any:
-    """Return the state of a member of a sweep as that of a run of its own, which has no part for what is 0 in it."""
+    """Return the optimizer state of a member of a sweep in the structure of a single run of its config.
+
+    Without the parts of weight decay and average where that config does not use them.
+    """
     clip, inner, *average = opt_state.inner_state
     if not config.optimizer.weight_decay:
-        inner = (inner[0], inner[-1])  # without AdamW's
+        inner = (inner[0], inner[-1])  # drops the state of the weight decay
     average = average if config.optimizer.ema else []
     return opt_state._replace(inner_state=(clip, inner, *average))

@@ -19,9 +19,9 @@ from seadlif_jax.training.divergence import FirstNonFinite
 
 
 class TrainingHyperparameters(NamedTuple):
-    """Numbers that may differ between the members of a sweep: traced values, never compiled in.
+    """Numbers that may differ between the members of a sweep: traced values, never constants of a compiled program.
 
-    Those that are None are left out of the compiled program: they are 0 for all members.
+    A field that is None is 0 for all members, and is left out of the program. The fields are those of the config.
     """
 
     learning_rate: Float[Array, ""]
@@ -69,9 +69,10 @@ class TrainingHyperparameters(NamedTuple):
 
 
 def used_options(config: ConfigDict | FrozenConfigDict) -> frozenset[str]:
-    """Return the names, as in `config.sweep`, of the numbers that are not 0 for all members of a config.
+    """Return the names, as in `config.sweep`, of the options that are not 0 in the config or in its sweep.
 
-    Programs and optimizer states without the others are simpler, and are those of configs that are older than they.
+    All other options are left out of the compiled program and of the optimizer state, which thereby stay the same as
+    for configs that were written before these options existed.
     """
     names = (
         "dropout",

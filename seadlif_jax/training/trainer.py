@@ -18,7 +18,7 @@ from seadlif_jax.data.on_device.augmentation import ByClass, augment
 from seadlif_jax.data.on_device.batches import SplitOnDevices, sum_over_batches
 from seadlif_jax.data.on_device.bucketing import in_bucket
 from seadlif_jax.data.on_device.samples import Samples
-from seadlif_jax.losses import Sums, rate_penalty
+from seadlif_jax.losses import Sums, rate_excess
 from seadlif_jax.nn import Network
 from seadlif_jax.parallel import BatchShard
 from seadlif_jax.runs.checkpoint import Variables
@@ -135,9 +135,11 @@ class Trainer:
                 sums = self.task.training_sums(outputs, batch.block_index, batch.targets, hyper.label_smoothing)
                 total = sums.loss
                 if hyper.rate_penalty is not None:
-                    excess = rate_penalty(activity, batch.block_index, self._rate_bounds)
-                    # As the loss, to be divided by the number of terms of all samples: a mean over terms.
-                    total += hyper.rate_penalty * jnp.sum(excess * self.task.terms(batch.block_index, batch.targets))
+                    excess = rate_excess(activity, batch.block_index, self._rate_bounds)
+                    # Weighted by the terms of each sample, since the gradient is divided by those of all.
+                    total += hyper.rate_penalty * jnp.sum(
+                        excess * self.task.loss_terms(batch.block_index, batch.targets)
+                    )
                 return total, (sums, dict(updated))
 
             gradient = functools.partial(jax.grad(loss, has_aux=True), params)
@@ -174,7 +176,7 @@ class Trainer:
         validation: SplitOnDevices,
         epoch: Int[Array, ""] | int,
     ) -> tuple[TrainState, divergence.Outcome]:
-        """Validate after the last step of an epoch, and keep the best parameters; or the last, if that is the protocol.
+        """Validate after the last step of an epoch, and keep the best variables; with the protocol "last", the last.
 
         A member that has diverged, in this epoch or one before, keeps its last finite state, and affects no other.
 
@@ -244,7 +246,7 @@ class Trainer:
         keys = self._sample_keys(state, Purpose.AUGMENTATION, number)
         if by_class is None:
             return augment(train.take(indices), None, keys, hyper.augmentation)
-        # In one exchange, where samples are sharded.
+        # Both at once, so that sharded samples are exchanged only once.
         both = train.take(jnp.concatenate([indices, by_class.choose_partners(indices, keys)]))
         batch, partners = (Samples(*halves) for halves in zip(*(jnp.split(array, 2) for array in both), strict=True))
         return augment(batch, partners, keys, hyper.augmentation)

@@ -70,7 +70,7 @@ def replace_parameters(initial: TrainState, start: Start, mesh: jax.sharding.Mes
     def place(old: jax.Array, new: np.ndarray) -> jax.Array:
         return device_put_global(np.broadcast_to(np.asarray(new, old.dtype), old.shape), member_sharded(mesh))
 
-    # Apart: training reuses the buffers of each array.
+    # Three copies: training reuses the buffers of each array.
     variables, best, average = (jax.tree.map(place, initial.variables, start.variables) for _ in range(3))
     return initial._replace(
         variables=variables,

@@ -1,14 +1,14 @@
 """Augmentation: random changes of the training samples, new ones in every epoch.
 
-Only changes that leave the class of a sample as it is are of use, and which these are depends on the data: spoken words
-may be shifted along the channels, while classes that differ in their channels may not.
+Use only changes that preserve the class of a sample. Which ones do depends on the data: spoken words may be shifted
+along the channels, classes that differ in their channels may not.
 
-They are part of the compiled training step. What a sample becomes follows from the step's key and the sample's position
-in the batch alone, however the batch is divided among devices.
+The changes are part of the compiled training step. They depend only on the step's key and the sample's position in the
+batch, not on how the batch is divided among devices.
 
-Where steps are moved in time, their block indices are moved along: each target stays with its steps. A block that has
-lost all of its steps has no target. The number of steps, and of channels, is that of before: what is moved beyond is
-dropped, and what enters is silent, in block 0.
+Block indices move with their steps, and so do the targets; a block that loses all its steps loses its target. The
+numbers of steps and channels do not change: what is moved out of range is dropped, and vacated entries are 0. Vacated
+steps are in block 0.
 """
 
 import enum
@@ -28,7 +28,10 @@ Inputs = Num[Array, "time channel"]
 
 
 class Draw(enum.IntEnum):
-    """What is drawn: each has keys of its own, so that one change does not affect others. Numbers are never reused."""
+    """Random draws of a sample. Each has its own key, so that enabling one change leaves the others as they are.
+
+    Numbers are never reused.
+    """
 
     IS_MIXED = 0
     PARTNER = 1
@@ -42,20 +45,20 @@ class Draw(enum.IntEnum):
 
 
 class Augmentation(NamedTuple):
-    """Amounts of all changes, in the order in which they are made; what is None is not done.
+    """Amounts of all changes, in the order in which they are applied; None for no change.
 
     An entry is the number of events of a channel in a step.
 
     Attributes:
-      mix: probability that a sample is mixed with another of its class: each of its entries is replaced by that of the
-        other with probability 1/2.
+      mix: probability that a sample is mixed with a random one of its class, possibly itself: each entry is replaced by
+        that of the other with probability 1/2. The block index of each step is the larger of the two.
       drop_channels: probability that a channel is silenced.
       drop_events: probability that an entry becomes 0.
       shift_channels: largest shift along the channels, a whole number drawn uniformly from `-amount..amount`.
       jitter_channels: standard deviation of a further shift of each channel on its own, normal and rounded. Channels
-        that meet add up.
+        moved to the same one are summed.
       stretch_time: largest relative change of the duration: step `t` becomes step `floor(f t)`, with `f` drawn
-        uniformly from `1 - amount..1 + amount`. Steps that meet add up.
+        uniformly from `1 - amount..1 + amount`. Steps moved to the same one are summed.
       shift_time: largest shift in time, a whole number of steps drawn uniformly from `-amount..amount`.
     """
 
@@ -71,13 +74,13 @@ class Augmentation(NamedTuple):
 def augment(
     batch: Samples, partners: Samples | None, keys: Key[Array, " batch"], augmentation: Augmentation
 ) -> Samples:
-    """Return a batch after all changes. Whole numbers remain whole numbers, of 16 bits or more.
+    """Return the augmented batch. Integer inputs stay integer, widened to at least 16 bits.
 
     Args:
       batch: the samples: inputs `[sample, time, channel]`.
       partners: what each of them may be mixed with, see `choose_partners`; None without mixing.
-      keys: of each sample.
-      augmentation: amounts.
+      keys: one a sample.
+      augmentation: amounts of the changes.
     """
     dtype = batch.inputs.dtype
     if jnp.issubdtype(dtype, jnp.integer):  # for sums of entries
@@ -186,7 +189,7 @@ def _whole_number(key: Key[Array, ""], amount: Scalar) -> Int[Array, ""]:
 
 
 def _move(rows: Num[Array, "row column"], positions: Int[Array, " row"]) -> Num[Array, "row column"]:
-    """Return rows of which each is the sum of those that are moved to it; rows moved beyond the ends are dropped."""
+    """Return the rows moved to their positions; rows at the same one are summed, rows out of range dropped."""
     count = len(rows)
     inside = (positions >= 0) & (positions < count)
     return jax.ops.segment_sum(rows, jnp.where(inside, positions, count), num_segments=count + 1)[:count]
