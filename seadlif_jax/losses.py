@@ -138,7 +138,8 @@ def rate_excess(
     Example:
       >>> activity = jnp.array([[0.5, 0.1, 0.3], [0.0, 0.0, 0.0]])  # two samples of three steps
       >>> block_index = jnp.array([[0, 1, 1], [1, 1, 0]])
-      >>> rate_excess([activity], block_index, [(0.05, 0.15)]).round(2).tolist()  # rates 0.2 and 0
+      >>> excess = rate_excess([activity], block_index, [(0.05, 0.15)])  # of the rates 0.2 and 0
+      >>> [round(float(value), 2) for value in excess]
       [0.05, 0.05]
     """
     counted = block_index != 0

@@ -28,7 +28,7 @@ from seadlif_jax.build import build_task
 from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.flags import ConfigFileParser
 from seadlif_jax.config import validate
-from seadlif_jax.data.dataset import LAST, DataError, Dataset, Split
+from seadlif_jax.data.dataset import LAST
 from seadlif_jax.data.loader import find_loader
 from seadlif_jax.data.loading import load_dataset
 from seadlif_jax.members import describe_setting, without_seed
@@ -38,34 +38,12 @@ from seadlif_jax.training import fit
 from seadlif_jax.utils.paths import local_path
 from seadlif_jax.utils.tables import table_lines
 from studies.command import FOLDER, run
+from studies.folds import draw_folds, fold_dataset
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file FILE.py[:VARIANT].")
 flags.FLAGS["config"].parser = ConfigFileParser(flags.FLAGS["config"].parser, sys.argv, [])
 FOLDS = flags.DEFINE_integer("folds", 5, "Number of folds.", lower_bound=2)
 BY_GROUP = flags.DEFINE_bool("by_group", False, "Keep the samples of a group, such as a speaker, in one fold.")
-
-
-def draw_folds(groups: np.ndarray, num_folds: int, seed: int) -> list[np.ndarray]:
-    """Return the indices of the samples of each fold: whole groups, drawn at random, about as many in each fold.
-
-    Raises:
-      DataError: there are fewer groups than folds.
-    """
-    names = np.unique(groups)
-    if len(names) < num_folds:
-        raise DataError(f"--folds={num_folds}: there are only {len(names)} groups, or samples, to divide")
-    parts = np.array_split(np.random.default_rng(seed).permutation(names), num_folds)
-    return [np.flatnonzero(np.isin(groups, part)) for part in parts]
-
-
-def fold_dataset(train: Split, fold: np.ndarray, number: int, num_folds: int) -> Dataset:
-    """Return the training samples as a data set that is tested on one fold, and trained on the others.
-
-    The fold does not influence training: the validation split is as large a part of the samples that are trained on.
-    """
-    others = np.setdiff1d(np.arange(len(train.inputs)), fold)
-    protocol = f"last epoch, tested on fold {number} of {num_folds} of the training samples, trained on the others"
-    return Dataset(train.take(others), train.take(others[: len(fold)]), train.take(fold), protocol)
 
 
 def scores_by_setting(result: Mapping[str, Any], metric: str) -> dict[str, float]:

@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 
 from seadlif_jax.data.dataset import DataError, Split
-from studies import cross_validate
+from studies.folds import draw_folds, fold_dataset
 from tests.helpers import is_drawn
 
 pytestmark = pytest.mark.slow
@@ -103,13 +103,13 @@ def test_cross_validation_never_uses_the_test_samples_and_averages_over_folds(tm
 
 def test_folds_share_no_sample_and_hold_whole_groups():
     groups = np.random.default_rng(0).integers(0, 7, 50)
-    folds = cross_validate.draw_folds(groups, 3, seed=0)
+    folds = draw_folds(groups, 3, seed=0)
     assert sorted(np.concatenate(folds)) == list(range(50))
     assert all(set(groups[one]).isdisjoint(groups[other]) for one, other in itertools.combinations(folds, 2))
     with pytest.raises(DataError, match=r"--folds=8: there are only 7 groups"):
-        cross_validate.draw_folds(groups, 8, seed=0)
+        draw_folds(groups, 8, seed=0)
     train = Split(*(np.arange(50)[:, None] for _ in range(3)))
-    dataset = cross_validate.fold_dataset(train, folds[1], 2, 3)
+    dataset = fold_dataset(train, folds[1], 2, 3)
     assert sorted(np.concatenate([dataset.train.inputs, dataset.test.inputs])[:, 0]) == list(range(50))
     assert set(dataset.validation.inputs[:, 0]) < set(dataset.train.inputs[:, 0])
 
