@@ -24,7 +24,7 @@ from seadlif_jax.runs.files import write_table
 
 CONFIG = flags.DEFINE_string("config", None, "Name of the config, and its variant: ecg:one_layer.", required=True)
 COMMIT = flags.DEFINE_string("commit", "HEAD", "Commit that the runs were trained with.")
-TABLE = Path(__file__).parent / "results" / "accuracy.csv"
+TABLE = flags.DEFINE_string("table", "benchmarks/results/accuracy.csv", "The table.")
 COLUMNS = (
     *("task", "variant", "seed", "test_accuracy", "validation_accuracy", "best_epoch", "wall_seconds", "protocol"),
     *("device", "python", "jax", "finished", "commit"),
@@ -34,7 +34,10 @@ COLUMNS = (
 def commit() -> str:
     """Return the short hash of --commit."""
     command = ["git", "rev-parse", "--short", COMMIT.value]
-    return subprocess.run(command, cwd=TABLE.parent, capture_output=True, text=True, check=True).stdout.strip()
+    result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    if result.returncode:
+        sys.exit(f"error: --commit={COMMIT.value}: {result.stderr.strip()}")
+    return result.stdout.strip()
 
 
 def members(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -73,7 +76,7 @@ def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def main(arguments: list[str]) -> None:
     task, _, variant = CONFIG.value.partition(":")
-    with TABLE.open(newline="") as file:
+    with Path(TABLE.value).open(newline="") as file:
         table = [{"commit": "", **row} for row in csv.DictReader(file)]
     known = {_key(row) for row in table}
     for folder in map(Path, arguments[1:]):
@@ -83,7 +86,7 @@ def main(arguments: list[str]) -> None:
         print(f"{folder}: {len(added)} rows")
         table += added
         known |= {_key(row) for row in added}
-    write_table(TABLE, {name: [row[name] for row in table] for name in COLUMNS})
+    write_table(Path(TABLE.value), {name: [row[name] for row in table] for name in COLUMNS})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
+import csv
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from benchmarks.rounds import Measurement, measure, summary
 from benchmarks.shapes import SHAPES, random_samples
 from benchmarks.training import measure_all
 from benchmarks.workers import Built, Implementation, Session, Worker, WorkerError, started
+from tests.helpers import ROOT
 
 
 def silent(text):
@@ -188,3 +192,19 @@ def test_the_scaling_changes_one_size_at_a_time():
     assert (shape.hidden, shape.steps, shape.batch_size) == ((64,), 500, 16)
     assert SHAPES["shd_small"].hidden == (128,)
     assert all(scaling.CENTRE[name] in sizes for name, sizes in scaling.RANGES.items())
+
+
+def test_results_are_added_to_the_table_of_accuracies_once(finished_run, tmp_path):
+    table = tmp_path / "accuracy.csv"
+    table.write_text("task,variant,seed,test_accuracy,validation_accuracy,best_epoch,wall_seconds,protocol,device,python,"
+                     "jax,finished\necg,one_layer,0,0.9,0.8,7,60,old,cpu,3.11,0.8,yesterday\n")  # fmt: skip
+    command = [sys.executable, "-m", "benchmarks.accuracy", "--config=bsd:tiny", f"--table={table}", str(finished_run)]
+    for _ in range(2):
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    old, new = csv.DictReader(table.read_text().splitlines())
+    assert (old["task"], old["finished"], old["commit"]) == ("ecg", "yesterday", "")
+    result = json.loads((finished_run / "result.json").read_text())
+    assert (new["task"], new["variant"], new["seed"]) == ("bsd", "tiny", "0")
+    assert float(new["test_accuracy"]) == pytest.approx(result["test"]["accuracy"], abs=1e-5)
+    assert (new["protocol"], new["finished"]) == (result["protocol"], result["finished"])
+    assert new["commit"]
