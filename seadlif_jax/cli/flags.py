@@ -10,7 +10,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from seadlif_jax.config import CHECKS, add_neuron_fields, set_neuron, unknown_field
+from seadlif_jax.config import CHECKS, ConfigError, add_neuron_fields, set_neuron, unknown_field
 from seadlif_jax.neurons import NEURONS
 
 
@@ -88,7 +88,7 @@ def _reason(error: Exception, argv: Sequence[str]) -> str:
         message = message.args[0]  # an error may carry another one as its message
     lines = str(message).strip().splitlines()
     text = lines[-1] if "Traceback" in str(message) else " ".join(" ".join(lines).split())
-    text = text.removeprefix("seadlif_jax.config.ConfigError: ")
+    text = text.removeprefix(f"{ConfigError.__module__}.ConfigError: ")
     text = text.partition("Attempted [Relative path]: ")[2] or text
     return _unknown_field(text, argv) or text
 
