@@ -78,7 +78,7 @@ def augment(
 
     Args:
       batch: the samples: inputs `[sample, time, channel]`.
-      partners: what each of them may be mixed with, see `choose_partners`; None without mixing.
+      partners: what each of them may be mixed with, of `ByClass.choose_partners`; None without mixing.
       keys: one a sample.
       augmentation: amounts of the changes.
     """
