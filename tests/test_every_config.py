@@ -33,6 +33,8 @@ PROTOCOLS = {
     "ssc": "best epoch on the official validation file",
     "smnist": "best epoch on 10 % of the training images, held out at random",
     "oscillation": "best epoch on 10 % of the trajectories, generated for this",
+    "select_on_test": "best epoch on the test set itself, as the authors select it",
+    "best": "last epoch, trained on all training recordings; validation is on 5 % of the training recordings",
 }
 
 
@@ -82,8 +84,8 @@ def check(folder, task, variant):
     layers = 0 if config["neuron"] == "lstm" else len(config["hidden"])
     rates = {f"spike_rate_{layer}" for layer in range(1, layers + 1)}
     assert set(written["test"]) == set(written["validation"]) == {"loss", score} | rates
-    selected_on_test = "best epoch on the test set itself, as the authors select it"
-    assert written["protocol"] == (selected_on_test if "select_on_test" in variant else PROTOCOLS[task])
+    protocol = next((PROTOCOLS[word] for word in ("select_on_test", "best") if word in variant), PROTOCOLS[task])
+    assert written["protocol"] == protocol
 
 
 def is_default(task, variant):
