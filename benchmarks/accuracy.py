@@ -31,7 +31,7 @@ COLUMNS = (
 )
 
 
-def commit() -> str:
+def short_commit() -> str:
     """Return the short hash of --commit."""
     command = ["git", "rev-parse", "--short", COMMIT.value]
     result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
@@ -48,7 +48,7 @@ def members(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield describe_setting(without_seed(member.get("varied", {}))), member
 
 
-def rows(folder: Path, task: str, variant: str) -> Iterator[dict[str, Any]]:
+def rows(folder: Path, task: str, variant: str, commit: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a folder."""
     cpu = f"{machine.cpu_model()}, {machine.describe()['cores']} cores"
     for setting, result in members(folder):
@@ -66,7 +66,7 @@ def rows(folder: Path, task: str, variant: str) -> Iterator[dict[str, Any]]:
             "python": result["versions"]["python"],
             "jax": result["versions"]["jax"],
             "finished": result["finished"],
-            "commit": commit(),
+            "commit": commit,
         }
 
 
@@ -76,13 +76,14 @@ def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def main(arguments: list[str]) -> None:
     task, _, variant = CONFIG.value.partition(":")
+    commit = short_commit()
     with Path(TABLE.value).open(newline="") as file:
         table = [{"commit": "", **row} for row in csv.DictReader(file)]
     known = {_key(row) for row in table}
     for folder in map(Path, arguments[1:]):
         if not (folder / "result.json").is_file():
             sys.exit(f"error: {folder} holds no finished run")
-        added = [row for row in rows(folder, task, variant) if _key(row) not in known]
+        added = [row for row in rows(folder, task, variant, commit) if _key(row) not in known]
         print(f"{folder}: {len(added)} rows")
         table += added
         known |= {_key(row) for row in added}
