@@ -65,21 +65,15 @@ def sequences(images: np.ndarray, labels: np.ndarray, data: Any) -> Split:
 
 
 def find_folder(folder: str) -> Path:
-    """Return the folder of the files: `folder` itself, or one of `FOLDERS` below it."""
-    given = Path(folder).expanduser()
-    for path in (given / name for name in FOLDERS):
-        if _find(path, IMAGES.format(PREFIXES["train"])):
-            return path
-    raise DataError(f"MNIST not found: there is no {given / IMAGES.format(PREFIXES['train'])}.gz; {REMEDY}")
+    """Return the folder of the files: one of `FOLDERS` below `folder`, or `folder` itself."""
+    given, name = Path(folder).expanduser(), IMAGES.format(PREFIXES["train"])
+    return next((given / below for below in FOLDERS if _existing(given / below, name)), given)
 
 
 def read_images(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Return images `[sample, 28, 28]` and labels `[sample]` of a split, as bytes."""
     paths = [_find(folder, name.format(PREFIXES[split])) for name in (IMAGES, LABELS)]
-    for path, name in zip(paths, (IMAGES, LABELS), strict=True):
-        if path is None:
-            raise DataError(f"MNIST not found: there is no {folder / name.format(PREFIXES[split])}.gz; {REMEDY}")
-    images, labels = (read_idx(path) for path in paths if path)
+    images, labels = map(read_idx, paths)
     if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
         raise DataError(
             f"{paths[0]}: its shape is {images.shape}; it must be [image, {SIDE}, {SIDE}]. Replace it: {REMEDY}"
@@ -120,8 +114,15 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def _find(folder: Path, name: str) -> Path | None:
+def _existing(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _find(folder: Path, name: str) -> Path:
+    path = _existing(folder, name)
+    if path is None:
+        raise DataError(f"MNIST not found: there is no {folder / name}.gz; {REMEDY}")
+    return path
 
 
 def _check_fields(data: Any) -> None:
