@@ -1,6 +1,7 @@
 """State of training: the state that it changes, the hyperparameters, and the position that a checkpoint holds."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -10,12 +11,20 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import nn
 from seadlif_jax.build import build_hyperparameters
-from seadlif_jax.config import SWEPT, flatten
 from seadlif_jax.data.on_device.augmentation import Augmentation
 from seadlif_jax.losses import Sums
 from seadlif_jax.parallel import to_host
 from seadlif_jax.runs.checkpoint import Checkpoint, Checkpoints, Variables
 from seadlif_jax.training.divergence import FirstNonFinite
+
+# Numbers that leave something out where they are 0, by section of the config; `config.sweep` has the same names.
+OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "optimizer": ("warmup_epochs", "weight_decay", "ema", "label_smoothing"),
+        "model": ("dropout", "rate_penalty"),
+        "augment": Augmentation._fields,
+    }
+)
 
 
 class TrainingHyperparameters(NamedTuple):
@@ -44,19 +53,17 @@ class TrainingHyperparameters(NamedTuple):
           sweep: config of the sweep, which says what is left out of the program of all members.
         """
         used = used_options(config if sweep is None else sweep)
-
-        def options(section: str, names: Sequence[str]) -> dict[str, Any]:
-            return {name: jnp.asarray(config[section][name], float) for name in names if name in used}
-
-        network = build_hyperparameters(config)
-        if "dropout" in used and network.dropout is None:
-            network = network._replace(dropout=jnp.zeros((), float))
+        options = {
+            section: {name: jnp.asarray(config[section][name], float) for name in names if name in used}
+            for section, names in OPTIONS.items()
+        }
+        network = build_hyperparameters(config)._replace(dropout=options["model"].pop("dropout", None))
         return cls(
             jnp.asarray(config.optimizer.learning_rate, float),
             network,
-            **options("optimizer", ("warmup_epochs", "weight_decay", "ema", "label_smoothing")),
-            **options("model", ("rate_penalty",)),
-            augmentation=Augmentation(**options("augment", Augmentation._fields)),
+            **options["optimizer"],
+            **options["model"],
+            augmentation=Augmentation(**options["augment"]),
         )
 
     @classmethod
@@ -74,17 +81,9 @@ def used_options(config: ConfigDict | FrozenConfigDict) -> frozenset[str]:
     All other options are left out of the compiled program and of the optimizer state, which thereby stay the same as
     for configs that were written before these options existed.
     """
-    names = (
-        "dropout",
-        "warmup_epochs",
-        "weight_decay",
-        "ema",
-        "label_smoothing",
-        "rate_penalty",
-        *Augmentation._fields,
+    return frozenset(
+        name for section, names in OPTIONS.items() for name in names if config[section][name] or any(config.sweep[name])
     )
-    values = flatten(config.to_dict())
-    return frozenset(name for name in names if any(config.sweep[name]) or values[SWEPT[name]])
 
 
 class Best(NamedTuple):
