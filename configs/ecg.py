@@ -29,12 +29,16 @@ PUBLISHED = {
         "batch_size": 16,
     },
 }
-# Four times as many updates, a higher learning rate that falls to 0, and all recordings; no epoch is selected.
+# Four times as many updates, a higher learning rate that falls to 0, slower units, and all recordings; no epoch is
+# selected.
 BEST = {
     "batch_size": 16,
     "data.validation": "last",
     "augment.drop_events": 0.05,
     "model.dropout": 0.0,
+    "model.tau_w": (60.0, 600.0),
+    "model.tau_out": (3.0, 20.0),
+    "model.train_tau_out": True,
     "optimizer.learning_rate": 0.05,
     "optimizer.schedule": "cosine",
     "optimizer.ema": 0.99,
