@@ -187,9 +187,10 @@ def _activity(
     """Return the activity of one batch without its padding."""
 
     def observe(x: Array, before: tuple[Any, ...], after: tuple[Any, ...]) -> _Activity:
-        feedforward = [x, *(state.output for state in after[:-1])]
+        sent = (state.output[..., : layer.outputs] for layer, state in zip(network.layers, after, strict=False))
+        feedforward = [x, *sent]
         recurrent = [state.output for state in before[:-1]]
-        return _Activity([_events(sent, is_sample) for sent in feedforward], [_events(z, is_sample) for z in recurrent])
+        return _Activity([_events(x, is_sample) for x in feedforward], [_events(z, is_sample) for z in recurrent])
 
     of_steps = stream(network, variables, inputs, observe, feedback_from)
     return jax.tree.map(lambda counts: counts.sum(axis=0), of_steps)

@@ -97,7 +97,14 @@ _RUN_CHECKS: Mapping[str, Check] = {
         lambda v: isinstance(v, tuple | list) and len(v) > 0 and all(map(_integer(1).accepts, v)),
         "a tuple of layer widths, such as (360, 360)",
     ),
-    "model.recurrent": _BOOL,
+    "model.recurrent": Check(
+        lambda v: isinstance(v, bool) or (isinstance(v, tuple | list) and all(isinstance(one, bool) for one in v)),
+        "True, False, or a tuple of these, one for each hidden layer",
+    ),
+    "model.num_outputs": Check(
+        lambda v: v is None or (isinstance(v, tuple | list) and all(map(_integer(1).accepts, v))),
+        "a tuple of whole numbers of at least 1, one for each hidden layer; or None",
+    ),
     "model.self_connections": _BOOL,
     "model.batch_norm": _BOOL,
     "model.quantize": _one_of(("", "int8")),

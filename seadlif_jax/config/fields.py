@@ -37,7 +37,8 @@ def base_config() -> ConfigDict:
     model.neuron_dir = ""  # folder of the neuron's module (unset: near the config file, or the current one)
     model.neuron_checksum = ""  # of the neuron's module, recorded by the run; another one does not continue it
     model.hidden = (128,)  # neurons in each hidden layer
-    model.recurrent = True  # recurrent connections within each hidden layer
+    model.recurrent = True  # recurrent connections within the hidden layers: for all, or a tuple, one for each
+    model.num_outputs = config_dict.placeholder(tuple)  # neurons of each hidden layer with outputs to the next (all)
     model.self_connections = True  # also from each neuron to itself
     model.quantize = ""  # int8: compute with weights of 8 bits, for a device in fixed point
     model.batch_norm = False  # normalise the feed-forward currents of each hidden layer over a batch

@@ -75,11 +75,7 @@ def validate(config: ConfigDict) -> None:
         raise ConfigError(
             "config.model.rate_penalty: without effect, since config.model.rate_bounds allows all rates; set these"
         )
-    if isinstance(bounds[0], tuple) and len(bounds) != len(config.model.hidden):
-        raise ConfigError(
-            f"config.model.rate_bounds = {bounds!r}: it must be one pair, or one for each of the "
-            f"{len(config.model.hidden)} hidden layers"
-        )
+    _check_layers(config.model)
     if penalises and not configured_neuron(config.model).neuron.spiking:
         raise ConfigError(f"config.model.rate_penalty: {config.model.neuron} neurons do not spike; leave it out")
     try:
@@ -108,3 +104,24 @@ def validate(config: ConfigDict) -> None:
     members = (config.sweep.samples or settings) * (len(config.sweep.seed) or 1)
     if members > MAX_MEMBERS:
         raise ConfigError(f"config.sweep: {members} members; at most {MAX_MEMBERS} are possible")
+
+
+def _check_layers(model: ConfigDict) -> None:
+    """Raise a `ConfigError` for fields of the hidden layers that do not fit their number, or their widths."""
+    widths, bounds, num_outputs = model.hidden, model.rate_bounds, model.num_outputs
+    by_layer = {
+        "recurrent": (isinstance(model.recurrent, tuple), "True or False, for all or one"),
+        "num_outputs": (num_outputs is not None, "one number"),
+        "rate_bounds": (isinstance(bounds[0], tuple), "one pair, or one"),
+    }
+    for name, (is_by_layer, values) in by_layer.items():
+        if is_by_layer and len(model[name]) != len(widths):
+            raise ConfigError(
+                f"config.model.{name} = {model[name]!r}: it must be {values} for each of the {len(widths)} hidden "
+                "layers"
+            )
+    if num_outputs is not None and any(number > width for number, width in zip(num_outputs, widths, strict=True)):
+        raise ConfigError(
+            f"config.model.num_outputs = {num_outputs!r}: it must be at most the widths in config.model.hidden, "
+            f"{widths!r}"
+        )

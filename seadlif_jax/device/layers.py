@@ -65,11 +65,18 @@ def device_layers(network: Network, variables: Mapping[str, Any]) -> tuple[Devic
     """
     channels = len(variables["params"]["layers_0"]["kernel"])
     layers: Any = network.apply(variables, channels, method="as_layers")
-    found = tuple(_device_layer(layer) for layer in layers)
+    found = [_device_layer(layer) for layer in layers]
+    for index, layer in enumerate(found[:-1]):  # neurons without outputs send to the next layer by weights of 0
+        found[index + 1] = _with_inputs(found[index + 1], layer.size)
     for number, layer in enumerate(found, 1):
         if not all(np.isfinite(array).all() for array in layer if isinstance(array, np.ndarray)):
             raise DeviceError(f"layer {number} has values that are NaN or infinite")
-    return found
+    return tuple(found)
+
+
+def _with_inputs(layer: DeviceLayer, channels: int) -> DeviceLayer:
+    """Return a layer with weights of 0 for inputs that it lacks, behind those that it has."""
+    return layer._replace(kernel=np.pad(layer.kernel, [(0, channels - layer.channels), (0, 0)]))
 
 
 def _device_layer(layer: Any) -> DeviceLayer:

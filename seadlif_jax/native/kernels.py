@@ -28,16 +28,19 @@ _registering = threading.Lock()
 EMPTY = (0,)  # the shape of what is not needed
 
 
-def check_usable(neuron: Neuron, precision: str, plain_scan: bool) -> None:
+def check_usable(neuron: Neuron, precision: str, plain_scan: bool, all_have_outputs: bool = True) -> None:
     """Raise a `NativeError` unless layers of this neuron can be computed here.
 
     Args:
       neuron: of the layers.
       precision: of the matrix products; see `seadlif_jax.nn.Execution`.
       plain_scan: see there.
+      all_have_outputs: whether the outputs of all neurons of a layer leave it.
     """
     if plain_scan:
         raise NativeError("the native kernel has no plain scan; unset plain_scan")
+    if not all_have_outputs:
+        raise NativeError("the native kernel has no layers of which only some neurons have outputs; unset num_outputs")
     if neuron.kernel is None:
         spiking = ", ".join(name for name in KERNELS if name != "leaky_integrator")
         raise NativeError(f"{type(neuron).__name__} has no native kernel; the neurons that have one: {spiking}")
@@ -83,7 +86,8 @@ def run_layers(
         default, threefry2x32.
     """
     for index, layer in enumerate(layers):
-        check_usable(layer.neuron, layer.execution.precision, layer.execution.plain_scan)
+        execution = layer.execution
+        check_usable(layer.neuron, execution.precision, execution.plain_scan, layer.num_outputs is None)
         if not layer.neuron.spiking and (index < len(layers) - 1 or layer.weights.recurrent_kernel is not None):
             raise NativeError("in the native kernel, only the last layer may not spike, and it cannot be recurrent")
     return _run(tuple(layers), inputs, dropout, with_activity)

@@ -29,12 +29,14 @@ class Layer(struct.PyTreeNode):
       coefficients: of `neuron.coefficients`.
       weights: the weights.
       execution: how to compute.
+      num_outputs: number of neurons, from the first, whose outputs leave the layer; None for all.
     """
 
     neuron: Neuron
     coefficients: Any
     weights: Weights
     execution: Execution = struct.field(pytree_node=False, default=Execution())
+    num_outputs: int | None = struct.field(pytree_node=False, default=None)
 
     @property
     def features(self) -> int:
@@ -55,6 +57,10 @@ class Layer(struct.PyTreeNode):
         if self.weights.recurrent_kernel is None:
             return current
         return current + self.execution.matmul(state.output, self.weights.recurrent_kernel)
+
+    def sent(self, outputs: Num[Array, "*shape neuron"]) -> Num[Array, "*shape output"]:
+        """Return those of all neurons' outputs that leave the layer."""
+        return outputs[..., : self.num_outputs]
 
     def step(self, state: Any, projected: Float[Array, "batch current"]) -> Any:
         """Return the state after one step, from its projected inputs."""

@@ -57,6 +57,12 @@ class _Neurons(nn.Module):
     self_connections: bool = True
     batch_norm: BatchNorm | None = None
     round_weights: bool = False
+    num_outputs: int | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Number of the layer's outputs."""
+        return self.features if self.num_outputs is None else self.num_outputs
 
     @nn.compact
     def as_layer(
@@ -72,6 +78,8 @@ class _Neurons(nn.Module):
           neuron: replaces the layer's own; of the same class, with other, possibly traced, numbers.
           training_inputs: what `batch_norm` takes mean and variance from; None for the running ones.
         """
+        if not 0 < self.outputs <= self.features:
+            raise ValueError(f"num_outputs = {self.num_outputs}: it must be in 1..{self.features}, the features")
         neuron = self.neuron if neuron is None else neuron
         dtype = jnp.result_type(float)
         width = neuron.gates * self.features
@@ -100,7 +108,7 @@ class _Neurons(nn.Module):
             weights = self._normalized(self.batch_norm, weights, training_inputs)
         if self.round_weights:
             weights = rounded(weights)
-        return Layer(neuron, neuron.coefficients(params), weights, self.execution)
+        return Layer(neuron, neuron.coefficients(params), weights, self.execution, self.num_outputs)
 
     def _normalized(self, batch_norm: BatchNorm, weights: Weights, training_inputs: Array | None) -> Weights:
         """Return the weights of the layer with normalisation, and update the running moments in training."""
@@ -154,6 +162,8 @@ class RecurrentLayer(_Neurons):
       batch_norm: normalisation of the feed-forward current, by the moments of the batch if the collection
         "batch_stats" is mutable, as in training, and otherwise by the running ones; None for none.
       round_weights: whether to compute with weights of 8 bits (see `seadlif_jax.nn.quantization`).
+      num_outputs: number of neurons, from the first, whose outputs leave the layer; the others act within the layer
+        only. None for all.
 
     Parameters: `kernel [channel, neuron]`, `bias [neuron]`, `recurrent_kernel [neuron, neuron]`, with the initial
     values of `neuron.initial_weights`; those of `neuron.parameters`, each `[neuron]`; and with `batch_norm`,
@@ -169,7 +179,7 @@ class RecurrentLayer(_Neurons):
 
     def __call__(
         self, inputs: Num[Array, "batch time channel"], neuron: Neuron | None = None
-    ) -> Float[Array, "batch time neuron"]:
+    ) -> Float[Array, "batch time output"]:
         """Return the outputs for a batch of sequences, from the initial state."""
         x = time_major(inputs)
         layer = self.as_layer(inputs.shape[-1], neuron, x if uses_batch_moments(self) else None)
@@ -192,13 +202,13 @@ class RecurrentCell(_Neurons, nn.RNNCellBase):
       >>> carry, spikes = cell.apply(params, carry, jnp.ones((3, 4)))
     """
 
-    def __call__(self, carry: Any, inputs: Num[Array, "batch channel"]) -> tuple[Any, Float[Array, "batch neuron"]]:
+    def __call__(self, carry: Any, inputs: Num[Array, "batch channel"]) -> tuple[Any, Float[Array, "batch output"]]:
         """Return the state after a step, and its outputs."""
         if self.batch_norm is not None and uses_batch_moments(self):
             raise ValueError("a cell cannot train batch normalisation, which needs whole sequences: use RecurrentLayer")
         layer = self.as_layer(inputs.shape[-1])
         carry = layer.step(carry, layer.project(inputs))
-        return carry, carry.output
+        return carry, layer.sent(carry.output)
 
     @nn.nowrap
     def initialize_carry(self, rng: Key[Array, ""], input_shape: tuple[int, ...]) -> Any:

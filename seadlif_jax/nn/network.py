@@ -93,7 +93,7 @@ class Network(nn.Module):
           hyper: numbers that override those of the modules.
           feedback_from: for forecasts, the step from which the input is the network's own, detached output.
           return_activity: return a pair of readout and activity: a tuple with, for each spiking hidden layer, the
-            fraction of its neurons that spike in each step, before dropout, `[batch, time]`.
+            fraction of the neurons with outputs that spike in each step, before dropout, `[batch, time]`.
         """
         dropout = self._dropout(dropout_key, len(inputs), hyper)
         if feedback_from is not None:
@@ -123,7 +123,7 @@ class Network(nn.Module):
         for index, layer in enumerate(hidden):
             states = scan_states(layer, x)
             traces.append(jax.tree.map(batch_major, states))
-            x = states.output
+            x = layer.sent(states.output)
             if dropout is not None:
                 x = dropout.apply_to_steps(x, index, jnp.arange(len(x)))
         return batch_major(scan_states(readout, x).output), tuple(traces)
@@ -143,7 +143,7 @@ class Network(nn.Module):
         if self._trains_batch_norm():
             raise ValueError('only a call trains batch normalisation; leave out mutable=["batch_stats"]')
         neurons = self._neurons(hyper)
-        widths = (channels, *(layer.features for layer in self.layers))
+        widths = (channels, *(layer.outputs for layer in self.layers))
         hidden = [
             layer.as_layer(width, neuron)
             for layer, width, neuron in zip(self.layers, widths[:-1], neurons, strict=True)
@@ -199,7 +199,7 @@ class Network(nn.Module):
             self.initial_state(len(inputs)),
             time_major(inputs).astype(layers[0].weights.kernel.dtype),
             feedback_from,
-            observe=lambda state: activity(layers, [layer_state.output for layer_state in state]),
+            observe=lambda state: activity(layers, list(map(_sent, layers, state))),
         )
 
 
@@ -210,5 +210,9 @@ def _step(layers, state, x, dropout, t):
         if index and dropout is not None:
             x = dropout.apply(x, index - 1, t)
         new_state.append(layer.step(layer_state, layer.project(x)))
-        x = new_state[-1].output
+        x = _sent(layer, new_state[-1])
     return tuple(new_state), x
+
+
+def _sent(layer, state):
+    return layer.sent(state.output)

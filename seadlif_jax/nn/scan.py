@@ -69,13 +69,14 @@ def scan_layers(
             if index and dropout is not None:
                 x = dropout.apply_to_steps(x, index - 1, steps)
             state, x = run_layer(layer, state, x)
+            x = jax.tree.map(layer.sent, x)
             new_states.append(state)
             outputs.append(x.computed)
         return tuple(new_states), (outputs[-1], activity(layers, outputs) if with_activity else ())
 
     num_steps, batch = inputs.shape[:2]
     if not num_steps or not batch:
-        empty = [jnp.zeros((num_steps, batch, layer.features)) for layer in layers]
+        empty = [layer.sent(jnp.zeros((num_steps, batch, layer.features))) for layer in layers]
         return empty[-1], activity(layers, empty) if with_activity else ()
     if execution.engine == "native":
         return native.run_layers(layers, inputs, dropout, with_activity)
@@ -98,7 +99,7 @@ def scan_layers(
 def activity(
     layers: Sequence[Layer], outputs: Sequence[Float[Array, "*steps batch _"]]
 ) -> tuple[Float[Array, "*steps batch"], ...]:
-    """Return the fraction of neurons that spike in each step, of each layer of spiking neurons, from its outputs."""
+    """Return the fraction of neurons that spike in each step, of each layer of spiking neurons, from what it sends."""
     return tuple(
         jnp.mean(x, axis=-1, dtype=float) for layer, x in zip(layers, outputs, strict=True) if layer.neuron.spiking
     )
@@ -168,9 +169,13 @@ def _run_backward(saved: tuple[Any, ...], bars: tuple[Any, Outputs]) -> tuple[An
         (coefficients_bar, weights_bar, first_bar),
         (coefficients, weights, first),
     )
-    not_trained = jax.tree.map(jnp.zeros_like, neuron)
+    layer_bar = layer.replace(
+        neuron=jax.tree.map(jnp.zeros_like, neuron),  # not trained
+        coefficients=coefficients_bar,
+        weights=weights_bar,
+    )
     rebuilt_bar: Any = None  # the gradient goes to the values computed
-    return Layer(not_trained, coefficients_bar, weights_bar, execution), first_bar, Outputs(inputs_bar, rebuilt_bar)
+    return layer_bar, first_bar, Outputs(inputs_bar, rebuilt_bar)
 
 
 run_chunk.defvjp(_run_forward, _run_backward)

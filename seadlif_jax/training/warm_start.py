@@ -20,7 +20,9 @@ from seadlif_jax.utils.paths import local_path
 
 # Fields on which the meaning of the parameters depends, beside the neuron's hyperparameters; but for those that only
 # bound or scale what the neuron does.
-SAME_FIELDS = ("neuron", "hidden", "recurrent", "self_connections", "batch_norm", "tau_out", "train_tau_out")
+SAME_FIELDS = (
+    "neuron", "hidden", "recurrent", "num_outputs", "self_connections", "batch_norm", "tau_out", "train_tau_out",
+)  # fmt: skip
 MAY_DIFFER = ("q", "a", "b", "surrogate", "forget_bias")
 
 
