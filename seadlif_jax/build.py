@@ -9,7 +9,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from seadlif_jax import native
 from seadlif_jax.config import build_neuron
 from seadlif_jax.nn import BatchNorm, Execution, Hyperparameters, LeakyReadout, Network, RecurrentLayer
-from seadlif_jax.tasks import TASKS, Forecast, Task
+from seadlif_jax.tasks import TASKS, Task
 
 
 def build_task(config: ConfigDict | FrozenConfigDict) -> Task:
@@ -25,9 +25,10 @@ def build_hyperparameters(config: ConfigDict | FrozenConfigDict) -> Hyperparamet
 
 def check_native(config: ConfigDict | FrozenConfigDict) -> None:
     """Raise a `NativeError` if the native engine cannot compute the config's network on this machine."""
-    if isinstance(build_task(config), Forecast):
+    if build_task(config).feeds_back:
         raise native.NativeError("a forecast, which is fed with its own output, is a plain scan")
-    native.check_usable(build_neuron(config), config.compute.precision, config.compute.plain_scan)
+    compute, all_have_outputs = config.compute, config.model.num_outputs is None
+    native.check_usable(build_neuron(config), compute.precision, compute.plain_scan, all_have_outputs)
 
 
 def check_engine(config: ConfigDict | FrozenConfigDict) -> None:
@@ -70,17 +71,21 @@ def build_network(config: ConfigDict | FrozenConfigDict, channels: int, batch_ax
     execution = Execution(**compute)
     batch_norm = BatchNorm(axis_name=batch_axis) if model.batch_norm else None
     round_weights = model.quantize == "int8"
+    recurrent = model.recurrent if isinstance(model.recurrent, tuple) else (model.recurrent,) * len(model.hidden)
     layers = tuple(
         RecurrentLayer(
             features,
             neuron,
-            model.recurrent,
+            is_recurrent,
             execution,
             model.self_connections,
             batch_norm,
             round_weights,
+            num_outputs,
         )
-        for features in model.hidden
+        for features, is_recurrent, num_outputs in zip(
+            model.hidden, recurrent, model.num_outputs or (None,) * len(model.hidden), strict=True
+        )
     )
     outputs = build_task(config).num_outputs(channels)
     readout = LeakyReadout(outputs, tuple(model.tau_out), model.train_tau_out, round_weights=round_weights)

@@ -69,6 +69,11 @@ class Task(abc.ABC):
         """Return the step from which the network is fed its own outputs; None for a network that never is."""
         return None
 
+    @property
+    def feeds_back(self) -> bool:
+        """Whether the network is fed its own outputs."""
+        return self.feedback_from(2) is not None
+
     @abc.abstractmethod
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
         """Return loss and score of outputs, summed over the targets of a batch."""

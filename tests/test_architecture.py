@@ -32,6 +32,7 @@ LAYERS = (
     "testing",
     "interop",
     "training",
+    "reports",
     "analysis",
     "pretrained",
     "inference",

@@ -100,7 +100,7 @@ def test_the_imported_network_has_the_outputs_of_the_authors_program(tmp_path, x
     trained = load_run(tmp_path / "run")
     outputs = trained.outputs(file["inputs"])
     np.testing.assert_allclose(outputs, file["outputs"], rtol=0, atol=1e-12 * np.abs(file["outputs"]).max())
-    if not trained.forecasts:
+    if trained.classifies:
         targets, block_index = file["targets"], jnp.asarray(file["block_idx"])
         how = trained.config.model.aggregation
         blocks = readout.aggregate(jnp.asarray(outputs), block_index, targets.shape[1] - 1, how)

@@ -152,7 +152,7 @@ def test_a_forecast_is_refused(finished):
     trained, dataset = open_run(finished, {})
     config = ConfigDict(trained.config.to_dict())
     config.task = "forecast"
-    with pytest.raises(ShiftError, match="a network that forecasts has no accuracy"):
+    with pytest.raises(ShiftError, match="this network has no accuracy under shifts"):
         measure_robustness(dataclasses.replace(trained, config=config), dataset.test, "", [0])
 
 

@@ -202,7 +202,7 @@ def test_a_forecast_predicts_its_inputs_and_no_classes(tmp_path):
     outputs = trained.outputs(test.inputs)
     second_half = ((outputs - test.targets[:, 1:]) ** 2).mean(axis=2)[:, 20:]
     assert second_half.mean() == pytest.approx(result["test"]["mse"], rel=1e-5)
-    with pytest.raises(ValueError, match="forecasts its inputs and does not predict a class"):
+    with pytest.raises(ValueError, match="not trained for classification"):
         trained.predict(test.inputs)
     with pytest.raises(ValueError, match="forecasts"):
         trained.export(tmp_path / "network.bin")

@@ -133,9 +133,9 @@ class _ShiftBatch(NamedTuple):
 
 
 def require_classifier(model: TrainedModel) -> None:
-    """Raise a `ShiftError` for a network that forecasts, which has no accuracy."""
-    if model.forecasts:
-        raise ShiftError("a network that forecasts has no accuracy under shifts; choose a run of classification")
+    """Raise a `ShiftError` for a network of another task, which has no accuracy."""
+    if not model.classifies:
+        raise ShiftError("this network has no accuracy under shifts; choose a run of classification")
 
 
 def check_levels(levels: Sequence[float], draws: int) -> None:

@@ -23,6 +23,7 @@ from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.parsers import Parser, add_run, moved_data, output_folder
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.inference import open_run
+from seadlif_jax.reports.inspection import save_sample
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.runs.metrics import MetricsLog
@@ -57,10 +58,5 @@ def main(arguments: Sequence[str]) -> None:
         counted = np.asarray(batch.block_index > 0).mean(axis=0)
         plots.save_gradients(norms, counted, config.data.step_ms, folder / "gradients.png")
         sample = Samples.of(split, options.sample, options.sample + 1)
-        if trained.forecasts:
-            plots.save_forecast(sample, trained.outputs(sample.inputs), config.data.step_ms, folder / "sample.png")
-        else:
-            outputs, states = trained.trace(sample.inputs)
-            thresholds = [layer.neuron.constant_threshold for layer in trained.network.layers]
-            plots.save_raster(sample, outputs, states, thresholds, config.model.aggregation, folder / "sample.png")
+        save_sample(trained.task, trained, sample, folder / "sample.png")
     print(f"pictures: {folder}/*.png")

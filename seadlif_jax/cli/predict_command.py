@@ -39,8 +39,8 @@ def main(arguments: Sequence[str]) -> None:
     prepare_jax()
     with errors_in_one_line("nothing was written"):
         trained, folder = chosen_network(options)
-        if trained.forecasts:
-            raise RunError("this network forecasts, and does not classify")
+        if not trained.classifies:
+            raise RunError("this network was not trained for classification")
         output = folder / "predictions.csv" if options.output is None else local_path(options.output, "--output")
         if output.is_dir() or not output.absolute().parent.is_dir():
             raise RunError(f"--output: {output} is a folder, or in one that does not exist")

@@ -84,8 +84,8 @@ def evaluate(
 
     Raises:
       DeviceError: the inputs are not for fixed point.
-      ValueError: the network forecasts, and does not predict classes; or there is no sample; or the split's arrays are
-        not arrays of numbers.
+      ValueError: the network was trained for another task; or there is no sample; or the split's arrays are not arrays
+        of numbers.
 
     Example:
       >>> model = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
@@ -104,7 +104,7 @@ def evaluate(
     """
     task = model.task
     if not isinstance(task, Classification):
-        raise ValueError("this network forecasts its inputs: there are no classes to compare")
+        raise ValueError("this network was not trained for classification: there are no classes to compare")
     if not len(split.inputs):
         raise ValueError("there is no sample to evaluate on")
     refuse_fork()

@@ -23,7 +23,7 @@ from seadlif_jax.losses import aggregate
 from seadlif_jax.nn import Hyperparameters, Network
 from seadlif_jax.nn.layers import batch_major, time_major
 from seadlif_jax.runs.files import write_atomically
-from seadlif_jax.tasks import Classification, Forecast, Task
+from seadlif_jax.tasks import Classification, Task
 from seadlif_jax.utils.arrays import as_native, value_problem
 from seadlif_jax.utils.paths import local_path
 from seadlif_jax.utils.processes import refuse_fork
@@ -73,9 +73,9 @@ class TrainedModel:
         return self.variables["params"]["layers_0"]["kernel"].shape[0]
 
     @property
-    def forecasts(self) -> bool:
-        """Whether it predicts its next input, and no classes."""
-        return isinstance(self.task, Forecast)
+    def classifies(self) -> bool:
+        """Whether it was trained for classification, of samples or of steps."""
+        return isinstance(self.task, Classification)
 
     @property
     def task(self) -> Task:
@@ -100,13 +100,13 @@ class TrainedModel:
             are those that the network was trained to answer in: `block_index == 1`, in its data set.
 
         Raises:
-          ValueError: also for a sample whose mask is all False, and for networks that forecast.
+          ValueError: also for a sample whose mask is all False, and for networks of other tasks.
         """
         return self.probabilities(inputs, step_mask).argmax(axis=-1)
 
     def probabilities(self, inputs: Inputs, step_mask: Any | None = None) -> Float[np.ndarray, "sample class"]:
         """Return the class probabilities: softmax of the scores that enter the loss. Arguments as for `predict`."""
-        task = self._classification("a class")
+        task = self._classification()
         inputs = self._checked(inputs)
         mask = np.ones(inputs.shape[:2], bool) if step_mask is None else as_native(step_mask, "step_mask") != 0
         if mask.shape != inputs.shape[:2]:
@@ -121,7 +121,7 @@ class TrainedModel:
 
     def predict_steps(self, inputs: Inputs) -> Int[np.ndarray, "sample time"]:
         """Return the class of each step, for networks that label steps."""
-        self._classification("a class")
+        self._classification()
         return self.outputs(inputs).argmax(axis=-1)
 
     def initial_state(self, batch: int = 1) -> tuple[Any, ...]:
@@ -202,7 +202,8 @@ class TrainedModel:
         Raises:
           ValueError: the network forecasts; the step from which it is fed its own output depends on the length.
         """
-        self._classification("what does not depend on their length")
+        if self.task.feeds_back:
+            raise ValueError("this network forecasts: from which step on depends on the length; use outputs")
         path = local_path(path, "path")
         path.write_bytes(serialize_network(self.network, self.variables, self.num_channels))
         return path
@@ -218,7 +219,7 @@ class TrainedModel:
         Raises:
           DeviceError: the network forecasts, or its neurons have no code; or another `dtype` or `name`.
         """
-        if self.forecasts:
+        if self.task.feeds_back:
             raise DeviceError("this network forecasts: it is fed with its own outputs, for which there is no C code")
         if dtype not in ("float32", "int8"):
             raise DeviceError(f"dtype = {dtype!r}: it must be 'float32' or 'int8'")
@@ -244,9 +245,9 @@ class TrainedModel:
         config.data.update(moved)
         return config.lock()
 
-    def _classification(self, prediction: str) -> Classification:
+    def _classification(self) -> Classification:
         if not isinstance(self.task, Classification):
-            raise ValueError(f"this network forecasts its inputs and does not predict {prediction}; use outputs")
+            raise ValueError("this network was not trained for classification; use outputs")
         return self.task
 
     def _checked(self, inputs: Any) -> np.ndarray:

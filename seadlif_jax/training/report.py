@@ -1,36 +1,27 @@
 """What a finished run leaves: its result, pictures and tables; a sweep, those of each member and of all."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
-from seadlif_jax import nn, plots
-from seadlif_jax.analysis.forecast_error import ForecastError, cut_windows, squared_errors
+from seadlif_jax import plots
 from seadlif_jax.build import build_hyperparameters, build_network, build_task
 from seadlif_jax.config import flatten, is_sweep
-from seadlif_jax.data.loading import Dataset, Split
-from seadlif_jax.data.on_device.samples import Samples
-from seadlif_jax.inference.trained_model import run_network, trace_network
-from seadlif_jax.losses import IGNORED, aggregate, feedback_start
+from seadlif_jax.data.loading import Dataset
 from seadlif_jax.members import Member, describe_setting, format_value
 from seadlif_jax.parallel import broadcast, is_first_process, select_member, to_host
-from seadlif_jax.runs.checkpoint import Checkpoints, Variables
+from seadlif_jax.reports.pictures import save_task_pictures
+from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.runs.folder import RunFolder
-from seadlif_jax.tasks import TASKS, Classification, Forecast, Task
 from seadlif_jax.training.optimizer import as_single
 from seadlif_jax.training.setup import Setup
 from seadlif_jax.training.state import Position, TrainState
 from seadlif_jax.training.sweep import summarize
 from seadlif_jax.utils.progress import bar
-
-RASTER_CANDIDATES = 16
 
 
 def finish_run(
@@ -134,82 +125,6 @@ def _finish_member(
     save_task_pictures(task, network, hyper, variables, dataset.test, folder.config.data.step_ms, member_folder.path)
 
 
-@functools.singledispatch
-def save_task_pictures(
-    task: Task,
-    network: nn.Network,
-    hyper: nn.Hyperparameters,
-    variables: Variables,
-    test: Split,
-    step_ms: float | None,
-    folder: Path,
-) -> None:
-    """Leave the pictures of a trained network that suit its task; other kinds of task can register their own.
-
-    Args:
-      task: the task.
-      network: the network.
-      hyper: numbers that override its own.
-      variables: its variables, by collection.
-      test: test split.
-      step_ms: milliseconds that a step stands for, or None.
-      folder: folder for the pictures.
-    """
-
-
-@save_task_pictures.register
-def _(task: Classification, network, hyper, variables, test, step_ms, folder):
-    """Draw the network at work: on the first test sample that it gets right, or else on the first of all."""
-    samples = Samples.of(test, 0, RASTER_CANDIDATES)
-    outputs, states = trace_network(network, variables, samples.inputs, hyper)
-    scores = aggregate(outputs, samples.block_index, samples.targets.shape[1] - 1, task.aggregation)
-    correct = (scores.argmax(axis=-1) == samples.targets) | (samples.targets == IGNORED)
-    chosen = int(correct.all(axis=1).argmax())
-    samples, outputs, states = jax.tree.map(lambda array: array[chosen : chosen + 1], (samples, outputs, states))
-    constant = (neuron.constant_threshold for neuron in hyper.neurons)
-    thresholds = [None if threshold is None else float(threshold) for threshold in constant]
-    plots.save_raster(samples, outputs, states, thresholds, task.aggregation, folder / "raster.png")
-
-
-@save_task_pictures.register
-def _(task: Forecast, network, hyper, variables, test, step_ms, folder):
-    samples = Samples.of(test)
-    outputs = run_network(network, task, variables, samples.inputs, hyper)
-    draw_forecast(samples, outputs, step_ms, folder / "forecast")
-
-
-def draw_forecast(samples: Samples, outputs: Array, step_ms: float | None, stem: Path) -> ForecastError:
-    """Leave the forecast of the first of some samples, and the error in the course of all of them.
-
-    Returns:
-      the errors of the network; `<stem>.png`, `<stem>_error.png` and `<stem>_error.csv` are left.
-    """
-    network, zero = (jax.jit(squared_errors)(y, samples) for y in (outputs, jnp.zeros_like(outputs)))
-    num_steps = outputs.shape[1]
-    windows = cut_windows(num_steps, step_ms)
-    network_mse, zero_mse = windows.mean(network.steps), windows.mean(zero.steps)
-    write_table(
-        Path(f"{stem}_error.csv"),
-        {
-            f"from_{windows.unit}": windows.edges[:-1],
-            f"to_{windows.unit}": windows.edges[1:],
-            "network_mse": network_mse,
-            "zero_mse": zero_mse,
-        },
-    )
-    plots.save_forecast(samples, outputs, step_ms, Path(f"{stem}.png"))
-    step = 1.0 if step_ms is None else step_ms
-    plots.save_forecast_error(
-        windows.edges,
-        windows.unit,
-        (step * feedback_start(num_steps), step * num_steps),
-        (network_mse, float(network.second_half)),
-        (zero_mse, float(zero.second_half)),
-        Path(f"{stem}_error.png"),
-    )
-    return network
-
-
 def describe_result(result: Mapping[str, Any]) -> list[str]:
     """Return the lines that a command prints about the result of a run, or of a sweep."""
 
@@ -222,7 +137,7 @@ def describe_result(result: Mapping[str, Any]) -> list[str]:
             f"{split} {name} {score(statistics)}"
             for split in ("validation", "test")
             for name, statistics in setting[split].items()
-            if name in {kind.metric for kind in TASKS.values()}
+            if name != "loss" and "rate" not in name
         )
         count = f"{setting['seeds']} seed{'s' if setting['seeds'] > 1 else ''}"
         count += f", {setting['diverged']} diverged" if setting["diverged"] else ""

@@ -1,0 +1,1 @@
+"""Tables and pictures of a trained network that depend on its task: functions that dispatch on the task's class."""
