@@ -1,20 +1,60 @@
 """From a config to the objects that it describes: the task, the network, and its hyperparameters."""
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import native
-from seadlif_jax.config import build_neuron
+from seadlif_jax.config import ConfigError, build_neuron, unknown_field
 from seadlif_jax.nn import BatchNorm, Execution, Hyperparameters, LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.tasks import TASKS, Task
+from seadlif_jax.utils.errors import SeadlifError
+from seadlif_jax.utils.modules import find_object
 
 
-def build_task(config: ConfigDict | FrozenConfigDict) -> Task:
-    """Return the task that `config.task` names; raises a `ConfigError` for fields that do not fit it."""
-    return TASKS[config.task].from_config(config)
+class FoundTask(NamedTuple):
+    """A class of tasks, and the folder from which its module is imported; None if it is installed."""
+
+    task: type[Task]
+    folder: Path | None
+
+
+def find_task(config: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = ()) -> FoundTask:
+    """Return the class that `config.task` names.
+
+    Args:
+      config: the config.
+      folders: searched for its module after `config.task_dir`, and before the current folder.
+
+    Raises:
+      ConfigError: there is no such module or class, or it is no subclass of `Task`.
+    """
+    if config.task in TASKS:
+        return FoundTask(TASKS[config.task], None)
+    recorded = [Path(config.task_dir)] if config.task_dir else []
+    try:
+        found = find_object(config.task, [*recorded, *folders], "config.task")
+    except SeadlifError as error:
+        raise ConfigError(str(error)) from error
+    if not (isinstance(found.value, type) and issubclass(found.value, Task)):
+        raise ConfigError(f"config.task = {config.task!r}: it must be a subclass of seadlif_jax.tasks.Task")
+    return FoundTask(found.value, found.folder)
+
+
+def build_task(config: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = ()) -> Task:
+    """Return the task of a config; raises a `ConfigError` as `find_task`, or for fields that do not fit it."""
+    kind = find_task(config, folders).task
+    for name in config.loss:
+        if name not in kind.fields:
+            raise unknown_field(f"loss.{name}", [f"loss.{field}" for field in kind.fields])
+    for name in kind.fields:
+        if name not in config.loss:
+            raise ConfigError(f"config.loss.{name}: missing; it is a field of config.task = {config.task!r}")
+    return kind.from_config(config)
 
 
 def build_hyperparameters(config: ConfigDict | FrozenConfigDict) -> Hyperparameters:

@@ -1,8 +1,8 @@
 """Tasks: how a network is run, its loss, its metric, and the targets that it needs.
 
 A task is an immutable value, made of a config by `build.build_task`; whatever depends on the kind of task asks it. A
-new kind is a class with the attributes and methods of `Task`, registered in `TASKS` under the name that `config.task`
-selects it by.
+new kind is a subclass of `Task`, in any module: `config.task` names it as "module:Class". What its pictures and tables
+are is registered with the functions of `seadlif_jax.reports`.
 """
 
 import abc
@@ -48,6 +48,7 @@ class Task(abc.ABC):
       curves: metrics to draw over the epochs.
       percent: whether the metric is a fraction, to be shown in percent.
       variable_length: whether steps behind a sample's last block change nothing, so that they may be left out.
+      fields: names of the task's own fields, in the section `loss` of a config.
     """
 
     metric: ClassVar[str]
@@ -55,6 +56,7 @@ class Task(abc.ABC):
     curves: ClassVar[tuple[str, ...]]
     percent: ClassVar[bool]
     variable_length: ClassVar[bool]
+    fields: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @abc.abstractmethod
@@ -74,6 +76,10 @@ class Task(abc.ABC):
         """Whether the network is fed its own outputs."""
         return self.feedback_from(2) is not None
 
+    def prepare(self, batch: Any) -> Any:
+        """Return a batch of `Samples` as network and loss take them, from how the data set holds them."""
+        return batch
+
     @abc.abstractmethod
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
         """Return loss and score of outputs, summed over the targets of a batch."""
@@ -83,15 +89,21 @@ class Task(abc.ABC):
         """Return how many terms each sample has in the loss of `sums`: its targets; of a forecast, its steps."""
 
     def training_sums(
-        self, outputs: Outputs, block_index: Array, targets: Array, label_smoothing: Scalar | None
+        self,
+        outputs: Outputs,
+        block_index: Array,
+        targets: Array,
+        label_smoothing: Scalar | None,
+        update: Int[Array, ""],
     ) -> Sums:
-        """Return `sums` for a training step, with label smoothing in the loss.
+        """Return `sums` for an update of the parameters, with what the loss has in training only.
 
         Args:
           outputs: of the network.
           block_index: block of each step.
           targets: of the samples.
           label_smoothing: share of each target that is spread over all classes; None for no smoothing.
+          update: number of updates before.
         """
         return self.sums(outputs, block_index, targets)
 
@@ -105,6 +117,7 @@ class Task(abc.ABC):
 
     def evaluate(self, network: Any, variables: Variables, batch: Any, **settings: Any) -> tuple[Sums, SpikeSums]:
         """Return the sums of a batch, without dropout, and the spikes of the hidden layers in it."""
+        batch = self.prepare(batch)
         feedback_from = self.feedback_from(batch.inputs.shape[1])
         outputs, activity = network.apply(
             variables, batch.inputs, feedback_from=feedback_from, return_activity=True, **settings
@@ -155,7 +168,12 @@ class Classification(Task):
         return jnp.sum(targets != IGNORED, axis=1)
 
     def training_sums(
-        self, outputs: Outputs, block_index: Array, targets: Array, label_smoothing: Scalar | None
+        self,
+        outputs: Outputs,
+        block_index: Array,
+        targets: Array,
+        label_smoothing: Scalar | None,
+        update: Int[Array, ""],
     ) -> Sums:
         if label_smoothing is None:
             return self.sums(outputs, block_index, targets)
@@ -211,13 +229,7 @@ class Forecast(Task):
 
     @classmethod
     def from_config(cls, config: ConfigDict | FrozenConfigDict) -> "Forecast":
-        weights = config.data.class_weights
-        if weights is not None:
-            raise ConfigError(f"config.data.class_weights = {weights!r}: a forecast has no classes; it must be None")
-        for field in ("optimizer.label_smoothing", *(f"augment.{name}" for name in config.augment)):
-            section, _, name = field.partition(".")
-            if config[section][name] or config.sweep[name]:
-                raise ConfigError(f"config.{field}: for classification only; a forecast must leave it out")
+        refuse_classification_fields(config)
         if config.model.batch_norm:
             raise ConfigError(
                 "config.model.batch_norm = True: a forecast is fed with its own outputs, whose mean and variance are "
@@ -244,6 +256,17 @@ class Forecast(Task):
         if problem := value_problem(targets):
             return f"targets are {problem}"
         return None
+
+
+def refuse_classification_fields(config: ConfigDict | FrozenConfigDict) -> None:
+    """Raise a `ConfigError` if a config of another task has fields that are for classification only."""
+    weights = config.data.class_weights
+    if weights is not None:
+        raise ConfigError(f"config.data.class_weights = {weights!r}: for classification only; it must be None")
+    for field in ("optimizer.label_smoothing", *(f"augment.{name}" for name in config.augment)):
+        section, _, name = field.partition(".")
+        if config[section][name] or config.sweep[name]:
+            raise ConfigError(f"config.{field}: for classification only; leave it out")
 
 
 TASKS: Mapping[str, type[Task]] = MappingProxyType({"classification": Classification, "forecast": Forecast})

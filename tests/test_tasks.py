@@ -38,7 +38,7 @@ def test_class_weights_are_one_number_for_each_class():
     with pytest.raises(ConfigError, match=r"config.data.class_weights = .*one number for each of the 10 classes"):
         build_task(config)
     config.task = "forecast"
-    with pytest.raises(ConfigError, match="a forecast has no classes; it must be None"):
+    with pytest.raises(ConfigError, match="for classification only; it must be None"):
         build_task(config)
 
 

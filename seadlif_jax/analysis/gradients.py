@@ -28,6 +28,7 @@ def gradient_norms(model: TrainedModel, samples: Samples) -> list[Float[np.ndarr
       a curve for each hidden layer, and one for the readout.
     """
     task = model.task
+    samples = task.prepare(samples)
 
     def loss(x: Array, first: int) -> Array:
         network, variables = _from_layer(model.network, model.variables, first)

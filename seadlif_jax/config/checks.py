@@ -69,7 +69,11 @@ _COUPLING_RANGE = Check(lambda v: _is_pair(v) and v[0] <= v[1], "a pair (min, ma
 _NUMBER = Check(_is_number, "a number")
 
 _RUN_CHECKS: Mapping[str, Check] = {
-    "task": _one_of(TASK_NAMES),
+    "task": Check(
+        lambda v: isinstance(v, str) and (v in TASK_NAMES or all(v.partition(":"))),
+        f"one of {', '.join(TASK_NAMES)}, or module:Class of your own",
+    ),
+    "task_dir": _TEXT,
     "seed": _integer(0, 2**31 - 1),
     "num_epochs": _integer(1),
     "batch_size": _integer(1),

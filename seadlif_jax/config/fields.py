@@ -15,7 +15,8 @@ class ConfigError(SeadlifError):
 def base_config() -> ConfigDict:
     """Return the fields that all configs share, with the settings common to most of the paper's experiments."""
     config = ConfigDict()
-    config.task = "classification"  # or forecast: predict the next input (see tasks.py)
+    config.task = "classification"  # or forecast: predict the next input; or module:Class of another Task
+    config.task_dir = ""  # folder of the task's module (unset: near the config file, or the current one)
     config.seed = 0  # initial parameters, order of the samples, dropout
     config.num_epochs = 100
     config.batch_size = 128  # training drops the last partial batch, evaluation never does
@@ -84,6 +85,8 @@ def base_config() -> ConfigDict:
     optimizer.label_smoothing = 0.0  # classification: share of the target that training spreads over all classes
     optimizer.plateau_factor = 1.0  # learning-rate factor once the validation loss stalls; 1 for none
     optimizer.plateau_patience = 0  # epochs without a better validation loss before that
+
+    config.loss = ConfigDict()  # fields of a task that is a class of its own
 
     config.divergence = divergence = ConfigDict()
     divergence.action = "stop"  # when loss or gradient are NaN or infinite: stop, skip the step, or go back an epoch

@@ -10,7 +10,7 @@ from seadlif_jax.config.fields import base_config
 from seadlif_jax.config.normalization import flatten, normalize, to_json
 
 # What does not change the numbers. Data may move between machines, and be elsewhere for another process.
-MAY_MOVE = ("data.dir", "data.cache_dir", "data.loader_dir", "model.neuron_dir")
+MAY_MOVE = ("data.dir", "data.cache_dir", "data.loader_dir", "model.neuron_dir", "task_dir")
 MAY_CHANGE = (*MAY_MOVE, "checkpoint.every_epochs", "checkpoint.every_minutes", "tensorboard")
 LENGTH = "num_epochs"  # only decides where training ends, except with the cosine schedule
 

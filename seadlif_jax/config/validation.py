@@ -26,7 +26,7 @@ def validate(config: ConfigDict) -> None:
     config = normalize(config)
     fields = flatten(config)
     for name in fields:
-        if name not in CHECKS and not name.startswith(("data.", "model.", "sweep.")):
+        if name not in CHECKS and not name.startswith(("data.", "loss.", "model.", "sweep.")):
             raise unknown_field(name)
     for name, check in CHECKS.items():
         if name not in fields:

@@ -1,4 +1,4 @@
-"""Finding the loader that a config names as "module:function", and recording where loader and neuron were found.
+"""Finding the loader that a config names as "module:function", and recording where it, neuron and task were found.
 
 Its module is looked for in `config.data.loader_dir`, then in the current folder, then among the installed packages.
 `seadlif train` also looks beside the config file and in the folder above it, and records in the run's config where the
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from seadlif_jax.build import find_task
 from seadlif_jax.config import ConfigError, configured_neuron
 from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.modules import find_object, search_path
@@ -99,7 +100,7 @@ def find_loader(data: ConfigDict, folders: Sequence[Path] = ()) -> Loader:
 
 
 def record_folders(config: ConfigDict, folders: Sequence[Path] = ()) -> ConfigDict:
-    """Return the config with the folders of its loader and its neuron, and the neuron's checksum.
+    """Return the config with the folders of its loader, its neuron and its task, and the neuron's checksum.
 
     So the run can be used from anywhere later, and notices another version of the neuron.
 
@@ -108,12 +109,13 @@ def record_folders(config: ConfigDict, folders: Sequence[Path] = ()) -> ConfigDi
       folders: as in `find_loader`.
 
     Raises:
-      ConfigError: the loader or the neuron is not found.
+      ConfigError: the loader, the neuron or the task is not found.
     """
     loader_dir = find_loader(config.data, folders).folder
-    neuron = configured_neuron(config.model, folders)
+    neuron, task = configured_neuron(config.model, folders), find_task(config, folders)
     recorded = ConfigDict(config.to_dict())
     recorded.data.loader_dir = str(loader_dir) if loader_dir else ""
+    recorded.task_dir = str(task.folder) if task.folder else ""
     recorded.model.neuron_dir = str(neuron.folder) if neuron.folder else ""
     recorded.model.neuron_checksum = neuron.checksum
     return recorded.lock()

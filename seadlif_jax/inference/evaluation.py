@@ -68,6 +68,28 @@ class Evaluation(NamedTuple):
             }
 
 
+def measure(model: TrainedModel, split: Any) -> dict[str, float]:
+    """Return the mean loss of a network on a split, and the metric of its task, whatever this is.
+
+    Args:
+      model: the network.
+      split: samples with targets: any object with the attributes of a `Split`.
+
+    Raises:
+      ValueError: there is no sample; or the split's arrays are not arrays of numbers.
+    """
+    split = _native(split)
+    evaluate_batch = jax.jit(functools.partial(model.task.evaluate, model.network))
+    num_batches = count_batches(len(split.inputs), model.config.batch_size)
+    total: Any = None
+    # Without padding, whose targets would count: the last batch is smaller, and compiled once more.
+    for start in bar(range(0, len(split.inputs), model.config.batch_size), total=num_batches, unit="batch"):
+        batch = Samples.of(split, start, start + model.config.batch_size)
+        sums = jax.tree.map(np.asarray, evaluate_batch(model.variables, batch)[0])
+        total = sums if total is None else jax.tree.map(np.add, total, sums)
+    return {"loss": float(total.mean_loss()), model.task.metric: float(total.mean_score())}
+
+
 def evaluate(
     model: TrainedModel,
     split: Any,
@@ -105,11 +127,7 @@ def evaluate(
     task = model.task
     if not isinstance(task, Classification):
         raise ValueError("this network was not trained for classification: there are no classes to compare")
-    if not len(split.inputs):
-        raise ValueError("there is no sample to evaluate on")
-    refuse_fork()
-    native = native_split(split)
-    split = Split(native.inputs, native.targets, native.block_index)
+    split = _native(split)
     # As few batches as the run's size allows, and as little padding.
     num_batches = count_batches(len(split.inputs), model.config.batch_size)
     batches = masked_batches(split, -(-len(split.inputs) // num_batches))
@@ -124,6 +142,13 @@ def evaluate(
         total = metrics if total is None else jax.tree.map(np.add, total, metrics)
     sums, counts, confusion = total
     return Evaluation(float(sums.loss / sums.loss_terms), confusion, tuple(map(float, counts.mean_rate())))
+
+
+def _native(split: Any) -> Split:
+    if not len(split.inputs):
+        raise ValueError("there is no sample to evaluate on")
+    refuse_fork()
+    return native_split(split)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

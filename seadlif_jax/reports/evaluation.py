@@ -16,6 +16,7 @@ from seadlif_jax.data.loading import DatasetError
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.device import FixedPointNetwork
 from seadlif_jax.inference import TrainedModel, evaluate
+from seadlif_jax.inference.evaluation import measure
 from seadlif_jax.losses import IGNORED
 from seadlif_jax.reports.pictures import draw_forecast
 from seadlif_jax.runs.errors import RunError
@@ -35,6 +36,8 @@ def report_evaluation(task: Task, trained: TrainedModel, split: Split, name: str
       name: name of the split.
       stem: path of the files to write, without the end of their names.
     """
+    metrics = measure(trained, split)
+    print(f"{name} " + "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()), flush=True)
 
 
 @report_evaluation.register

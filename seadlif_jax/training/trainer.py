@@ -117,7 +117,7 @@ class Trainer:
         def step(number, running: Running) -> Running:
             variables, opt_state, sums = running
             params = variables["params"]
-            batch = self._batch(train, by_class, order, state, number, hyper)
+            batch = self.task.prepare(self._batch(train, by_class, order, state, number, hyper))
             dropout_keys = self._sample_keys(state, Purpose.DROPOUT, number)
 
             def loss(params: PyTree[Array], batch: Samples) -> tuple[Float[Array, ""], tuple[Sums, Variables]]:
@@ -132,7 +132,8 @@ class Trainer:
                     return_activity=hyper.rate_penalty is not None,
                 )
                 outputs, activity = (outputs, ()) if hyper.rate_penalty is None else outputs
-                sums = self.task.training_sums(outputs, batch.block_index, batch.targets, hyper.label_smoothing)
+                update = state.epoch * num_steps + number
+                sums = self.task.training_sums(outputs, batch.block_index, batch.targets, hyper.label_smoothing, update)
                 total = sums.loss
                 if hyper.rate_penalty is not None:
                     excess = rate_excess(activity, batch.block_index, self._rate_bounds)
