@@ -70,4 +70,5 @@ $(STAMP): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	-$(RUN) -m pip install --quiet --disable-pip-version-check pesq  # needs a C compiler; without it, its tests are skipped
 	touch $@

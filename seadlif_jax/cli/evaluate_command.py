@@ -24,6 +24,13 @@ is always included.
 
 also tests the network in the fixed point of `seadlif export --dtype=int8`, and leaves test_int8_classes.csv and the
 confusion matrix.
+
+For a network that compresses sound, the first two lines are replaced by test_recordings.csv, the quality and bit rate
+of every recording, and test_quality.csv, their mean; and
+
+    seadlif evaluate --workdir=DIR --save_audio
+
+also leaves ten of the recordings, and what is restored of them, in test_audio/*.wav.
 """
 
 import argparse
@@ -39,7 +46,7 @@ from seadlif_jax.cli.parsers import Parser, add_run, moved_data, output_folder
 from seadlif_jax.data.dataset import Split
 from seadlif_jax.device import DeviceError, device_layers, quantize
 from seadlif_jax.inference import TrainedModel, open_run
-from seadlif_jax.reports.evaluation import report_classes, report_costs, report_evaluation
+from seadlif_jax.reports.evaluation import report_classes, report_costs, report_evaluation, save_audio
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.runs.folder import RunFolder
 from seadlif_jax.utils.paths import workdir_path
@@ -68,6 +75,8 @@ def main(arguments: Sequence[str]) -> None:
         split, stem = getattr(dataset, options.split), str(output / options.split)
         report_evaluation(trained.task, trained, split, options.split, stem)
         report_costs(trained, split, stem)
+        if options.save_audio:
+            save_audio(trained.task, trained, options.split, stem)
         if fixed_point is not None:
             print("\nin fixed point, with weights of 8 bits")
             report_classes(trained, split, f"{options.split} int8", f"{stem}_int8", fixed_point)
@@ -84,6 +93,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--draws", type=int, default=3, help="number of draws of each random shift (default: 3)")
     parser.add_argument("--quantize", choices=("int8",), help="also test the network in fixed point")
+    parser.add_argument("--save_audio", action="store_true", help="also leave restored recordings to listen to")
     return parser.parse_args(arguments)
 
 

@@ -25,7 +25,7 @@ class Loader(NamedTuple):
     Attributes:
       name: "module:function".
       module: may have `FIELDS` and `OPTIONAL`, names of fields of `config.data`, and functions `read(path, config)`,
-        `parts(config)` and `groups(config)`.
+        `parts(config)`, `groups(config)` and `recordings(config, split)`.
       function: from the config to a `Dataset`.
       folder: the folder from which the module is imported; None if it is installed.
     """
@@ -57,6 +57,19 @@ class Loader(NamedTuple):
             return {}
         with search_path([self.folder] if self.folder else []):
             return self.module.parts(config).get(split, {})
+
+    def recordings(self, config: ConfigDict, split: str) -> Sequence[tuple[str, np.ndarray]]:
+        """Return the whole recordings of a split, with their names, by the module's `recordings(config, split)`.
+
+        Raises:
+          ConfigError: the module has no such function.
+        """
+        if not hasattr(self.module, "recordings"):
+            raise ConfigError(
+                f"config.data.loader = {self.name!r}: its module has no function recordings(config, split)"
+            )
+        with search_path([self.folder] if self.folder else []):
+            return self.module.recordings(config, split)
 
     def groups(self, config: ConfigDict, num_samples: int) -> np.ndarray:
         """Return the group of each training sample, such as its speaker, from the module's `groups(config)`.

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from seadlif_jax.data.dataset import DataError
 from seadlif_jax.data.events import Binning, EventError, bin_events, count_bins
+from seadlif_jax.data.file_cache import cached_from_files, file_identity
 from seadlif_jax.data.probe import probe_file
-from seadlif_jax.utils.cache import cached
 from seadlif_jax.utils.errors import storage_error
 
 TIMES, UNITS, LABELS, SPEAKERS = "spikes/times", "spikes/units", "labels", "extra/speaker"
@@ -127,7 +127,7 @@ def check(path: Path, cache: Path) -> None:
         probe_file(path, read_all)
         return
     with contextlib.suppress(_UnreadableError):
-        _cached(cache, f"{path.stem}-checked", _identity(path), read_through)
+        cached_from_files(cache, f"{path.stem}-checked", file_identity(path), read_through)
 
 
 def read_all(path: Path) -> Iterator[None]:
@@ -154,38 +154,23 @@ def frames(
       DataError: the file is damaged, has a recording of more than `max_seconds` or events that cannot be binned, or the
         cache cannot be written.
     """
-    key = {"version": CACHE_VERSION, **_identity(path), "pad_to": pad_to, "skip_empty": skip_empty, **binning._asdict()}
+    key = {
+        "version": CACHE_VERSION,
+        **file_identity(path),
+        "pad_to": pad_to,
+        "skip_empty": skip_empty,
+        **binning._asdict(),
+    }
 
     def make(folder: Path) -> None:
         num_bins = _count_bins(path, binning, max_seconds, skip_empty)
         _bin_file(path, binning, np.where(num_bins > 0, np.maximum(num_bins, pad_to), 0), folder)
 
-    entry = _cached(cache, path.stem, key, make)
+    entry = cached_from_files(cache, path.stem, key, make)
     try:
         return Frames(np.load(entry / COUNTS, mmap_mode="r"), np.load(entry / NUM_STEPS))
     except ValueError as error:  # such as an array of objects
         raise DataError(f"the cache {entry} is damaged; delete it ({error})") from error
-
-
-def _cached(cache: Path, *arguments: Any) -> Path:
-    try:
-        return cached(cache, *arguments)
-    except OSError as error:
-        raise DataError(
-            f"cannot write to the cache {cache} ({error.strerror or error}); free space there, or choose another "
-            "folder with --config.data.cache_dir"
-        ) from error
-
-
-def _identity(path: Path) -> dict[str, Any]:
-    """Return values that change whenever the file does; a copy can keep the time of modification, not of change."""
-    status = path.stat()
-    return {
-        "file": str(path.resolve()),
-        "size": status.st_size,
-        "modified": status.st_mtime_ns,
-        "changed": status.st_ctime_ns,
-    }
 
 
 def _count_bins(path: Path, binning: Binning, max_seconds: float, skip_empty: bool) -> np.ndarray:

@@ -12,13 +12,13 @@ A network is static, and hashable. Numbers that vary between the members of a sw
 with each call.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, Num
+from jaxtyping import Array, Float, Int, Key, Num
 
 from seadlif_jax.neurons import Neuron, Scalar
 from seadlif_jax.nn.dropout import Dropout, sample_keys
@@ -136,7 +136,7 @@ class Network(nn.Module):
         self, state: tuple[Any, ...], x: Num[Array, "batch channel"], hyper: Hyperparameters | None = None
     ) -> tuple[tuple[Any, ...], Float[Array, "batch output"]]:
         """Return the state after one step of streaming, and its readout: `(state, x_t) -> (state, y_t)`."""
-        return _step(self.as_layers(x.shape[-1], hyper), state, x, self._dropout(None, x.shape[0], hyper), 0)
+        return step_layers(self.as_layers(x.shape[-1], hyper), state, x, self._dropout(None, x.shape[0], hyper))
 
     def as_layers(self, channels: int, hyper: Hyperparameters | None = None) -> tuple[Layer, ...]:
         """Return all layers with their parameters, the readout last, for functions of `seadlif_jax.nn.scan`."""
@@ -195,7 +195,7 @@ class Network(nn.Module):
         """Return the predictions, and the activity of the hidden layers; both time-major."""
         layers = self.as_layers(inputs.shape[-1], hyper)
         return scan_with_feedback(
-            lambda state, x, t: _step(layers, state, x, dropout, t),
+            lambda state, x, t: step_layers(layers, state, x, dropout, t),
             self.initial_state(len(inputs)),
             time_major(inputs).astype(layers[0].weights.kernel.dtype),
             feedback_from,
@@ -203,9 +203,15 @@ class Network(nn.Module):
         )
 
 
-def _step(layers, state, x, dropout, t):
-    """Return the states of all layers after a step, and the readout."""
-    new_state = []
+def step_layers(
+    layers: Sequence[Layer],
+    state: tuple[Any, ...],
+    x: Num[Array, "batch channel"],
+    dropout: Dropout | None = None,
+    t: Int[Array, ""] | int = 0,
+) -> tuple[tuple[Any, ...], Float[Array, "batch output"]]:
+    """Return the states of layers after step `t`, each fed by the one before, and the outputs of the last."""
+    new_state: list[Any] = []
     for index, (layer, layer_state) in enumerate(zip(layers, state, strict=True)):
         if index and dropout is not None:
             x = dropout.apply(x, index - 1, t)

@@ -1,0 +1,108 @@
+"""How good restored speech is, and what its compressed form costs.
+
+Three measures of quality: SI-SNR, computed here; STOI (Taal et al., 2011: intelligibility, 0 to 1) and PESQ (ITU-T
+P.862: as listeners rate it, 1 to 4.6), by the packages `pystoi` and `pesq`.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from seadlif_jax.utils.errors import SeadlifError
+
+NO_PACKAGE = "{} needs the package {}: pip install 'seadlif-jax[audio]'"
+
+
+class AudioError(SeadlifError):
+    """Sound, or a network for sound, that cannot be worked with; the message says why."""
+
+
+def si_snr(
+    sound: Float[Array, "sample time"], target: Float[Array, "sample time"], counted: Bool[Array, "sample time"]
+) -> Float[Array, " sample"]:
+    """Return the scale-invariant signal-to-noise ratio in dB, over the steps that count.
+
+    `10 log10(|s|^2 / |s - x|^2)`, where `s = t <x, t> / <t, t>` is what the sound `x` has of the target `t`, both
+    without their means (Luo & Mesgarani, 2018).
+
+    Example:
+      >>> target = jnp.array([[1.0, -1.0, 1.0, -1.0]])
+      >>> noise = jnp.array([[0.1, 0.1, -0.1, -0.1]])
+      >>> si_snr(0.5 * target + noise, target, jnp.ones((1, 4), bool)).round(2).tolist()
+      [13.98...]
+    """
+    num_steps = jnp.maximum(jnp.sum(counted, axis=1, keepdims=True), 1)
+
+    def centred(x: Array) -> Array:
+        x = jnp.where(counted, x, 0)
+        return jnp.where(counted, x - jnp.sum(x, axis=1, keepdims=True) / num_steps, 0)
+
+    x, t = centred(sound), centred(target)
+    epsilon = jnp.finfo(x.dtype).eps
+    scale = (jnp.sum(x * t, axis=1) + epsilon) / (jnp.sum(t * t, axis=1) + epsilon)
+    signal = scale[:, None] * t
+    ratio = (jnp.sum(signal**2, axis=1) + epsilon) / (jnp.sum((signal - x) ** 2, axis=1) + epsilon)
+    return 10 * jnp.log10(ratio)
+
+
+def stoi(sound: Float[np.ndarray, " time"], target: Float[np.ndarray, " time"], sample_rate: int) -> float:
+    """Return the short-time objective intelligibility; NaN where the recording has too little speech for it.
+
+    Raises:
+      AudioError: the package pystoi is missing.
+    """
+    try:
+        import pystoi
+    except ImportError as error:
+        raise AudioError(NO_PACKAGE.format("STOI", "pystoi")) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return float(pystoi.stoi(target, sound, sample_rate))
+        except (RuntimeWarning, ValueError):  # less than 0.4 s that are not silent
+            return np.nan
+
+
+def pesq(sound: Float[np.ndarray, " time"], target: Float[np.ndarray, " time"], sample_rate: int) -> float:
+    """Return PESQ: narrow band for 8 kHz, else wide band at 16 kHz; NaN where it finds no speech.
+
+    Raises:
+      AudioError: the package pesq is missing.
+    """
+    try:
+        import pesq as package
+    except ImportError as error:
+        raise AudioError(NO_PACKAGE.format("PESQ", "pesq")) from error
+    from scipy.signal import resample_poly
+
+    if not (sound.any() and target.any()):
+        return np.nan
+    rate, band = (8000, "nb") if sample_rate == 8000 else (16000, "wb")
+    if sample_rate != rate:
+        divisor = np.gcd(rate, sample_rate)
+        sound, target = (resample_poly(x, rate // divisor, sample_rate // divisor) for x in (sound, target))
+    score = package.pesq(rate, target, sound, band, on_error=package.PesqError.RETURN_VALUES)
+    return float(score) if score > 0 else np.nan
+
+
+# By the name of the package that each needs.
+MEASURES: Mapping[str, Callable[..., float]] = MappingProxyType({"pystoi": stoi, "pesq": pesq})
+
+
+def bits_per_second(spikes: Bool[np.ndarray, "time neuron"], sample_rate: float) -> float:
+    """Return what an ideal coder needs for the spikes: `sample_rate sum_i H(p_i)` bits.
+
+    `p_i` is the firing rate of neuron `i`, spikes per step, and `H(p) = -p log2 p - (1 - p) log2 (1 - p)`: the bound
+    for coders that know the rate of each neuron, and take its spikes for independent.
+
+    Example:
+      >>> bits_per_second(np.array([[True, False], [False, False]]), sample_rate=1000.0)
+      1000.0
+    """
+    rates = spikes.mean(axis=0)
+    rates = rates[(rates > 0) & (rates < 1)]
+    return float(sample_rate * -np.sum(rates * np.log2(rates) + (1 - rates) * np.log2(1 - rates)))
