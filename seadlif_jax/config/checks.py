@@ -145,6 +145,8 @@ _RUN_CHECKS: Mapping[str, Check] = {
         "constant or cosine; config.optimizer.plateau_factor and config.optimizer.warmup_epochs multiply it",
     ),
     "optimizer.warmup_epochs": _NON_NEGATIVE,
+    "optimizer.first_updates": _integer(0),
+    "optimizer.first_factor": _POSITIVE,
     "optimizer.weight_decay": _NON_NEGATIVE,
     "optimizer.ema": _PROBABILITY,
     "optimizer.label_smoothing": _PROBABILITY,

@@ -79,6 +79,8 @@ def base_config() -> ConfigDict:
         "constant"  # of the learning rate: constant, or cosine, which decays to 0 at the end of the run
     )
     optimizer.warmup_epochs = 0.0  # linear warm-up of the learning rate; multiplies any schedule
+    optimizer.first_updates = 0  # number of updates, at the start, whose learning rate is multiplied
+    optimizer.first_factor = 1.0  # by this
     optimizer.clip_norm = 1.5  # largest global norm of the gradients, clipped before Adam
     optimizer.weight_decay = 0.0  # as in AdamW; of weight matrices, not of biases and neuron parameters
     optimizer.ema = 0.0  # decay per step of the moving average of the parameters that is validated and tested (0: none)

@@ -92,6 +92,11 @@ def validate(config: ConfigDict) -> None:
         raise ConfigError(
             f"config.sweep.samples = 0: it must be the number of settings to draw from config.sweep.{ranges[0]}"
         )
+    if config.optimizer.first_factor != 1 and not config.optimizer.first_updates:
+        raise ConfigError(
+            f"config.optimizer.first_factor = {config.optimizer.first_factor}: without effect, since "
+            "config.optimizer.first_updates is 0; set it to the number of updates"
+        )
     if config.optimizer.warmup_epochs >= config.num_epochs:
         raise ConfigError(
             f"config.optimizer.warmup_epochs = {config.optimizer.warmup_epochs}: it must be less than "

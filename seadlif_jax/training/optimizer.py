@@ -1,7 +1,7 @@
 """The optimizer, the factors of the learning rate, and the average of the parameters, built from optax.
 
-The learning rate of a step is `optimizer.learning_rate` times four factors: of the schedule, the warm-up, the plateau,
-and the retries after divergence.
+The learning rate of a step is `optimizer.learning_rate` times five factors: of the schedule, the first updates, the
+warm-up, the plateau, and the retries after divergence.
 """
 
 from collections.abc import Callable
