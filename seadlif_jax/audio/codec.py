@@ -11,7 +11,7 @@ A stream is worked on in parts of any length, each from the state that the part 
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -25,11 +25,11 @@ from seadlif_jax.audio.quality import AudioError
 from seadlif_jax.inference import TrainedModel
 from seadlif_jax.nn.layer import Layer
 from seadlif_jax.nn.network import step_layers
-from seadlif_jax.nn.scan import scan_layers
 from seadlif_jax.utils.arrays import as_native, value_problem
 from seadlif_jax.utils.processes import refuse_fork
 
 State = tuple[Any, ...]
+PART_STEPS = 4096  # steps that `encode_all` and `decode_all` work on at a time
 
 
 class Codec:
@@ -78,67 +78,78 @@ class Codec:
         return self.decode_all([spikes])[0]
 
     def encode_all(self, sounds: Sequence[Any]) -> list[Bool[np.ndarray, "time neuron"]]:
-        """Return what `encode` returns for each of some sounds, computed at once."""
-        refuse_fork()
+        """Return what `encode` returns for each of some sounds, which are worked on side by side."""
         checked = [_checked(sound, (-1,), "sound") for sound in sounds]
         lengths = [len(sound) + self.delay for sound in checked]
-        spikes = np.asarray(_encode(self.encoder, jnp.asarray(_pad(checked, max(lengths)))))
-        return [of_sound[:length] for of_sound, length in zip(spikes, lengths, strict=True)]
+        spikes = _in_parts(_encode, self.encoder, _side_by_side(checked, max(lengths)))
+        return [spikes[:length, index] for index, length in enumerate(lengths)]
 
     def decode_all(self, spikes: Sequence[Any]) -> list[Float[np.ndarray, " time"]]:
-        """Return what `decode` returns for the spikes of each of some sounds, computed at once."""
-        refuse_fork()
+        """Return what `decode` returns for the spikes of each of some sounds, which are worked on side by side."""
         checked = [_checked(of_sound, (-1, self.num_neurons), "spikes") for of_sound in spikes]
-        sounds = np.asarray(_decode(self.decoder, jnp.asarray(_pad(checked, max(map(len, checked))))))
-        return [sound[self.delay : len(one)] for sound, one in zip(sounds, checked, strict=True)]
+        lengths = [len(of_sound) for of_sound in checked]
+        sounds = _in_parts(_decode, self.decoder, _side_by_side(checked, max(lengths)))
+        return [sounds[self.delay : length, index] for index, length in enumerate(lengths)]
 
     def encoder_state(self) -> State:
         """Return the state of the encoder before the first step."""
-        return tuple(layer.initial_state(1) for layer in self.encoder)
+        return _initial_state(self.encoder, 1)
 
     def decoder_state(self) -> State:
         """Return the state of the decoder before the first step."""
-        return tuple(layer.initial_state(1) for layer in self.decoder)
+        return _initial_state(self.decoder, 1)
 
     def encode_next(self, state: State, part: Any) -> tuple[State, Bool[np.ndarray, "time neuron"]]:
-        """Return the state after the next part of a sound, and the spikes for it."""
+        """Return the state after the next part of a sound, and the spikes for it. Each length is compiled once."""
         refuse_fork()
-        state, spikes = _advance(self.encoder, state, jnp.asarray(_checked(part, (-1,), "part"))[:, None])
-        return state, np.asarray(spikes) > 0
+        state, spikes = _encode(self.encoder, state, jnp.asarray(_checked(part, (-1,), "part"))[:, None])
+        return state, np.asarray(spikes)[:, 0]
 
     def decode_next(self, state: State, spikes: Any) -> tuple[State, Float[np.ndarray, " time"]]:
         """Return the state after the next spikes, and the sound of `delay` steps before them."""
         refuse_fork()
-        part = jnp.asarray(_checked(spikes, (-1, self.num_neurons), "spikes"))
-        state, outputs = _advance(self.decoder, state, part)
-        return state, np.asarray(expected_sound(outputs))
+        part = jnp.asarray(_checked(spikes, (-1, self.num_neurons), "spikes"))[:, None]
+        state, sound = _decode(self.decoder, state, part)
+        return state, np.asarray(sound)[:, 0]
 
 
 @jax.jit
-def _encode(layers: Sequence[Layer], sounds: Float[Array, "sound time"]) -> Bool[Array, "sound time neuron"]:
-    spikes, _ = scan_layers(layers, sounds.T[..., None])
-    return jnp.swapaxes(spikes, 0, 1) > 0
+def _encode(
+    layers: Sequence[Layer], state: State, sounds: Float[Array, "time sound"]
+) -> tuple[State, Bool[Array, "time sound neuron"]]:
+    state, spikes = jax.lax.scan(functools.partial(step_layers, layers), state, sounds[..., None])
+    return state, spikes > 0
 
 
 @jax.jit
-def _decode(layers: Sequence[Layer], spikes: Float[Array, "sound time neuron"]) -> Float[Array, "sound time"]:
-    outputs, _ = scan_layers(layers, jnp.swapaxes(spikes, 0, 1))
-    return expected_sound(outputs).T
+def _decode(
+    layers: Sequence[Layer], state: State, spikes: Float[Array, "time sound neuron"]
+) -> tuple[State, Float[Array, "time sound"]]:
+    state, outputs = jax.lax.scan(functools.partial(step_layers, layers), state, spikes)
+    return state, expected_sound(outputs)
 
 
-@jax.jit
-def _advance(layers: Sequence[Layer], state: State, inputs: Float[Array, "time channel"]) -> tuple[State, Array]:
-    return jax.lax.scan(functools.partial(_step_one, layers), state, inputs)
+def _initial_state(layers: Sequence[Layer], num_sounds: int) -> State:
+    return tuple(layer.initial_state(num_sounds) for layer in layers)
 
 
-def _step_one(layers: Sequence[Layer], state: State, x: Float[Array, " channel"]) -> tuple[State, Array]:
-    state, outputs = step_layers(layers, state, x[None])
-    return state, outputs[0]
+def _in_parts(advance: Callable[..., Any], layers: Sequence[Layer], inputs: np.ndarray) -> np.ndarray:
+    """Run layers over `inputs`, `[time, sound, ...]`, in parts of one length: in bounded memory, and compiled once."""
+    refuse_fork()
+    num_steps, num_sounds = inputs.shape[:2]
+    part = min(PART_STEPS, 1 << (num_steps - 1).bit_length())
+    inputs = np.pad(inputs, [(0, -num_steps % part), *[(0, 0)] * (inputs.ndim - 1)])
+    state, outputs = _initial_state(layers, num_sounds), []
+    for start in range(0, len(inputs), part):
+        state, of_part = advance(layers, state, jnp.asarray(inputs[start : start + part]))
+        outputs.append(np.asarray(of_part))
+    return np.concatenate(outputs)
 
 
-def _pad(arrays: Sequence[np.ndarray], length: int) -> np.ndarray:
-    """Return arrays as one, with zeros behind the shorter ones."""
-    return np.stack([np.pad(array, [(0, length - len(array)), *[(0, 0)] * (array.ndim - 1)]) for array in arrays])
+def _side_by_side(arrays: Sequence[np.ndarray], length: int) -> np.ndarray:
+    """Return arrays `[time, ...]` as one, `[time, sound, ...]`, with zeros behind the shorter ones."""
+    padded = [np.pad(array, [(0, length - len(array)), *[(0, 0)] * (array.ndim - 1)]) for array in arrays]
+    return np.stack(padded, axis=1)
 
 
 def _checked(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:

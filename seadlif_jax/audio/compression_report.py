@@ -26,7 +26,7 @@ from seadlif_jax.runs.files import write_table
 from seadlif_jax.utils.progress import bar
 from seadlif_jax.utils.tables import table_lines
 
-AT_ONCE = 2**19  # steps of recordings that are worked on at once
+AT_ONCE = 16  # recordings that are worked on side by side
 TO_LISTEN_TO = 10  # recordings of `--save_audio`
 
 
@@ -40,16 +40,11 @@ class Restored(NamedTuple):
 
 
 def restore(codec: Codec, recordings: Sequence[tuple[str, np.ndarray]]) -> Iterator[Restored]:
-    """Yield each of some recordings with its spikes and what is restored from them, shorter ones first."""
-    order = sorted(recordings, key=lambda recording: len(recording[1]))
-    while order:
-        count = 1
-        while count < len(order) and (count + 1) * len(order[count][1]) <= AT_ONCE:
-            count += 1
-        batch, order = order[:count], order[count:]
-        spikes = codec.encode_all([sound for _, sound in batch])
-        for (name, sound), of_sound, restored in zip(batch, spikes, codec.decode_all(spikes), strict=True):
-            yield Restored(name, sound, of_sound, restored)
+    """Yield each of some recordings with its spikes and what is restored from them."""
+    for start in range(0, len(recordings), AT_ONCE):
+        names, sounds = zip(*recordings[start : start + AT_ONCE], strict=True)
+        spikes = codec.encode_all(sounds)
+        yield from map(Restored, names, sounds, spikes, codec.decode_all(spikes))
 
 
 def score(one: Restored, sample_rate: int, measures: Mapping[str, Callable[..., float]]) -> dict[str, Any]:
@@ -135,7 +130,7 @@ def write_wave(path: Path, sound: Float[np.ndarray, " time"], sample_rate: int) 
 def _available() -> dict[str, Callable[..., float]]:
     """Return the names of the measures whose packages are installed; say which are not."""
     available = {name: measure for name, measure in MEASURES.items() if find_spec(name) is not None}
-    for name in MEASURES.keys() - available.keys():
+    for name in (name for name in MEASURES if name not in available):
         print(f"(without {MEASURES[name].__name__.upper()}, which needs the package {name})")
     return available
 
