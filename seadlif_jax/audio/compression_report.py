@@ -27,6 +27,7 @@ from seadlif_jax.utils.progress import bar
 from seadlif_jax.utils.tables import table_lines
 
 AT_ONCE = 16  # recordings that are worked on side by side
+PADDED = 4096  # steps that a recording is padded to a multiple of
 TO_LISTEN_TO = 10  # recordings of `--save_audio`
 
 
@@ -49,12 +50,15 @@ def restore(codec: Codec, recordings: Sequence[tuple[str, np.ndarray]]) -> Itera
 
 def score(one: Restored, sample_rate: int, measures: Mapping[str, Callable[..., float]]) -> dict[str, Any]:
     """Return the row of a recording: its quality, and what its spikes cost."""
-    counted = jnp.ones((1, len(one.sound)), bool)
+    length = len(one.sound)
+    padding = (0, -length % PADDED)  # few lengths, of which each is compiled
+    arrays = (one.restored, one.sound, np.ones(length, bool))
+    restored, sound, counted = (jnp.asarray(np.pad(array, padding))[None] for array in arrays)
     quality = {measure.__name__: measure(one.restored, one.sound, sample_rate) for measure in measures.values()}
     return {
         "recording": one.name,
-        "seconds": len(one.sound) / sample_rate,
-        "si_snr": float(si_snr(jnp.asarray(one.restored)[None], jnp.asarray(one.sound)[None], counted)[0]),
+        "seconds": length / sample_rate,
+        "si_snr": float(si_snr(restored, sound, counted)[0]),
         **quality,
         "firing_rate": float(one.spikes.mean()),
         "spikes_per_second": float(one.spikes.sum() * sample_rate / len(one.spikes)),

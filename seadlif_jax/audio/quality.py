@@ -6,6 +6,7 @@ P.862: as listeners rate it, 1 to 4.6), by the packages `pystoi` and `pesq`.
 
 import warnings
 from collections.abc import Callable, Mapping
+from math import gcd
 from types import MappingProxyType
 
 import jax.numpy as jnp
@@ -83,7 +84,7 @@ def pesq(sound: Float[np.ndarray, " time"], target: Float[np.ndarray, " time"], 
         return np.nan
     rate, band = (8000, "nb") if sample_rate == 8000 else (16000, "wb")
     if sample_rate != rate:
-        divisor = np.gcd(rate, sample_rate)
+        divisor = gcd(rate, sample_rate)
         sound, target = (resample_poly(x, rate // divisor, sample_rate // divisor) for x in (sound, target))
     score = package.pesq(rate, target, sound, band, on_error=package.PesqError.RETURN_VALUES)
     return float(score) if score > 0 else np.nan
