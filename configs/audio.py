@@ -74,7 +74,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.clip_norm = 10.0
     config.optimizer.plateau_factor = 0.1
     if not is_lif:
-        config.optimizer.first_updates, config.optimizer.first_factor = 3000, 10.0
+        config.optimizer.initial_updates, config.optimizer.initial_factor = 3000, 10.0
     if quick:
         config.update_from_flattened_dict(QUICK)
         config.model.hidden = (64,) * 4
@@ -99,6 +99,6 @@ QUICK = {
     "optimizer.learning_rate": 0.005,
     "optimizer.schedule": "cosine",
     "optimizer.plateau_factor": 1.0,
-    "optimizer.first_updates": 0,
-    "optimizer.first_factor": 1.0,
+    "optimizer.initial_updates": 0,
+    "optimizer.initial_factor": 1.0,
 }

@@ -23,9 +23,11 @@ FIELDS = (
     "validation_fraction", "cache_dir",
 )  # fmt: skip
 SUFFIXES = (".wav", ".flac")
-FULL_SCALE = 2**15 - 1  # of the 16 bits that sounds are held in
+FULL_SCALE = np.iinfo(np.int16).max  # sounds are held in 16 bits
 CACHE_VERSION = 1  # a new number invalidates all caches
-CHUNKS, LENGTHS = "chunks.npy", "lengths.npy"
+CHUNKS, LENGTHS = "chunks.raw", "lengths.npy"
+SAMPLE = "<i2"  # type of the samples in the file of chunks
+MAX_NAMED = 3  # speakers, in the protocol
 REMEDY = "replace the file, or remove it"
 
 
@@ -47,11 +49,11 @@ class Folder(NamedTuple):
         taken for a speaker of its own.
         """
         names = [self.name_of(file) for file in self.files]
-        of_libri = [re.match(r"(\d+)[_-]\d+[_-]", name) for name in names]
+        matches = [re.match(r"(\d+)[_-]\d+[_-]", name) for name in names]
         return np.array(
             [
                 name.split("/")[0] if "/" in name else match.group(1) if match else name
-                for name, match in zip(names, of_libri, strict=True)
+                for name, match in zip(names, matches, strict=True)
             ]
         )
 
@@ -143,10 +145,15 @@ def find_folder(data: Any, name: str) -> Folder:
             "such as LibriTTS (https://www.openslr.org/60), and config.data.train_dir, validation_dir and test_dir to "
             "the names of its parts"
         )
-    files = tuple(sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES))
+    files = tuple(sorted(file for file in path.rglob("*") if _is_recording(file)))
     if not files:
         raise DataError(f"{path} has no recordings: no file below it ends with {' or '.join(SUFFIXES)}")
     return Folder(path, files)
+
+
+def _is_recording(file: Path) -> bool:
+    """Return whether a file is a recording, by its name; hidden ones are not."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def read_chunks(folder: Folder, data: Any) -> tuple[Split, np.ndarray]:
@@ -162,15 +169,13 @@ def read_chunks(folder: Folder, data: Any) -> tuple[Split, np.ndarray]:
     }
     cache = Path(data.cache_dir).expanduser()
     entry = cached_from_files(cache, folder.path.name, key, lambda entry: _write_chunks(folder, data, entry))
-    try:
-        chunks, lengths = np.load(entry / CHUNKS, mmap_mode="r"), np.load(entry / LENGTHS)
-    except ValueError as error:
-        raise DataError(f"the cache {entry} is damaged; delete it ({error})") from error
-    steps = np.arange(data.chunk)
-    skip = data.delay + data.ignore_first_steps
-    counted = (steps >= skip) & (steps < lengths[:, 1:])
-    split = Split(chunks[:, data.delay :], chunks[:, : data.chunk], counted.astype(np.uint8))
-    return split, lengths[:, 0]
+    lengths = np.load(entry / LENGTHS)
+    chunks = np.memmap(entry / CHUNKS, SAMPLE, "r", shape=(len(lengths), data.delay + data.chunk, 1))
+    block_index = np.zeros((len(lengths), data.chunk), np.uint8)
+    block_index[:, data.delay + data.ignore_first_steps :] = 1
+    for number in np.flatnonzero(lengths[:, 1] < data.chunk):
+        block_index[number, lengths[number, 1] :] = 0
+    return Split(chunks[:, data.delay :], chunks[:, : data.chunk], block_index), lengths[:, 0]
 
 
 def read_sound(file: Path, sample_rate: int) -> np.ndarray:
@@ -199,24 +204,19 @@ def read_sound(file: Path, sample_rate: int) -> np.ndarray:
 
 
 def _write_chunks(folder: Folder, data: Any, entry: Path) -> None:
-    """Write the chunks of all recordings, each with `delay` zeros before it; and recording and length of each."""
-    counts = [_count_chunks(file, data) for file in folder.files]
-    shape = (sum(counts), data.delay + data.chunk, 1)
+    """Write the chunks of all recordings, each with `delay` zeros before it; and recording and length of each chunk."""
     lengths = []
     # Written as a stream: a memory map would abort the process when the disk is full.
     with (entry / CHUNKS).open("wb") as output:
-        np.lib.format.write_array_header_1_0(output, {"descr": "<i2", "fortran_order": False, "shape": shape})
         progress = tqdm(folder.files, desc=f"reading {folder.path.name}", unit="recording", disable=None, leave=False)
         for number, file in enumerate(progress):
             sound = read_sound(file, data.sample_rate)
             for start in _starts(len(sound), data.chunk):
                 chunk = sound[start : start + data.chunk]
-                padded = np.zeros(shape[1], "<i2")
+                padded = np.zeros(data.delay + data.chunk, SAMPLE)
                 padded[data.delay : data.delay + len(chunk)] = chunk
                 output.write(padded.data)
                 lengths.append((number, len(chunk)))
-    if len(lengths) != shape[0]:
-        raise DataError(f"the recordings of {folder.path} have changed while they were read; start again")
     np.save(entry / LENGTHS, np.array(lengths))
 
 
@@ -228,33 +228,16 @@ def _starts(length: int, chunk: int) -> list[int]:
     return starts
 
 
-def _count_chunks(file: Path, data: Any) -> int:
-    """Return the number of chunks of a recording, from the header of its file."""
-    try:
-        info = _sound_file().info(file)
-    except (OSError, RuntimeError):
-        read_sound(file, data.sample_rate)  # which says what is wrong
-        raise
-    divisor = gcd(info.samplerate, data.sample_rate)
-    length = -(-info.frames * (data.sample_rate // divisor) // (info.samplerate // divisor))
-    return len(_starts(length, data.chunk))
-
-
 def _hold_out(speakers: np.ndarray, data: Any) -> tuple[np.ndarray, np.ndarray, str]:
     """Return the recordings to train on, those held out, and what is held out, in words."""
     names = np.unique(speakers)
-    if len(names) == len(speakers):
+    if len(names) in (1, len(speakers)):
         kept, held_out = draw_samples(len(speakers), data.validation_fraction, data.seed)
         return kept, held_out, f"{100 * data.validation_fraction:g} % of the recordings of {data.train_dir}"
-    count = round(data.validation_fraction * len(names))
-    if not 0 < count < len(names):
-        raise DataError(
-            f"config.data.validation_fraction = {data.validation_fraction} holds out {count} of the {len(names)} "
-            f"speakers of {data.train_dir}; at least one must be held out, and one kept"
-        )
+    count = min(max(1, round(data.validation_fraction * len(names))), len(names) - 1)
     kept, held_out = draw_groups(speakers, count, data.seed)
-    of_them = ", ".join(np.unique(speakers[held_out])) if count <= 3 else f"{count}"
-    return kept, held_out, f"{count} of the {len(names)} speakers of {data.train_dir} ({of_them})"
+    named = f" ({', '.join(np.unique(speakers[held_out]))})" if count <= MAX_NAMED else ""
+    return kept, held_out, f"{count} of the {len(names)} speakers of {data.train_dir}{named}"
 
 
 def _protocol(data: Any, validated_on: str, trained_on: str) -> str:
@@ -275,6 +258,9 @@ def _check_fields(data: Any) -> None:
             f"config.data.chunk = {data.chunk}: it must be more than delay + ignore_first_steps, "
             f"{data.delay + data.ignore_first_steps}, the steps of a chunk that do not count"
         )
+    fraction = data.validation_fraction
+    if not isinstance(fraction, int | float) or isinstance(fraction, bool) or not 0 < fraction < 1:
+        raise DataError(f"config.data.validation_fraction = {fraction!r}: it must be above 0 and below 1")
     for name in ("train_dir", "test_dir", "validation_dir"):
         value = data[name]
         if not isinstance(value, str) or (not value and name != "validation_dir"):

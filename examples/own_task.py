@@ -24,6 +24,7 @@ class Regression(Task):
     scale: float
 
     metric = "absolute_error"
+    metric_sign = -1
     selection = Selection("absolute_error", -1)
     curves = ("loss", "absolute_error")
     percent = False

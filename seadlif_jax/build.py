@@ -13,14 +13,15 @@ from seadlif_jax.config import ConfigError, build_neuron, unknown_field
 from seadlif_jax.nn import BatchNorm, Execution, Hyperparameters, LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.tasks import TASKS, Task
 from seadlif_jax.utils.errors import SeadlifError
-from seadlif_jax.utils.modules import find_object
+from seadlif_jax.utils.modules import find_object, module_checksum
 
 
 class FoundTask(NamedTuple):
-    """A class of tasks, and the folder from which its module is imported; None if it is installed."""
+    """The class of a task, the folder and the checksum of its module; no folder if the module is installed."""
 
-    task: type[Task]
-    folder: Path | None
+    task_class: type[Task]
+    folder: Path | None = None
+    checksum: str = ""
 
 
 def find_task(config: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = ()) -> FoundTask:
@@ -34,7 +35,7 @@ def find_task(config: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = (
       ConfigError: there is no such module or class, or it is no subclass of `Task`.
     """
     if config.task in TASKS:
-        return FoundTask(TASKS[config.task], None)
+        return FoundTask(TASKS[config.task])
     recorded = [Path(config.task_dir)] if config.task_dir else []
     try:
         found = find_object(config.task, [*recorded, *folders], "config.task")
@@ -42,19 +43,20 @@ def find_task(config: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = (
         raise ConfigError(str(error)) from error
     if not (isinstance(found.value, type) and issubclass(found.value, Task)):
         raise ConfigError(f"config.task = {config.task!r}: it must be a subclass of seadlif_jax.tasks.Task")
-    return FoundTask(found.value, found.folder)
+    is_own = not found.value.__module__.startswith("seadlif_jax.")
+    return FoundTask(found.value, found.folder, module_checksum(found.module) if is_own else "")
 
 
 def build_task(config: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = ()) -> Task:
     """Return the task of a config; raises a `ConfigError` as `find_task`, or for fields that do not fit it."""
-    kind = find_task(config, folders).task
+    task_class = find_task(config, folders).task_class
     for name in config.loss:
-        if name not in kind.fields:
-            raise unknown_field(f"loss.{name}", [f"loss.{field}" for field in kind.fields])
-    for name in kind.fields:
+        if name not in task_class.fields:
+            raise unknown_field(f"loss.{name}", [f"loss.{field}" for field in task_class.fields])
+    for name in task_class.fields:
         if name not in config.loss:
             raise ConfigError(f"config.loss.{name}: missing; it is a field of config.task = {config.task!r}")
-    return kind.from_config(config)
+    return task_class.from_config(config)
 
 
 def build_hyperparameters(config: ConfigDict | FrozenConfigDict) -> Hyperparameters:
@@ -67,7 +69,7 @@ def check_native(config: ConfigDict | FrozenConfigDict) -> None:
     """Raise a `NativeError` if the native engine cannot compute the config's network on this machine."""
     if build_task(config).feeds_back:
         raise native.NativeError("a forecast, which is fed with its own output, is a plain scan")
-    compute, all_have_outputs = config.compute, config.model.num_outputs is None
+    compute, all_have_outputs = config.compute, not any(_num_outputs(config))
     native.check_usable(build_neuron(config), compute.precision, compute.plain_scan, all_have_outputs)
 
 
@@ -93,6 +95,13 @@ def rate_bounds(config: ConfigDict | FrozenConfigDict) -> tuple[tuple[float, flo
     """Return the lowest and the highest firing rate of each hidden layer, from one pair for all or one for each."""
     bounds = tuple(config.model.rate_bounds)
     return bounds if isinstance(bounds[0], tuple) else (bounds,) * len(config.model.hidden)
+
+
+def _num_outputs(config: ConfigDict | FrozenConfigDict) -> list[int | None]:
+    """Return the number of neurons with outputs of each hidden layer; None for all."""
+    widths = config.model.hidden
+    numbers = config.model.num_outputs or widths
+    return [number if number < width else None for number, width in zip(numbers, widths, strict=True)]
 
 
 def build_network(config: ConfigDict | FrozenConfigDict, channels: int, batch_axis: str | None = None) -> Network:
@@ -123,9 +132,7 @@ def build_network(config: ConfigDict | FrozenConfigDict, channels: int, batch_ax
             round_weights,
             num_outputs,
         )
-        for features, is_recurrent, num_outputs in zip(
-            model.hidden, recurrent, model.num_outputs or (None,) * len(model.hidden), strict=True
-        )
+        for features, is_recurrent, num_outputs in zip(model.hidden, recurrent, _num_outputs(config), strict=True)
     )
     outputs = build_task(config).num_outputs(channels)
     readout = LeakyReadout(outputs, tuple(model.tau_out), model.train_tau_out, round_weights=round_weights)

@@ -44,19 +44,23 @@ class Task(abc.ABC):
 
     Attributes:
       metric: name of the metric beside the loss.
+      metric_sign: 1 if a greater metric is better, -1 if a smaller one is.
       selection: metric that selects the best epoch.
       curves: metrics to draw over the epochs.
       percent: whether the metric is a fraction, to be shown in percent.
       variable_length: whether steps behind a sample's last block change nothing, so that they may be left out.
       fields: names of the task's own fields, in the section `loss` of a config.
+      feeds_back: whether the network is fed its own outputs, from the step `feedback_from` on.
     """
 
     metric: ClassVar[str]
+    metric_sign: ClassVar[int]
     selection: ClassVar[Selection]
     curves: ClassVar[tuple[str, ...]]
     percent: ClassVar[bool]
     variable_length: ClassVar[bool]
     fields: ClassVar[tuple[str, ...]] = ()
+    feeds_back: ClassVar[bool] = False
 
     @classmethod
     @abc.abstractmethod
@@ -71,18 +75,20 @@ class Task(abc.ABC):
         """Return the step from which the network is fed its own outputs; None for a network that never is."""
         return None
 
-    @property
-    def feeds_back(self) -> bool:
-        """Whether the network is fed its own outputs."""
-        return self.feedback_from(2) is not None
-
     def prepare(self, batch: Any) -> Any:
-        """Return a batch of `Samples` as network and loss take them, from how the data set holds them."""
+        """Return a batch of `Samples` as network and loss take them, from how the data set holds them.
+
+        It is part of training and evaluation. Methods of a `TrainedModel` take inputs that are prepared already.
+        """
         return batch
 
     @abc.abstractmethod
     def sums(self, outputs: Outputs, block_index: Array, targets: Array) -> Sums:
-        """Return loss and score of outputs, summed over the targets of a batch."""
+        """Return loss and score of outputs, summed over the targets of a batch.
+
+        The last batch of a split is filled up with samples whose block is 0 in all steps, and whose targets are -1, or
+        0 if they are not whole numbers: these must add nothing, nor count as terms.
+        """
 
     @abc.abstractmethod
     def loss_terms(self, block_index: Array, targets: Array) -> Int[Array, " sample"]:
@@ -144,6 +150,7 @@ class Classification(Task):
     class_weights: tuple[float, ...] | None = None
 
     metric = "accuracy"
+    metric_sign = 1
     selection = Selection("accuracy", 1)
     curves = ("loss", "accuracy")
     percent = True
@@ -222,6 +229,8 @@ class Forecast(Task):
     """
 
     metric = "mse"
+    metric_sign = -1
+    feeds_back = True
     selection = Selection("loss", -1)
     curves = ("loss",)
     percent = False

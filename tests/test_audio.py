@@ -1,6 +1,9 @@
 """Compressing sound: the A-law, spectrograms, quality, the codec, the task, its tables, pictures and sound files."""
 
 import csv
+import json
+import shutil
+import sys
 import wave
 
 import jax
@@ -8,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
+from ml_collections import ConfigDict
 
 from configs import audio
 from seadlif_jax import load_run
@@ -19,7 +23,9 @@ from seadlif_jax.cli import main
 from seadlif_jax.config import ConfigError
 from seadlif_jax.inference import TrainedModel
 from seadlif_jax.training import fit
+from seadlif_jax.utils.signals import Interrupted
 from tests.helpers import is_drawn
+from tests.training_helpers import assert_close, interrupt_at, rows_of
 
 RATE = 8000
 TINY = {
@@ -178,6 +184,8 @@ def untrained(config):
     for index, scale in enumerate((100, 60, 60, 60)):
         variables["params"][f"layers_{index}"]["kernel"] *= scale
         variables["params"][f"layers_{index}"]["bias"] += 0.5
+        if index:  # less, for fewer of the spikes that depend on the rounding of the ones before
+            variables["params"][f"layers_{index}"]["recurrent_kernel"] *= 0.2
     return TrainedModel(config, network, variables)
 
 
@@ -225,7 +233,9 @@ def test_sounds_of_several_lengths_are_worked_on_as_each_alone(config, x64):
     [
         (np.zeros((2, 100)), r"the sound has shape \(2, 100\); it must be \[time\]"),
         (np.zeros(0), r"the sound has shape \(0,\)"),
-        (np.array([0.0, np.nan]), "the sound is NaN"),
+        (np.array([0.0, np.nan]), "the values of the sound are NaN"),
+        (np.array([0.0, 1.5]), r"the sound reaches 1\.5; scale it to \[-1, 1\]"),
+        (np.array([0, 3000], np.int16), r"the sound reaches 3000; scale it"),
     ],
 )
 def test_what_is_no_sound_is_refused(sound, message, config):
@@ -233,9 +243,22 @@ def test_what_is_no_sound_is_refused(sound, message, config):
         Codec(untrained(config)).encode(sound)
 
 
-def test_spikes_of_another_number_of_neurons_are_refused(config):
-    with pytest.raises(AudioError, match=r"the spikes has shape \(10, 4\); it must be \[time, 3\]"):
-        Codec(untrained(config)).decode(np.zeros((10, 4)))
+@pytest.mark.parametrize(
+    ("spikes", "message"),
+    [
+        (np.zeros((10, 4)), r"spikes have shape \(10, 4\); it must be \[time, 3\]"),
+        (np.full((10, 3), 0.5), "spikes have values other than 0 and 1"),
+        (np.zeros((5, 3)), "spikes of 5 steps: a whole sound has more than 5, the delay"),
+    ],
+)
+def test_what_are_no_spikes_is_refused(spikes, message, config):
+    with pytest.raises(AudioError, match=message):
+        Codec(untrained(config)).decode(spikes)
+
+
+def test_no_sounds_at_all_are_none(config):
+    codec = Codec(untrained(config))
+    assert codec.encode_all([]) == codec.decode_all([]) == []
 
 
 def test_a_network_of_another_task_is_no_codec(tiny_config):
@@ -290,7 +313,7 @@ def test_evaluation_reports_whole_recordings_and_leaves_sound(trained, capsys):
     counted = jnp.ones((1, len(sound)), bool)
     expected = si_snr(jnp.asarray(codec.decode(codec.encode(sound)))[None], jnp.asarray(sound)[None], counted)
     assert float(row["si_snr"]) == pytest.approx(float(expected[0]), abs=0.05)
-    with wave.open(str(trained / "test_audio" / "carl-1-restored.wav")) as file:
+    with wave.open(str(trained / "test_audio" / "1-carl-1-restored.wav")) as file:
         assert (file.getframerate(), file.getnframes(), file.getnchannels()) == (RATE, len(sound), 1)
 
 
@@ -317,6 +340,10 @@ def test_other_tasks_have_no_sound(finished_run, capsys):
         ({"loss.temperature_every": 0}, r"config\.loss\.temperature_every = 0: it must be a whole number"),
         ({"model.num_outputs": None}, r"config\.model\.num_outputs = None: it must be less"),
         ({"model.num_outputs": (12, 10, 8, 9)}, r"config\.model\.num_outputs = .*: it must be less"),
+        ({"model.num_outputs": (12, 3, 2, 9)}, r"config\.model\.num_outputs = .*for one layer, and no other"),
+        ({"loss.temperature": (1.0, 2.0)}, r"config\.loss\.temperature = .*the last no greater than the first"),
+        ({"data.sample_rate": 0}, r"config\.data\.sample_rate = 0: it must be a whole number of at least 1000"),
+        ({"data.delay": -1}, r"config\.data\.delay = -1: it must be a whole number of at least 0"),
         ({"model.batch_norm": True}, r"config\.model\.batch_norm = True: encoder and decoder run on their own"),
         ({"augment.drop_events": 0.1}, r"config\.augment\.drop_events: for classification only"),
     ],
@@ -334,3 +361,38 @@ def test_a_window_longer_than_a_chunk_is_refused(config, tmp_path):
     config.loss.windows = (16, 512)
     with pytest.raises(Exception, match=r"185 steps of a sample count, too few for a window of 512 samples"):
         fit(config, tmp_path / "run")
+
+
+def test_a_loader_without_whole_recordings_is_evaluated_on_chunks(trained, monkeypatch, capsys):
+    monkeypatch.delattr(sys.modules["data.speech"], "recordings")
+    main(["evaluate", f"--workdir={trained}", f"--output_dir={trained.parent}"])
+    result = json.loads((trained / "result.json").read_text())
+    assert f"si_snr {result['test']['si_snr']:.4f}" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"--save_audio: data\.speech:load cannot read whole recordings"):
+        main(["evaluate", f"--workdir={trained}", f"--output_dir={trained.parent}", "--save_audio"])
+
+
+def test_recordings_that_have_moved_are_evaluated(trained, tmp_path, capsys):
+    moved = shutil.copytree(trained, tmp_path / "run")
+    config = json.loads((moved / "config.json").read_text())
+    config["data"]["dir"] = "nowhere"
+    (moved / "config.json").write_text(json.dumps(config))
+    main(["evaluate", f"--workdir={moved}", f"--config.data.dir={trained.parent / 'speech'}"])
+    assert "test: 2 recordings" in capsys.readouterr().out
+
+
+def test_devices_sweeps_and_interruptions_make_no_difference(config, tmp_path, x64, monkeypatch):
+    """11 training chunks in batches of 4, and a last batch of validation that is filled up."""
+    one, two, cut, sweep = (ConfigDict(config.to_dict()) for _ in range(4))
+    one.devices.mesh, two.devices.mesh, sweep.sweep.seed = (1, 1), (1, 2), (0, 1)
+    results = fit(one, tmp_path / "one"), fit(two, tmp_path / "two"), fit(sweep, tmp_path / "sweep")["members"][0]
+    for other in results[1:]:
+        for split in ("validation", "test"):
+            assert_close(other[split], results[0][split])
+    cut.devices.mesh = (1, 1)
+    interrupt_at(monkeypatch, 3)
+    with pytest.raises(Interrupted):
+        fit(cut, tmp_path / "cut")
+    monkeypatch.undo()
+    assert_close(fit(cut, tmp_path / "cut")["test"], results[0]["test"])
+    assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "one")

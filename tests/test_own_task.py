@@ -12,6 +12,9 @@ from seadlif_jax import load_run
 from seadlif_jax.build import build_task, find_task
 from seadlif_jax.cli import main
 from seadlif_jax.config import ConfigError
+from seadlif_jax.inference import evaluate, open_run
+from seadlif_jax.inference.evaluation import measure
+from seadlif_jax.tasks import Classification
 from seadlif_jax.training import fit
 from seadlif_jax.utils.errors import SeadlifError
 from tests.helpers import ROOT
@@ -53,7 +56,7 @@ def test_its_metric_selects_and_is_reported(config, tmp_path, capsys):
     main(["inspect", f"--workdir={tmp_path / 'run'}"])
 
 
-def test_it_learns():
+def test_its_sums_leave_out_samples_without_steps():
     config = own_task.get_config()
     with config.unlocked():
         config.task = "examples.own_task:Regression"
@@ -88,6 +91,34 @@ def test_it_prepares_all_batches_and_knows_the_number_of_the_update(config, tmp_
         rows["train_loss"], [np.arange(1, steps + 1).mean(), steps + np.arange(1, steps + 1).mean()]
     )
     assert result["test"]["spike_rate_1"] < 1e-3  # of inputs so small
+
+
+@dataclasses.dataclass(frozen=True)
+class Centred(Classification):
+    """Takes the numbers of events without one."""
+
+    def prepare(self, batch):
+        return batch._replace(inputs=batch.inputs - 1.0)
+
+
+def test_evaluation_of_a_kind_of_classification_prepares_its_batches(tiny_config, tmp_path):
+    tiny_config.task, tiny_config.num_epochs = f"{__name__}:Centred", 2
+    result = fit(tiny_config, tmp_path / "run")
+    model, dataset = open_run(tmp_path / "run", {})
+    assert evaluate(model, dataset.test).loss == pytest.approx(result["test"]["loss"], rel=1e-5)
+    assert measure(model, dataset.test)["accuracy"] == pytest.approx(result["test"]["accuracy"])
+
+
+def test_another_version_of_its_module_does_not_continue_a_run(tmp_path, monkeypatch, capsys):
+    shutil.copy(ROOT / "examples/own_task.py", tmp_path / "own_task.py")
+    arguments = ["train", f"--config={tmp_path / 'own_task.py'}", *SHORT, f"--workdir={tmp_path / 'run'}"]
+    main(arguments)
+    with (tmp_path / "own_task.py").open("a") as file:
+        file.write("# changed\n")
+    with pytest.raises(SystemExit, match=r"config\.task_checksum"):
+        main(arguments)
+    load_run(tmp_path / "run")
+    assert "warning: the module of config.task = 'own_task:Regression' has changed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

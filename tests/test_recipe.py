@@ -130,13 +130,13 @@ def test_an_average_with_decay_0_is_the_last_parameters(x64, tmp_path):
     )
 
 
-def test_the_first_updates_have_a_higher_learning_rate(tmp_path):
-    config = config_with(num_epochs=3, optimizer__learning_rate=0.01, optimizer__first_factor=10.0)
+def test_the_initial_updates_have_a_higher_learning_rate(tmp_path):
+    config = config_with(num_epochs=3, optimizer__learning_rate=0.01, optimizer__initial_factor=10.0)
     steps = 70 // config.batch_size  # of an epoch
-    config.optimizer.first_updates = steps + 1  # the rows have the learning rate of the last update of an epoch
+    config.optimizer.initial_updates = steps + 1  # the rows have the learning rate of the last update of an epoch
     fit(config, tmp_path / "run")
     assert [row["learning_rate"] for row in rows_of(tmp_path / "run")] == pytest.approx([0.1, 0.01, 0.01])
-    config.optimizer.first_updates = 2 * steps
+    config.optimizer.initial_updates = 2 * steps
     fit(config, tmp_path / "longer")
     assert [row["learning_rate"] for row in rows_of(tmp_path / "longer")] == pytest.approx([0.1, 0.1, 0.01])
 
@@ -297,9 +297,9 @@ def test_with_the_protocol_last_the_validation_split_is_trained_on(load, fields)
     [
         ("optimizer.schedule", "plateau", "constant or cosine"),
         ("optimizer.warmup_epochs", -1.0, "at least 0"),
-        ("optimizer.first_updates", -1, "at least 0"),
-        ("optimizer.first_factor", 0.0, "above 0"),
-        ("optimizer.first_factor", 2.0, r"without effect, since config\.optimizer\.first_updates is 0"),
+        ("optimizer.initial_updates", -1, "at least 0"),
+        ("optimizer.initial_factor", 0.0, "above 0"),
+        ("optimizer.initial_factor", 2.0, "without effect; set both, or neither"),
         ("optimizer.weight_decay", -0.1, "at least 0"),
         ("optimizer.ema", 1.0, r"in \[0, 1\)"),
         ("optimizer.ema", 0.9999999999, r"in \[0, 1\)"),

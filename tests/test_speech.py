@@ -88,6 +88,32 @@ def test_speakers_are_held_out_whole(config):
     assert len(dataset.validation.inputs) == sum(counts[name] for name in counts if name in dataset.protocol)
 
 
+def test_at_least_one_speaker_is_held_out_and_one_kept(config):
+    for fraction in (0.01, 0.99):
+        config.data.validation_fraction = fraction
+        of_train, of_validation = (set(part) for part in (speech.groups(config), held_out_speakers(config)))
+        assert min(len(of_train), len(of_validation)) == 1
+        assert not of_train & of_validation
+
+
+def held_out_speakers(config):
+    return {name.split("/")[0] for name, _ in speech.recordings(config, "validation")}
+
+
+def test_recordings_of_a_single_speaker_are_held_out_at_random(config, folder):
+    for number in range(4):
+        write(folder / "speech" / "single" / "anna" / f"{number}.wav", ramp(100))
+    config.data.train_dir = "single"
+    dataset = load_dataset(config)
+    assert (len(dataset.train.inputs), len(dataset.validation.inputs)) == (3, 1)
+
+
+def test_hidden_files_and_folders_are_no_recordings(config, folder):
+    (folder / "speech" / "test" / "eve" / "._0.wav").write_bytes(b"of a Mac")
+    (folder / "speech" / "test" / "old.wav").mkdir()
+    assert [name for name, _ in speech.recordings(config, "test")] == ["eve/0.flac"]
+
+
 def test_the_last_epoch_trains_on_all(config):
     config.data.validation = "last"
     dataset = load_dataset(config)
@@ -181,7 +207,7 @@ def test_a_file_that_cannot_be_used_is_named(content, problem, config, folder):
         ({"sample_rate": 0}, r"config\.data\.sample_rate = 0: it must be a whole number of at least 1000"),
         ({"chunk": 30}, r"config\.data\.chunk = 30: it must be more than delay \+ ignore_first_steps, 30"),
         ({"delay": -1}, r"config\.data\.delay = -1: it must be a whole number of at least 0"),
-        ({"validation_fraction": 0.01}, r"holds out 0 of the 4 speakers of train; at least one must be held out"),
+        ({"validation_fraction": 0.0}, r"config\.data\.validation_fraction = 0\.0: it must be above 0 and below 1"),
         ({"validation": "select_on_test"}, r"config\.data\.validation = 'select_on_test': it must be one of"),
     ],
 )

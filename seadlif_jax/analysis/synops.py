@@ -29,7 +29,7 @@ Communications, 2025); the definitions are those of its program, version 2.3.0.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -110,6 +110,7 @@ def measure_costs(
     inputs: Num[np.ndarray, "..."] | Num[Array, "..."],
     feedback_from: int | None = None,
     batch_size: int = 256,
+    prepare: Callable[[Any], Any] = lambda batch: batch,
 ) -> list[LayerCost]:
     """Measure the costs of a network on these inputs, without dropout: each layer's, then the total.
 
@@ -120,6 +121,7 @@ def measure_costs(
       feedback_from: for a forecast, the step from which the network is fed its own output (see `Network.forecast`).
       batch_size: number of samples that are worked on at once, without effect on the costs. Operations are counted
         exactly; the spikes are those of a call of the network, up to the rounding of membrane potentials.
+      prepare: from a batch of samples to what the network takes, as `tasks.Task.prepare`.
 
     Raises:
       CostError: there is no step, or the inputs are not `[sample, time, channel]` with the network's channels.
@@ -145,7 +147,7 @@ def measure_costs(
     batch_size = min(batch_size, samples)
     batches = masked_batches(unlabelled(np.asarray(inputs)), batch_size)
     for batch in bar(batches, total=-(-samples // batch_size), unit="batch"):
-        counts = count(variables, batch.samples.inputs, batch.is_sample)
+        counts = count(variables, prepare(batch.samples).inputs, batch.is_sample)
         # A batch is counted in 32 bits; a test set needs more.
         counts = jax.tree.map(lambda number: np.asarray(number, np.int64), counts)
         activity = counts if activity is None else jax.tree.map(np.add, activity, counts)
@@ -187,7 +189,7 @@ def _activity(
     """Return the activity of one batch without its padding."""
 
     def observe(x: Array, before: tuple[Any, ...], after: tuple[Any, ...]) -> _Activity:
-        sent = (state.output[..., : layer.outputs] for layer, state in zip(network.layers, after, strict=False))
+        sent = (state.output[..., : layer.output_features] for layer, state in zip(network.layers, after, strict=False))
         feedforward = [x, *sent]
         recurrent = [state.output for state in before[:-1]]
         return _Activity([_events(x, is_sample) for x in feedforward], [_events(z, is_sample) for z in recurrent])

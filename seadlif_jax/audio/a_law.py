@@ -6,6 +6,8 @@
 `y` in [-1, 1] is divided into equal levels.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -13,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from seadlif_jax.neurons import Scalar
 
 A = 87.6
-_SCALE = 1 + jnp.log(A).item()
+_SCALE = 1 + math.log(A)
 
 
 def compress(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -41,8 +43,9 @@ def expand(y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def level_of(x: Float[Array, "*shape"], num_levels: int) -> Int[Array, "*shape"]:
-    """Return the level of `x` in [-1, 1], from 0 to `num_levels - 1`."""
-    return jnp.round((compress(x) + 1) / 2 * (num_levels - 1)).astype(int)
+    """Return the level of `x`, from 0 to `num_levels - 1`; beyond [-1, 1], the first or the last one."""
+    levels = jnp.round((compress(x) + 1) / 2 * (num_levels - 1)).astype(int)
+    return jnp.clip(levels, 0, num_levels - 1)
 
 
 def expected_sound(logits: Float[Array, "*shape level"], temperature: Scalar = 1.0) -> Float[Array, "*shape"]:
@@ -54,4 +57,5 @@ def expected_sound(logits: Float[Array, "*shape level"], temperature: Scalar = 1
       [0.2..., -0.7...]
     """
     levels = jnp.linspace(-1, 1, logits.shape[-1])
-    return expand(jax.nn.softmax(logits / temperature) @ levels)
+    # Not by a product of matrices, which some devices round to fewer digits than the levels have.
+    return expand(jnp.sum(jax.nn.softmax(logits / temperature) * levels, axis=-1))

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, UInt
 
 from seadlif_jax.audio.a_law import expected_sound
 from seadlif_jax.audio.compression import Compression
@@ -35,7 +35,8 @@ PART_STEPS = 4096  # steps that `encode_all` and `decode_all` work on at a time
 class Codec:
     """Encoder and decoder of a network that was trained to compress sound.
 
-    Sounds are mono, in [-1, 1], with `sample_rate` samples per second. The decoder's sound is `delay` steps late.
+    Sounds are mono, in [-1, 1], with `sample_rate` samples per second; in training, each recording had a peak of 1. The
+    decoder's sound is `delay` steps late.
 
     Args:
       model: the network.
@@ -65,7 +66,7 @@ class Codec:
         """Return the spikes for a whole sound, `delay` steps longer than it.
 
         Raises:
-          AudioError: it is not one sound of finite numbers.
+          AudioError: it is not one sound, or has values beyond [-1, 1].
         """
         return self.encode_all([sound])[0]
 
@@ -73,22 +74,24 @@ class Codec:
         """Return the sound of the spikes of a whole one, `delay` steps shorter than they are.
 
         Raises:
-          AudioError: they are not the spikes of `num_neurons`.
+          AudioError: they are not the spikes of `num_neurons`, or are not of more than `delay` steps.
         """
         return self.decode_all([spikes])[0]
 
     def encode_all(self, sounds: Sequence[Any]) -> list[Bool[np.ndarray, "time neuron"]]:
         """Return what `encode` returns for each of some sounds, which are worked on side by side."""
-        checked = [_checked(sound, (-1,), "sound") for sound in sounds]
+        checked = [_checked_sound(sound) for sound in sounds]
         lengths = [len(sound) + self.delay for sound in checked]
-        spikes = _in_parts(_encode, self.encoder, _side_by_side(checked, max(lengths)))
+        spikes = _in_parts(_encode, self.encoder, _side_by_side(checked, max(lengths, default=1)))
         return [spikes[:length, index] for index, length in enumerate(lengths)]
 
     def decode_all(self, spikes: Sequence[Any]) -> list[Float[np.ndarray, " time"]]:
         """Return what `decode` returns for the spikes of each of some sounds, which are worked on side by side."""
-        checked = [_checked(of_sound, (-1, self.num_neurons), "spikes") for of_sound in spikes]
+        checked = [self._checked_spikes(of_sound) for of_sound in spikes]
         lengths = [len(of_sound) for of_sound in checked]
-        sounds = _in_parts(_decode, self.decoder, _side_by_side(checked, max(lengths)))
+        if min(lengths, default=self.delay + 1) <= self.delay:
+            raise AudioError(f"spikes of {min(lengths)} steps: a whole sound has more than {self.delay}, the delay")
+        sounds = _in_parts(_decode, self.decoder, _side_by_side(checked, max(lengths, default=1)))
         return [sounds[self.delay : length, index] for index, length in enumerate(lengths)]
 
     def encoder_state(self) -> State:
@@ -100,17 +103,34 @@ class Codec:
         return _initial_state(self.decoder, 1)
 
     def encode_next(self, state: State, part: Any) -> tuple[State, Bool[np.ndarray, "time neuron"]]:
-        """Return the state after the next part of a sound, and the spikes for it. Each length is compiled once."""
+        """Return the state after the next part of a sound, and the spikes for it.
+
+        Every length of a part is compiled once. The sound is over after `delay` more steps of 0.
+
+        Raises:
+          AudioError: as `encode`.
+        """
         refuse_fork()
-        state, spikes = _encode(self.encoder, state, jnp.asarray(_checked(part, (-1,), "part"))[:, None])
+        state, spikes = _encode(self.encoder, state, jnp.asarray(_checked_sound(part))[:, None])
         return state, np.asarray(spikes)[:, 0]
 
     def decode_next(self, state: State, spikes: Any) -> tuple[State, Float[np.ndarray, " time"]]:
-        """Return the state after the next spikes, and the sound of `delay` steps before them."""
+        """Return the state after the next spikes, and as many steps of the sound, which is `delay` steps late.
+
+        Raises:
+          AudioError: they are not the spikes of `num_neurons`.
+        """
         refuse_fork()
-        part = jnp.asarray(_checked(spikes, (-1, self.num_neurons), "spikes"))[:, None]
-        state, sound = _decode(self.decoder, state, part)
+        state, sound = _decode(self.decoder, state, jnp.asarray(self._checked_spikes(spikes))[:, None])
         return state, np.asarray(sound)[:, 0]
+
+    def _checked_spikes(self, spikes: Any) -> np.ndarray:
+        array = as_native(spikes, "spikes")
+        if array.ndim != 2 or array.shape[1] != self.num_neurons or not len(array):
+            raise AudioError(f"spikes have shape {array.shape}; it must be [time, {self.num_neurons}]")
+        if not np.isin(array, (0, 1)).all():
+            raise AudioError("spikes have values other than 0 and 1")
+        return array.astype(np.uint8)
 
 
 @jax.jit
@@ -123,7 +143,7 @@ def _encode(
 
 @jax.jit
 def _decode(
-    layers: Sequence[Layer], state: State, spikes: Float[Array, "time sound neuron"]
+    layers: Sequence[Layer], state: State, spikes: UInt[Array, "time sound neuron"]
 ) -> tuple[State, Float[Array, "time sound"]]:
     state, outputs = jax.lax.scan(functools.partial(step_layers, layers), state, spikes)
     return state, expected_sound(outputs)
@@ -137,6 +157,8 @@ def _in_parts(advance: Callable[..., Any], layers: Sequence[Layer], inputs: np.n
     """Run layers over `inputs`, `[time, sound, ...]`, in parts of one length: in bounded memory, and compiled once."""
     refuse_fork()
     num_steps, num_sounds = inputs.shape[:2]
+    if not num_sounds:
+        return inputs
     part = min(PART_STEPS, 1 << (num_steps - 1).bit_length())
     inputs = np.pad(inputs, [(0, -num_steps % part), *[(0, 0)] * (inputs.ndim - 1)])
     state, outputs = _initial_state(layers, num_sounds), []
@@ -148,17 +170,21 @@ def _in_parts(advance: Callable[..., Any], layers: Sequence[Layer], inputs: np.n
 
 def _side_by_side(arrays: Sequence[np.ndarray], length: int) -> np.ndarray:
     """Return arrays `[time, ...]` as one, `[time, sound, ...]`, with zeros behind the shorter ones."""
-    padded = [np.pad(array, [(0, length - len(array)), *[(0, 0)] * (array.ndim - 1)]) for array in arrays]
-    return np.stack(padded, axis=1)
+    if not arrays:
+        return np.zeros((length, 0))
+    padded = np.zeros((length, len(arrays), *arrays[0].shape[1:]), arrays[0].dtype)
+    for index, array in enumerate(arrays):
+        padded[: len(array), index] = array
+    return padded
 
 
-def _checked(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Return numbers as floats; raises an `AudioError` for another shape, where -1 stands for any length but 0."""
-    array = as_native(values, name)
-    fits = array.ndim == len(shape) and all(size in (there, -1) for size, there in zip(shape, array.shape, strict=True))
-    if not fits or not array.size:
-        expected = "[time]" if len(shape) == 1 else f"[time, {shape[1]}]"
-        raise AudioError(f"the {name} has shape {array.shape}; it must be {expected}, with at least one step")
+def _checked_sound(sound: Any) -> np.ndarray:
+    """Return a sound as floats."""
+    array = as_native(sound, "sound")
+    if array.ndim != 1 or not len(array):
+        raise AudioError(f"the sound has shape {array.shape}; it must be [time], with at least one step")
     if problem := value_problem(array):
-        raise AudioError(f"the {name} is {problem}")
+        raise AudioError(f"the values of the sound are {problem}")
+    if np.abs(array.astype(float)).max() > 1:
+        raise AudioError(f"the sound reaches {np.abs(array.astype(float)).max():g}; scale it to [-1, 1]")
     return array.astype(jnp.result_type(float))

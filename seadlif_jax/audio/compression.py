@@ -7,7 +7,8 @@ steps before, and the restored sound `x^_t` (`a_law.expected_sound` at a tempera
 
     loss = mean_t -log p_t[level of x_t] + spectral_weight * spectral_distance(x^, x)
 
-over the steps whose block is not 0. In training, the temperature falls,
+The first mean is over the steps whose block is not 0; in spectrograms, all others are silent. In training, the
+temperature falls,
 
     temperature = max(last, first * temperature_decay^((update - temperature_from) / temperature_every)),
 
@@ -30,13 +31,13 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from seadlif_jax.audio.a_law import expected_sound, level_of
 from seadlif_jax.audio.quality import si_snr
 from seadlif_jax.audio.spectrum import mel_filters, spectral_distance
-from seadlif_jax.config import ConfigError
+from seadlif_jax.config import ConfigError, configured_neuron
 from seadlif_jax.losses import Sums
 from seadlif_jax.neurons import Scalar
 from seadlif_jax.tasks import Outputs, Selection, Task, refuse_classification_fields
 
-FULL_SCALE = 2**15  # of the 16 bits that sounds are held in
-SILENT = 0.01  # root mean square, relative to full scale, below which a sound has no SI-SNR that counts
+FULL_SCALE = np.iinfo(np.int16).max  # sounds are held in 16 bits
+MIN_RMS = 0.01  # root mean square of a sound, relative to full scale, below which its SI-SNR does not count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Compression(Task):
     Attributes:
       levels: number of levels of the A-law, and of the network's outputs.
       spectral_weight: factor of the spectral distance in the loss.
-      windows: lengths of the windows of the spectrograms, samples.
+      windows: lengths of the windows of the spectrograms, steps.
       num_mels: number of filters of each spectrogram.
       sample_rate: samples per second.
       skip: number of steps, from the first, that count in no sound.
@@ -66,6 +67,7 @@ class Compression(Task):
     temperature_every: int
 
     metric = "si_snr"
+    metric_sign = 1
     selection = Selection("si_snr", 1)
     curves = ("loss", "si_snr")
     percent = False
@@ -87,11 +89,18 @@ class Compression(Task):
         if config.model.batch_norm:
             raise ConfigError("config.model.batch_norm = True: encoder and decoder run on their own; it must be False")
         loss, data, model = config.loss, config.data, config.model
-        if model.num_outputs is None or tuple(model.num_outputs) == tuple(model.hidden):
+        if sum(number < width for number, width in zip(model.num_outputs or (), model.hidden, strict=False)) != 1:
             raise ConfigError(
                 f"config.model.num_outputs = {model.num_outputs!r}: it must be less than config.model.hidden for one "
-                "layer, the last of the encoder"
+                "layer, and no other: the last of the encoder"
             )
+        if not configured_neuron(model).neuron.spiking:
+            raise ConfigError(f"config.model.neuron = {model.neuron!r}: only spikes can be sent to the decoder")
+        for name, low in (("sample_rate", 1000), ("delay", 0), ("ignore_first_steps", 0)):
+            if not _is_whole(data.get(name), low):
+                raise ConfigError(
+                    f"config.data.{name} = {data.get(name)!r}: it must be a whole number of at least {low}"
+                )
         requirements = {
             "levels": (_is_whole(loss.levels, 2), "a whole number of at least 2"),
             "spectral_weight": (_is_number(loss.spectral_weight, 0), "a number of at least 0"),
@@ -103,8 +112,9 @@ class Compression(Task):
             "temperature": (
                 isinstance(loss.temperature, tuple | list)
                 and len(loss.temperature) == 2
-                and all(_is_number(t) and t > 0 for t in loss.temperature),
-                "a pair (first, last) of numbers above 0",
+                and all(_is_number(t) and t > 0 for t in loss.temperature)
+                and loss.temperature[0] >= loss.temperature[1],
+                "a pair (first, last) of numbers above 0, the last no greater than the first",
             ),
             "temperature_decay": (
                 _is_number(loss.temperature_decay) and 0 < loss.temperature_decay <= 1,
@@ -116,12 +126,11 @@ class Compression(Task):
         for name, (satisfied, requirement) in requirements.items():
             if not satisfied:
                 raise ConfigError(f"config.loss.{name} = {loss[name]!r}: it must be {requirement}")
-        if loss.spectral_weight:
-            for window in loss.windows:
-                try:
-                    mel_filters(loss.num_mels, max(loss.windows), data.sample_rate, data.sample_rate / window)
-                except ValueError as error:
-                    raise ConfigError(f"config.loss.num_mels = {loss.num_mels}: {error}") from error
+        for window in loss.windows:
+            try:
+                mel_filters(loss.num_mels, max(loss.windows), data.sample_rate, data.sample_rate / window)
+            except ValueError as error:
+                raise ConfigError(f"config.loss.num_mels = {loss.num_mels}: {error}") from error
         return cls(
             levels=loss.levels,
             spectral_weight=float(loss.spectral_weight),
@@ -159,8 +168,8 @@ class Compression(Task):
     def temperature_at(self, update: Int[Array, ""] | int) -> Float[Array, ""]:
         """Return the temperature of training at an update, counted from 0."""
         first, last = self.temperature
-        halvings = jnp.maximum(update - self.temperature_from, 0) / self.temperature_every
-        return jnp.maximum(last, first * self.temperature_decay**halvings)
+        num_decays = jnp.maximum(update - self.temperature_from, 0) / self.temperature_every
+        return jnp.maximum(last, first * self.temperature_decay**num_decays)
 
     def loss_terms(self, block_index: Array, targets: Array) -> Int[Array, " sample"]:
         return jnp.any(block_index != 0, axis=1).astype(int)
@@ -173,7 +182,7 @@ class Compression(Task):
         if block_index[:, : self.skip].any():
             return f"block_index must be 0 in the first {self.skip} steps, config.data.delay + ignore_first_steps"
         num_steps = inputs.shape[1] - self.skip
-        if self.spectral_weight and num_steps <= max(self.windows) // 2:
+        if num_steps <= max(self.windows) // 2:
             return (
                 f"{num_steps} steps of a sample count, too few for a window of {max(self.windows)} samples; raise "
                 "config.data.chunk, or lower config.loss.windows"
@@ -187,11 +196,11 @@ class Compression(Task):
         entropies = optax.softmax_cross_entropy_with_integer_labels(outputs, level_of(target, self.levels))
         losses = jnp.sum(jnp.where(counted, entropies, 0), axis=1) / jnp.maximum(num_steps, 1)
         if self.spectral_weight:
-            sound, heard = (jnp.where(counted, x, 0) for x in (expected_sound(outputs, temperature), target))
-            distance = spectral_distance(sound, heard, self.windows, self.num_mels, self.sample_rate)
+            sound, masked_target = (jnp.where(counted, x, 0) for x in (expected_sound(outputs, temperature), target))
+            distance = spectral_distance(sound, masked_target, self.windows, self.num_mels, self.sample_rate)
             losses += self.spectral_weight * jnp.where(num_steps > 0, distance, 0)
         energy = jnp.sum(jnp.where(counted, target**2, 0), axis=1)
-        scored = (energy > SILENT**2 * num_steps) & (num_steps > 0)
+        scored = (energy > MIN_RMS**2 * num_steps) & (num_steps > 0)
         restored = jax.lax.stop_gradient(expected_sound(outputs))
         return Sums(
             loss=jnp.sum(losses),

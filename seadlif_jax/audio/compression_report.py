@@ -1,4 +1,4 @@
-"""What is left of a network that compresses sound: quality and bit rate of whole recordings, pictures, sound files."""
+"""Tables, pictures and sound files of a network that compresses sound."""
 
 import wave
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,23 +12,26 @@ from jaxtyping import Bool, Float
 
 from seadlif_jax.audio.a_law import expected_sound
 from seadlif_jax.audio.codec import Codec
-from seadlif_jax.audio.compression import Compression
+from seadlif_jax.audio.compression import FULL_SCALE, Compression
 from seadlif_jax.audio.panels import save_compression
 from seadlif_jax.audio.quality import MEASURES, bits_per_second, si_snr
 from seadlif_jax.audio.spectrum import decibels, mel_filters, mel_spectrogram
 from seadlif_jax.data.loader import find_loader
+from seadlif_jax.data.loading import DatasetError
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.inference.trained_model import trace_network
 from seadlif_jax.reports.evaluation import report_evaluation, save_audio
 from seadlif_jax.reports.inspection import save_sample
 from seadlif_jax.reports.pictures import save_task_pictures
+from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.files import write_table
+from seadlif_jax.tasks import Task
 from seadlif_jax.utils.progress import bar
 from seadlif_jax.utils.tables import table_lines
 
-AT_ONCE = 16  # recordings that are worked on side by side
-PADDED = 4096  # steps that a recording is padded to a multiple of
-TO_LISTEN_TO = 10  # recordings of `--save_audio`
+RECORDINGS_PER_BATCH = 16
+PAD_MULTIPLE = 4096  # steps; so that few lengths have to be compiled
+MAX_SAVED_RECORDINGS = 10  # by `--save_audio`
 
 
 class Restored(NamedTuple):
@@ -41,20 +44,30 @@ class Restored(NamedTuple):
 
 
 def restore(codec: Codec, recordings: Sequence[tuple[str, np.ndarray]]) -> Iterator[Restored]:
-    """Yield each of some recordings with its spikes and what is restored from them."""
-    for start in range(0, len(recordings), AT_ONCE):
-        names, sounds = zip(*recordings[start : start + AT_ONCE], strict=True)
+    """Yield each of some recordings, pairs of name and sound, with its spikes and what is restored from them."""
+    for start in range(0, len(recordings), RECORDINGS_PER_BATCH):
+        names, sounds = zip(*recordings[start : start + RECORDINGS_PER_BATCH], strict=True)
         spikes = codec.encode_all(sounds)
         yield from map(Restored, names, sounds, spikes, codec.decode_all(spikes))
 
 
 def score(one: Restored, sample_rate: int, measures: Mapping[str, Callable[..., float]]) -> dict[str, Any]:
-    """Return the row of a recording: its quality, and what its spikes cost."""
+    """Return the row of a recording in the table of all.
+
+    Args:
+      one: the recording.
+      sample_rate: samples per second.
+      measures: functions of `(restored, sound, sample_rate)`, by name.
+
+    Returns:
+      `recording` (its name), `seconds`, `si_snr` (dB), a column for each of the measures, `firing_rate` (spikes per
+      neuron and step), `spikes_per_second` and `bits_per_second`.
+    """
     length = len(one.sound)
-    padding = (0, -length % PADDED)  # few lengths, of which each is compiled
+    padding = (0, -length % PAD_MULTIPLE)  # few lengths, of which each is compiled
     arrays = (one.restored, one.sound, np.ones(length, bool))
     restored, sound, counted = (jnp.asarray(np.pad(array, padding))[None] for array in arrays)
-    quality = {measure.__name__: measure(one.restored, one.sound, sample_rate) for measure in measures.values()}
+    quality = {name: measure(one.restored, one.sound, sample_rate) for name, measure in measures.items()}
     return {
         "recording": one.name,
         "seconds": length / sample_rate,
@@ -69,8 +82,11 @@ def score(one: Restored, sample_rate: int, measures: Mapping[str, Callable[..., 
 @report_evaluation.register
 def _(task: Compression, trained, split, name, stem):
     """Report quality and bit rate, a mean over the whole recordings of the split."""
-    codec, recordings = Codec(trained), find_loader(trained.config.data).recordings(trained.config, name)
-    measures = _available()
+    codec, recordings = Codec(trained), _recordings(trained, name)
+    if recordings is None:
+        report_evaluation.dispatch(Task)(task, trained, split, name, stem)
+        return
+    measures = _available_measures()
     rows = [
         score(one, codec.sample_rate, measures)
         for one in bar(restore(codec, recordings), total=len(recordings), unit="recording")
@@ -82,27 +98,29 @@ def _(task: Compression, trained, split, name, stem):
         if column != "recording"
     }
     table: dict[str, list[Any]] = {
-        "": list(numbers),
+        "measure": list(numbers),
         "mean": [f"{values.mean():.4g}" if len(values) else "" for values in numbers.values()],
         "std": [f"{values.std():.2g}" if len(values) else "" for values in numbers.values()],
         "recordings": [len(values) for values in numbers.values()],
     }
     print(f"{name}: {len(rows)} recordings of {codec.sample_rate} Hz, by the spikes of {codec.num_neurons} neurons")
     print("\n".join(table_lines(table)), flush=True)
-    write_table(Path(f"{stem}_quality.csv"), {**table, "": list(numbers)})
+    write_table(Path(f"{stem}_quality.csv"), table)
 
 
 @save_audio.register
 def _(task: Compression, trained, name, stem):
     """Leave some recordings, and what is restored of them, as files of 16 bits."""
-    codec, recordings = Codec(trained), find_loader(trained.config.data).recordings(trained.config, name)
+    codec, recordings = Codec(trained), _recordings(trained, name)
+    if recordings is None:
+        raise RunError(f"--save_audio: {trained.config.data.loader} cannot read whole recordings; leave it out")
     folder = Path(f"{stem}_audio")
     folder.mkdir(exist_ok=True)
-    chosen = recordings[:: max(1, len(recordings) // TO_LISTEN_TO)][:TO_LISTEN_TO]
-    for one in restore(codec, chosen):
+    numbers = np.unique(np.linspace(0, len(recordings) - 1, MAX_SAVED_RECORDINGS).round().astype(int))
+    for number, one in zip(numbers, restore(codec, [recordings[index] for index in numbers]), strict=True):
         file = Path(one.name).with_suffix("").as_posix().replace("/", "-")
         for suffix, sound in (("", one.sound), ("-restored", one.restored)):
-            write_wave(folder / f"{file}{suffix}.wav", sound, codec.sample_rate)
+            write_wave(folder / f"{number}-{file}{suffix}.wav", sound, codec.sample_rate)
     print(f"sound: {folder}/*.wav")
 
 
@@ -128,22 +146,33 @@ def write_wave(path: Path, sound: Float[np.ndarray, " time"], sample_rate: int) 
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(sample_rate)
-        file.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
+        file.writeframes(np.round(np.clip(sound, -1, 1) * FULL_SCALE).astype("<i2").tobytes())
 
 
-def _available() -> dict[str, Callable[..., float]]:
-    """Return the names of the measures whose packages are installed; say which are not."""
-    available = {name: measure for name, measure in MEASURES.items() if find_spec(name) is not None}
-    for name in (name for name in MEASURES if name not in available):
-        print(f"(without {MEASURES[name].__name__.upper()}, which needs the package {name})")
+def _recordings(trained: Any, split: str) -> Sequence[tuple[str, np.ndarray]] | None:
+    """Return the whole recordings of a split, if the loader can read them."""
+    recordings = find_loader(trained.config.data).recordings(trained.config, split)
+    if recordings is not None and not len(recordings):
+        raise DatasetError(f"recordings(config, {split!r}) of {trained.config.data.loader} returned none")
+    return recordings
+
+
+def _available_measures() -> dict[str, Callable[..., float]]:
+    """Return the measures whose packages are installed, by name; say which are not."""
+    available = {}
+    for name, (measure, package) in MEASURES.items():
+        if find_spec(package) is None:
+            print(f"(without {name}, which needs the package {package})")
+        else:
+            available[name] = measure
     return available
 
 
 def _draw(task: Compression, network: Any, sample: Samples, outputs: Any, states: Any, path: Path) -> None:
     target = np.asarray(task.prepare(sample).targets)[0, task.skip :, 0]
     restored = np.asarray(expected_sound(jnp.asarray(outputs)))[0, task.skip :]
-    bottleneck = next(i for i, layer in enumerate(network.layers) if layer.outputs < layer.features)
-    spikes = np.asarray(states[bottleneck].output)[0, :, : network.layers[bottleneck].outputs] > 0
+    bottleneck = next(i for i, layer in enumerate(network.layers) if layer.output_features < layer.features)
+    spikes = np.asarray(states[bottleneck].output)[0, :, : network.layers[bottleneck].output_features] > 0
     window = task.windows[len(task.windows) // 2]
     filters = mel_filters(task.num_mels, max(task.windows), task.sample_rate, task.sample_rate / window)
     spectrograms = [

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from seadlif_jax.utils.errors import SeadlifError
 
-NO_PACKAGE = "{} needs the package {}: pip install 'seadlif-jax[audio]'"
+NO_PACKAGE = "{0} needs the package {1}: pip install {1}"
 
 
 class AudioError(SeadlifError):
@@ -27,8 +27,8 @@ def si_snr(
 ) -> Float[Array, " sample"]:
     """Return the scale-invariant signal-to-noise ratio in dB, over the steps that count.
 
-    `10 log10(|s|^2 / |s - x|^2)`, where `s = t <x, t> / <t, t>` is what the sound `x` has of the target `t`, both
-    without their means (Luo & Mesgarani, 2018).
+    `10 log10(|s|^2 / |s - x|^2)`, where `s = t <x, t> / <t, t>` is the projection of the sound `x` onto the target `t`,
+    both without their means (Luo & Mesgarani, 2018).
 
     Example:
       >>> target = jnp.array([[1.0, -1.0, 1.0, -1.0]])
@@ -90,8 +90,10 @@ def pesq(sound: Float[np.ndarray, " time"], target: Float[np.ndarray, " time"], 
     return float(score) if score > 0 else np.nan
 
 
-# By the name of the package that each needs.
-MEASURES: Mapping[str, Callable[..., float]] = MappingProxyType({"pystoi": stoi, "pesq": pesq})
+# By name: the function, and the package that it needs.
+MEASURES: Mapping[str, tuple[Callable[..., float], str]] = MappingProxyType(
+    {"stoi": (stoi, "pystoi"), "pesq": (pesq, "pesq")}
+)
 
 
 def bits_per_second(spikes: Bool[np.ndarray, "time neuron"], sample_rate: float) -> float:

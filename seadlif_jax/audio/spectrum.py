@@ -53,7 +53,14 @@ def mel_filters(num_mels: int, transform: int, sample_rate: float, min_hz: float
 def mel_spectrogram(
     sound: Float[Array, "sample time"], window: int, transform: int, filters: Float[np.ndarray, "frequency mel"]
 ) -> Float[Array, "sample frame mel"]:
-    """Return `M_n` of sounds, for windows of `window` samples."""
+    """Return `M_n` of sounds.
+
+    Args:
+      sound: the sounds, longer than half a window.
+      window: length `n` of a window, samples.
+      transform: size `N` of the Fourier transform, samples, at least `window`.
+      filters: of `mel_filters`, for this transform.
+    """
     padded = jnp.pad(sound, [(0, 0), (window // 2, window // 2)], mode="reflect")
     hop = max(1, window // 4)
     starts = np.arange(0, padded.shape[1] - window + 1, hop)
@@ -62,7 +69,7 @@ def mel_spectrogram(
     spectrum = jnp.fft.rfft(frames * hann.astype(sound.dtype), n=transform)
     # Without the gradient of a square root at 0, which is infinite.
     power = jnp.maximum(spectrum.real**2 + spectrum.imag**2, MIN_MAGNITUDE**2)
-    return jnp.sqrt(power) @ filters.astype(sound.dtype)
+    return jnp.matmul(jnp.sqrt(power), filters.astype(sound.dtype), precision="highest")
 
 
 def spectral_distance(
@@ -96,5 +103,5 @@ def spectral_distance(
 
 
 def decibels(spectrogram: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Return magnitudes in dB below their maximum, for pictures."""
+    """Return magnitudes in dB, relative to the largest one of the array: `20 log10(s / max s)`."""
     return 20 * jnp.log10(spectrogram / jax.lax.stop_gradient(jnp.max(spectrogram)))

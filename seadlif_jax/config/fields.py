@@ -17,6 +17,7 @@ def base_config() -> ConfigDict:
     config = ConfigDict()
     config.task = "classification"  # or forecast: predict the next input; or module:Class of another Task
     config.task_dir = ""  # folder of the task's module (unset: near the config file, or the current one)
+    config.task_checksum = ""  # of the task's module, recorded by the run; another one does not continue it
     config.seed = 0  # initial parameters, order of the samples, dropout
     config.num_epochs = 100
     config.batch_size = 128  # training drops the last partial batch, evaluation never does
@@ -38,7 +39,7 @@ def base_config() -> ConfigDict:
     model.neuron_dir = ""  # folder of the neuron's module (unset: near the config file, or the current one)
     model.neuron_checksum = ""  # of the neuron's module, recorded by the run; another one does not continue it
     model.hidden = (128,)  # neurons in each hidden layer
-    model.recurrent = True  # recurrent connections within the hidden layers: for all, or a tuple, one for each
+    model.recurrent = True  # recurrent connections within the hidden layers (see docs/training.md for each its own)
     model.num_outputs = config_dict.placeholder(tuple)  # neurons of each hidden layer with outputs to the next (all)
     model.self_connections = True  # also from each neuron to itself
     model.quantize = ""  # int8: compute with weights of 8 bits, for a device in fixed point
@@ -79,8 +80,8 @@ def base_config() -> ConfigDict:
         "constant"  # of the learning rate: constant, or cosine, which decays to 0 at the end of the run
     )
     optimizer.warmup_epochs = 0.0  # linear warm-up of the learning rate; multiplies any schedule
-    optimizer.first_updates = 0  # number of updates, at the start, whose learning rate is multiplied
-    optimizer.first_factor = 1.0  # by this
+    optimizer.initial_factor = 1.0  # factor of the learning rate in the first updates
+    optimizer.initial_updates = 0  # number of these updates
     optimizer.clip_norm = 1.5  # largest global norm of the gradients, clipped before Adam
     optimizer.weight_decay = 0.0  # as in AdamW; of weight matrices, not of biases and neuron parameters
     optimizer.ema = 0.0  # decay per step of the moving average of the parameters that is validated and tested (0: none)

@@ -92,10 +92,11 @@ def validate(config: ConfigDict) -> None:
         raise ConfigError(
             f"config.sweep.samples = 0: it must be the number of settings to draw from config.sweep.{ranges[0]}"
         )
-    if config.optimizer.first_factor != 1 and not config.optimizer.first_updates:
+    initial_factor, initial_updates = config.optimizer.initial_factor, config.optimizer.initial_updates
+    if (initial_factor != 1) != (initial_updates > 0):
         raise ConfigError(
-            f"config.optimizer.first_factor = {config.optimizer.first_factor}: without effect, since "
-            "config.optimizer.first_updates is 0; set it to the number of updates"
+            f"config.optimizer.initial_factor = {initial_factor} and config.optimizer.initial_updates = "
+            f"{initial_updates}: without effect; set both, or neither"
         )
     if config.optimizer.warmup_epochs >= config.num_epochs:
         raise ConfigError(

@@ -58,16 +58,13 @@ class Loader(NamedTuple):
         with search_path([self.folder] if self.folder else []):
             return self.module.parts(config).get(split, {})
 
-    def recordings(self, config: ConfigDict, split: str) -> Sequence[tuple[str, np.ndarray]]:
+    def recordings(self, config: ConfigDict, split: str) -> Sequence[tuple[str, np.ndarray]] | None:
         """Return the whole recordings of a split, with their names, by the module's `recordings(config, split)`.
 
-        Raises:
-          ConfigError: the module has no such function.
+        None if the module has no such function.
         """
         if not hasattr(self.module, "recordings"):
-            raise ConfigError(
-                f"config.data.loader = {self.name!r}: its module has no function recordings(config, split)"
-            )
+            return None
         with search_path([self.folder] if self.folder else []):
             return self.module.recordings(config, split)
 
@@ -113,9 +110,9 @@ def find_loader(data: ConfigDict, folders: Sequence[Path] = ()) -> Loader:
 
 
 def record_folders(config: ConfigDict, folders: Sequence[Path] = ()) -> ConfigDict:
-    """Return the config with the folders of its loader, its neuron and its task, and the neuron's checksum.
+    """Return the config with the folders of its loader, its neuron and its task, and the checksums of the latter two.
 
-    So the run can be used from anywhere later, and notices another version of the neuron.
+    So the run can be used from anywhere later, and notices another version of the neuron or the task.
 
     Args:
       config: a normalized config.
@@ -129,6 +126,7 @@ def record_folders(config: ConfigDict, folders: Sequence[Path] = ()) -> ConfigDi
     recorded = ConfigDict(config.to_dict())
     recorded.data.loader_dir = str(loader_dir) if loader_dir else ""
     recorded.task_dir = str(task.folder) if task.folder else ""
+    recorded.task_checksum = task.checksum
     recorded.model.neuron_dir = str(neuron.folder) if neuron.folder else ""
     recorded.model.neuron_checksum = neuron.checksum
     return recorded.lock()

@@ -21,6 +21,8 @@ from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.paths import local_path
 from seadlif_jax.utils.progress import say
 
+CHECKSUM_SAMPLES = 4096  # that a checksum is taken of at a time
+
 
 class DatasetError(SeadlifError):
     """Data set that breaks the contract; the message names the split and what is wrong with it."""
@@ -101,7 +103,9 @@ def fingerprint(dataset: Dataset) -> dict[str, int]:
     for name in SPLITS:
         split, checksum = getattr(dataset, name), 0
         for array in (split.inputs, split.targets, split.block_index):
-            checksum = zlib.crc32(np.ascontiguousarray(array).data.cast("B"), checksum)
+            for start in range(0, len(array), CHECKSUM_SAMPLES):  # a part of another array has to be copied
+                part = np.ascontiguousarray(array[start : start + CHECKSUM_SAMPLES])
+                checksum = zlib.crc32(part.data.cast("B"), checksum)
         checksums[name] = checksum
     return checksums
 

@@ -69,7 +69,7 @@ class Evaluation(NamedTuple):
 
 
 def measure(model: TrainedModel, split: Any) -> dict[str, float]:
-    """Return the mean loss of a network on a split, and the metric of its task, whatever this is.
+    """Return the mean loss of a network on a split, and the metric of its task, by name.
 
     Args:
       model: the network.
@@ -81,12 +81,11 @@ def measure(model: TrainedModel, split: Any) -> dict[str, float]:
     split = _native(split)
     evaluate_batch = jax.jit(functools.partial(model.task.evaluate, model.network))
     num_batches = count_batches(len(split.inputs), model.config.batch_size)
-    total: Any = None
-    # Without padding, whose targets would count: the last batch is smaller, and compiled once more.
-    for start in bar(range(0, len(split.inputs), model.config.batch_size), total=num_batches, unit="batch"):
-        batch = Samples.of(split, start, start + model.config.batch_size)
-        sums = jax.tree.map(np.asarray, evaluate_batch(model.variables, batch)[0])
-        total = sums if total is None else jax.tree.map(np.add, total, sums)
+    batches = masked_batches(split, min(model.config.batch_size, len(split.inputs)))
+    total = Sums.zero()
+    for batch in bar(batches, total=num_batches, unit="batch"):
+        sums = evaluate_batch(model.variables, batch.samples)[0]
+        total = jax.tree.map(np.add, total, jax.tree.map(np.asarray, sums))
     return {"loss": float(total.mean_loss()), model.task.metric: float(total.mean_score())}
 
 
@@ -161,6 +160,7 @@ def _evaluate_batch(
     number: Int[Array, ""] | int,
 ) -> tuple[Sums, SpikeSums, Int[Array, "class class"]]:
     """Return the sums of one batch, which add up over batches."""
+    batch = task.prepare(batch)
     inputs = batch.inputs if change_inputs is None else change_inputs(batch.inputs, jnp.asarray(number))
     result: Any = network.apply(variables, inputs, return_activity=True)
     return _measure(task, *result, batch)

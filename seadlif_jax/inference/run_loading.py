@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from seadlif_jax.build import build_network, check_engine, init_variables
+from seadlif_jax.build import build_network, check_engine, find_task, init_variables
 from seadlif_jax.config import configured_neuron, is_sweep
 from seadlif_jax.data.loading import Dataset, fingerprint
 from seadlif_jax.inference.trained_model import TrainedModel
@@ -48,11 +48,19 @@ def load_run(workdir: str | Path, member: int | None = None) -> TrainedModel:
     if not 0 <= member < len(members):
         raise RunError(f"{folder} has no member {member}; its members are 0..{len(members) - 1}")
     config_of_member = members[member].config
-    if configured_neuron(config.model).checksum != config.model.neuron_checksum:
-        say(
-            f"warning: the module of config.model.neuron = {config.model.neuron!r} has changed since {folder} was "
-            "trained; what this network computes may differ from the run's results"
-        )
+    modules = {
+        f"config.model.neuron = {config.model.neuron!r}": (
+            configured_neuron(config.model).checksum,
+            config.model.neuron_checksum,
+        ),
+        f"config.task = {config.task!r}": (find_task(config).checksum, config.task_checksum),
+    }
+    for name, (checksum, recorded) in modules.items():
+        if checksum != recorded:
+            say(
+                f"warning: the module of {name} has changed since {folder} was trained; what this network computes may "
+                "differ from the run's results"
+            )
 
     try:
         check_engine(config_of_member)
@@ -106,4 +114,4 @@ def open_run(workdir: str | Path, moved: Mapping[str, str]) -> tuple[TrainedMode
     model = load_run(folder)
     dataset = model.dataset(**moved)
     RunFolder(folder, config).check_data(fingerprint(dataset))
-    return model, dataset
+    return model.with_data(**moved), dataset

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,9 @@ Inputs = Any  # [sample, time, channel], an array of any library
 class TrainedModel:
     """The network of a run, with the parameters of its best epoch.
 
-    Every method takes arrays of any library (see `utils.arrays.as_native`), with any number of samples and steps. They
-    are worked on in batches of the run's size, which fit into memory as in training. For other uses, there is
-    `network.apply(variables, inputs)`.
+    Every method takes arrays of any library (see `utils.arrays.as_native`), with any number of samples and steps, as
+    the network takes them (see `tasks.Task.prepare`). They are worked on in batches of the run's size, which fit into
+    memory as in training. For other uses, there is `network.apply(variables, inputs)`.
 
     Attributes:
       config: config of the run.
@@ -182,6 +182,10 @@ class TrainedModel:
           moved: `dir` and `cache_dir` if the data are elsewhere now, `loader_dir` if the loader is.
         """
         return load_dataset(self._config(moved))
+
+    def with_data(self, **moved: str) -> "TrainedModel":
+        """Return the same network, with a config that says where the data are now; `moved` as for `dataset`."""
+        return replace(self, config=self._config(moved))
 
     def read(self, path: str | Path, **moved: str) -> Split:
         """Return a file of recordings as in training: `inputs` and `block_index`, and the targets that it has.

@@ -1,6 +1,5 @@
 """Neurons by name."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +14,7 @@ from seadlif_jax.neurons.neuron import Neuron
 from seadlif_jax.neurons.radlif import RadLIF, SiLIF
 from seadlif_jax.neurons.synaptic_lif import SynapticLIF
 from seadlif_jax.utils.errors import SeadlifError
-from seadlif_jax.utils.modules import find_object
+from seadlif_jax.utils.modules import find_object, module_checksum
 
 NEURONS: Mapping[str, type[Neuron]] = MappingProxyType(
     {
@@ -65,5 +64,4 @@ def find_neuron(name: str, folders: Sequence[Path] = ()) -> FoundNeuron:
     neuron, module, folder = find_object(name, folders, "config.model.neuron")
     if not (isinstance(neuron, type) and issubclass(neuron, Neuron)):
         raise SeadlifError(f"config.model.neuron = {name!r}: it is not a subclass of seadlif_jax.neurons.Neuron")
-    file = getattr(module, "__file__", None)  # the module of a notebook has none
-    return FoundNeuron(neuron, folder, hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else "")
+    return FoundNeuron(neuron, folder, module_checksum(module))

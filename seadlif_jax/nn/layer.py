@@ -58,7 +58,7 @@ class Layer(struct.PyTreeNode):
             return current
         return current + self.execution.matmul(state.output, self.weights.recurrent_kernel)
 
-    def sent(self, outputs: Num[Array, "*shape neuron"]) -> Num[Array, "*shape output"]:
+    def outgoing(self, outputs: Num[Array, "*shape neuron"]) -> Num[Array, "*shape output"]:
         """Return those of all neurons' outputs that leave the layer."""
         return outputs[..., : self.num_outputs]
 

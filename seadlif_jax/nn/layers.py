@@ -60,8 +60,8 @@ class _Neurons(nn.Module):
     num_outputs: int | None = None
 
     @property
-    def outputs(self) -> int:
-        """Number of the layer's outputs."""
+    def output_features(self) -> int:
+        """Number of neurons with outputs."""
         return self.features if self.num_outputs is None else self.num_outputs
 
     @nn.compact
@@ -78,7 +78,7 @@ class _Neurons(nn.Module):
           neuron: replaces the layer's own; of the same class, with other, possibly traced, numbers.
           training_inputs: what `batch_norm` takes mean and variance from; None for the running ones.
         """
-        if not 0 < self.outputs <= self.features:
+        if not 0 < self.output_features <= self.features:
             raise ValueError(f"num_outputs = {self.num_outputs}: it must be in 1..{self.features}, the features")
         neuron = self.neuron if neuron is None else neuron
         dtype = jnp.result_type(float)
@@ -208,7 +208,7 @@ class RecurrentCell(_Neurons, nn.RNNCellBase):
             raise ValueError("a cell cannot train batch normalisation, which needs whole sequences: use RecurrentLayer")
         layer = self.as_layer(inputs.shape[-1])
         carry = layer.step(carry, layer.project(inputs))
-        return carry, layer.sent(carry.output)
+        return carry, layer.outgoing(carry.output)
 
     @nn.nowrap
     def initialize_carry(self, rng: Key[Array, ""], input_shape: tuple[int, ...]) -> Any:

@@ -123,7 +123,7 @@ class Network(nn.Module):
         for index, layer in enumerate(hidden):
             states = scan_states(layer, x)
             traces.append(jax.tree.map(batch_major, states))
-            x = layer.sent(states.output)
+            x = layer.outgoing(states.output)
             if dropout is not None:
                 x = dropout.apply_to_steps(x, index, jnp.arange(len(x)))
         return batch_major(scan_states(readout, x).output), tuple(traces)
@@ -143,7 +143,7 @@ class Network(nn.Module):
         if self._trains_batch_norm():
             raise ValueError('only a call trains batch normalisation; leave out mutable=["batch_stats"]')
         neurons = self._neurons(hyper)
-        widths = (channels, *(layer.outputs for layer in self.layers))
+        widths = (channels, *(layer.output_features for layer in self.layers))
         hidden = [
             layer.as_layer(width, neuron)
             for layer, width, neuron in zip(self.layers, widths[:-1], neurons, strict=True)
@@ -199,7 +199,7 @@ class Network(nn.Module):
             self.initial_state(len(inputs)),
             time_major(inputs).astype(layers[0].weights.kernel.dtype),
             feedback_from,
-            observe=lambda state: activity(layers, list(map(_sent, layers, state))),
+            observe=lambda state: activity(layers, list(map(_outgoing, layers, state))),
         )
 
 
@@ -216,9 +216,9 @@ def step_layers(
         if index and dropout is not None:
             x = dropout.apply(x, index - 1, t)
         new_state.append(layer.step(layer_state, layer.project(x)))
-        x = _sent(layer, new_state[-1])
+        x = _outgoing(layer, new_state[-1])
     return tuple(new_state), x
 
 
-def _sent(layer, state):
-    return layer.sent(state.output)
+def _outgoing(layer, state):
+    return layer.outgoing(state.output)

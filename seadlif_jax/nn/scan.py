@@ -69,14 +69,14 @@ def scan_layers(
             if index and dropout is not None:
                 x = dropout.apply_to_steps(x, index - 1, steps)
             state, x = run_layer(layer, state, x)
-            x = jax.tree.map(layer.sent, x)
+            x = jax.tree.map(layer.outgoing, x)
             new_states.append(state)
             outputs.append(x.computed)
         return tuple(new_states), (outputs[-1], activity(layers, outputs) if with_activity else ())
 
     num_steps, batch = inputs.shape[:2]
     if not num_steps or not batch:
-        empty = [layer.sent(jnp.zeros((num_steps, batch, layer.features))) for layer in layers]
+        empty = [layer.outgoing(jnp.zeros((num_steps, batch, layer.features))) for layer in layers]
         return empty[-1], activity(layers, empty) if with_activity else ()
     if execution.engine == "native":
         return native.run_layers(layers, inputs, dropout, with_activity)

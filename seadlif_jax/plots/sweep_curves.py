@@ -19,6 +19,7 @@ def save_sweep(
     results: Sequence[Mapping[str, Any]],
     rows: Sequence[Sequence[Mapping[str, float]]],
     metric: str,
+    sign: int,
     path: Path,
 ) -> None:
     """Draw validation over the epochs for each setting, and the selected epochs against each number that is varied.
@@ -27,13 +28,14 @@ def save_sweep(
       results: results of the members, with what they `varied`, and `validation` unless they `diverged`.
       rows: metrics of each member.
       metric: metric to draw.
+      sign: 1 if greater is better, -1 if less is.
       path: file to write.
     """
     numbers = [name for name in results[0]["varied"] if _is_varied_number(name, results)]
     with rc_context(STYLE):
         figure = Figure(figsize=(6.5 + 4.2 * len(numbers), 4))
         axes = figure.subplots(1, 1 + len(numbers), squeeze=False, width_ratios=[1.6, *([1] * len(numbers))])[0]
-        _draw_settings(axes[0], _members_by_setting(results), rows, metric)
+        _draw_settings(axes[0], _members_by_setting(results), rows, metric, sign)
         for ax, name in zip(axes[1:], numbers, strict=True):
             _draw_against(ax, name, [result for result in results if not result["diverged"]], metric)
         for ax in axes:
@@ -55,18 +57,21 @@ def _is_varied_number(name: str, results: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _draw_settings(
-    ax: Axes, settings: Mapping[str, Sequence[int]], rows: Sequence[Sequence[Mapping[str, float]]], metric: str
+    ax: Axes,
+    settings: Mapping[str, Sequence[int]],
+    rows: Sequence[Sequence[Mapping[str, float]]],
+    metric: str,
+    sign: int,
 ) -> None:
     """Draw the mean over the seeds of each setting, with their range as a band; the best settings have a colour."""
     scale = scale_of(metric)
-    best = max if metric == "accuracy" else min
     num_epochs = max(map(len, rows))
     curves = {}
     for name, numbers in settings.items():
         finished = [rows[number] for number in numbers if len(rows[number]) == num_epochs > 0]
         if finished:
             curves[name] = np.array([[scale * row[f"validation_{metric}"] for row in member] for member in finished])
-    ranked = sorted(curves, key=lambda name: best(curves[name].mean(axis=0)), reverse=best is max)
+    ranked = sorted(curves, key=lambda name: max(sign * curves[name].mean(axis=0)), reverse=True)
     for name, values in curves.items():
         rank = ranked.index(name)
         has_colour = rank < len(CLASS_COLOURS) - 1

@@ -83,8 +83,14 @@ def report_costs(trained: TrainedModel, split: Split, stem: str) -> None:
     """Print and save footprint, sparsity and operations of every layer."""
     steps = split.inputs.shape[1]
     feedback_from = trained.task.feedback_from(steps)
-    inputs = np.asarray(trained.task.prepare(split).inputs)
-    costs = measure_costs(trained.network, trained.variables, inputs, feedback_from, trained.config.batch_size)
+    costs = measure_costs(
+        trained.network,
+        trained.variables,
+        split.inputs,
+        feedback_from,
+        trained.config.batch_size,
+        trained.task.prepare,
+    )
     print(f"\ncosts of a sample of {steps} steps\n{format_costs(costs)}", flush=True)
     write_table(Path(f"{stem}_costs.csv"), as_columns(costs))
 

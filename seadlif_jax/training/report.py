@@ -78,7 +78,8 @@ def finish_sweep(folder: RunFolder, dataset: Dataset, setup: Setup, results: lis
         mesh=setup.mesh.devices.shape,
         wall_seconds=max(sum(row["seconds"] for row in of_member) for of_member in rows),
     )
-    plots.save_sweep(results, rows, build_task(folder.config).metric, folder.path / "sweep.png")
+    task = build_task(folder.config)
+    plots.save_sweep(results, rows, task.metric, task.metric_sign, folder.path / "sweep.png")
 
 
 def _save_member(folder: RunFolder, rows: Sequence[Mapping[str, float]], state: TrainState) -> None:
@@ -137,7 +138,7 @@ def describe_result(result: Mapping[str, Any]) -> list[str]:
             f"{split} {name} {score(statistics)}"
             for split in ("validation", "test")
             for name, statistics in setting[split].items()
-            if name != "loss" and "rate" not in name
+            if name != "loss" and not name.startswith("spike_rate_")
         )
         count = f"{setting['seeds']} seed{'s' if setting['seeds'] > 1 else ''}"
         count += f", {setting['diverged']} diverged" if setting["diverged"] else ""
@@ -146,7 +147,9 @@ def describe_result(result: Mapping[str, Any]) -> list[str]:
     if "summary" in result:
         lines = [line(setting) for setting in result["summary"]]
         return [*lines, f"(mean +- standard deviation over seeds; {result['protocol']})"]
-    text = "  ".join(f"{name} {value:.4f}" for name, value in result["test"].items() if "rate" not in name)
+    text = "  ".join(
+        f"{name} {value:.4f}" for name, value in result["test"].items() if not name.startswith("spike_rate_")
+    )
     return [f"test {text}  ({result['protocol']}: epoch {result['best_epoch']})"]
 
 

@@ -98,6 +98,12 @@ def prepare(
     trainer = Trainer(config, lengths, shard)
     sizes = f"{train.size} training, {validation.size} validation and {test.size} test samples"
     say(f"{sizes} of {train.inputs.shape[1]} steps and {train.inputs.shape[2]} channels")
+    num_updates = config.num_epochs * trainer.steps_per_epoch(train)
+    if config.optimizer.initial_updates >= num_updates:
+        say(
+            f"warning: config.optimizer.initial_updates = {config.optimizer.initial_updates} are all of the "
+            f"{num_updates} updates of the run, which keeps its initial learning rate"
+        )
     if is_sweep(config):
         along_members, along_batch = mesh.devices.shape
         say(f"{len(members)} members on {along_members} x {along_batch} devices (by member and by sample)")

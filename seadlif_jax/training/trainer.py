@@ -269,9 +269,9 @@ class Trainer:
             factor *= state.plateau.scale
         if self.config.optimizer.schedule == "cosine":
             factor *= optimizer.cosine_factor(step, self.config.num_epochs * num_steps)
-        if self.config.optimizer.first_updates:
-            is_first = step < self.config.optimizer.first_updates
-            factor *= jnp.where(is_first, self.config.optimizer.first_factor, 1.0)
+        if self.config.optimizer.initial_updates:
+            is_first = step < self.config.optimizer.initial_updates
+            factor *= jnp.where(is_first, self.config.optimizer.initial_factor, 1.0)
         if hyper.warmup_epochs is not None:
             factor *= optimizer.warmup_factor(step, hyper.warmup_epochs * num_steps)
         return hyper.learning_rate * factor

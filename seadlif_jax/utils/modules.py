@@ -4,6 +4,7 @@ Neither JAX nor anything large is imported here: processes that only read files 
 """
 
 import contextlib
+import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
@@ -101,6 +102,12 @@ def module_folder(module: ModuleType) -> Path | None:
         return None
     is_package = module.__spec__.submodule_search_locations is not None
     return Path(file).resolve().parents[module.__name__.count(".") + is_package]
+
+
+def module_checksum(module: ModuleType) -> str:
+    """Return a checksum of the file of a module; empty for one without a file, such as that of a notebook."""
+    file = getattr(module, "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
 
 
 def _import_top(folder: Path, name: str) -> None:
