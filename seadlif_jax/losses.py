@@ -98,7 +98,7 @@ class Sums(NamedTuple):
 
 
 class SpikeSums(NamedTuple):
-    """Sums over steps of samples of the fraction of each hidden layer's neurons that spike in the step."""
+    """Sums over steps of samples of the fraction of each hidden layer's neurons with outputs that spike in the step."""
 
     spikes: Float[Array, " layer"]
     steps: Int[Array, ""]
@@ -112,7 +112,7 @@ def count_spikes(activity: Sequence[Float[Array, "batch time"]], block_index: In
     """Return the sums over the steps whose block is not 0.
 
     Args:
-      activity: for each hidden layer, the fraction of its neurons that spike (see `Network`).
+      activity: for each hidden layer, the fraction of the neurons with outputs that spike (see `Network`).
       block_index: block of each step.
     """
     counted = block_index != 0
@@ -131,7 +131,7 @@ def rate_excess(
     step, over the steps whose block is not 0.
 
     Args:
-      activity: for each hidden layer, the fraction of its neurons that spike (see `Network`).
+      activity: for each hidden layer, the fraction of the neurons with outputs that spike (see `Network`).
       block_index: block of each step.
       bounds: lowest and highest rate of each hidden layer.
 

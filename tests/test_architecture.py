@@ -88,7 +88,7 @@ def test_no_folder_has_more_files_than_one_reads_at_a_glance():
     [
         ("seadlif_jax", ("data", "configs"), set()),
         ("seadlif_jax", ("orbax",), {"runs"}),
-        ("seadlif_jax", ("matplotlib",), {"plots", "audio"}),
+        ("seadlif_jax", ("matplotlib",), {"plots"}),
         ("seadlif_jax", ("flax",), {"nn", "neurons", "interop"}),
         (".", ("torch", "tensorflow"), set()),
     ],

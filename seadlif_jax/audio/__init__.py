@@ -1,6 +1,6 @@
 """Sound compressed into the spikes of a few neurons, and restored: a task of its own on top of the library.
 
-`config.task = "seadlif_jax.audio:Compression"` selects it; nothing below this folder knows of it.
+`config.task = "seadlif_jax.audio:Compression"` selects it. No module below this folder imports it.
 """
 
 from seadlif_jax.audio import compression_report  # noqa: F401  registers its tables and pictures

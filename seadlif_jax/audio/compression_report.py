@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from seadlif_jax import plots
 from seadlif_jax.audio.a_law import expected_sound
 from seadlif_jax.audio.codec import Codec
 from seadlif_jax.audio.compression import FULL_SCALE, Compression
-from seadlif_jax.audio.panels import save_compression
 from seadlif_jax.audio.quality import MEASURES, bits_per_second, si_snr
 from seadlif_jax.audio.spectrum import decibels, mel_filters, mel_spectrogram
 from seadlif_jax.data.loader import find_loader
@@ -179,4 +179,4 @@ def _draw(task: Compression, network: Any, sample: Samples, outputs: Any, states
         np.asarray(decibels(mel_spectrogram(jnp.asarray(x)[None], window, max(task.windows), filters)[0])).T
         for x in (target, restored)
     ]
-    save_compression((target, restored), spectrograms, spikes, task.skip, 1000 / task.sample_rate, path)
+    plots.save_compression((target, restored), spectrograms, spikes, task.skip, 1000 / task.sample_rate, path)

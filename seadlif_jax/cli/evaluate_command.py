@@ -25,8 +25,8 @@ is always included.
 also tests the network in the fixed point of `seadlif export --dtype=int8`, and leaves test_int8_classes.csv and the
 confusion matrix.
 
-For a network that compresses sound, the first two lines are replaced by test_recordings.csv, the quality and bit rate
-of every recording, and test_quality.csv, their mean; and
+For a network that compresses sound, there is no table of classes and no confusion matrix, but test_recordings.csv with
+the quality and bit rate of every recording, and test_quality.csv with the means; and
 
     seadlif evaluate --workdir=DIR --save_audio
 

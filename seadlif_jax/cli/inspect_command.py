@@ -5,7 +5,8 @@
 leaves in DIR/inspect, or --output_dir,
 
     sample.png        input, spikes, membrane potential, adaptation current and readout for one sample of the split;
-                      for a network that forecasts, its forecast
+                      for a network that forecasts, its forecast; for one that compresses sound, the spectrograms of
+                      a sound and the restored one, and the spikes between them
     parameters.png    time constants and couplings of the neurons, before and after training (not of LSTMs)
     training.png      firing rates of the layers, and norm of the gradient, over the epochs
     gradients.png     gradient of the loss with respect to each layer's input in every step, on a batch of the split

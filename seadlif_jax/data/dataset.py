@@ -21,7 +21,7 @@ class Split(NamedTuple):
     Attributes:
       inputs: `[sample, time, channel]`.
       targets: `[sample, num_blocks + 1]` class numbers, -1 for "no target", `targets[:, 0] == -1`; for forecasting
-        `[sample, time + 1, channel]`, the inputs shifted by one with a dummy first step.
+        `[sample, time + 1, channel]`, the inputs shifted by one with a dummy first step; for other tasks, as they say.
       block_index: `[sample, time]`, the block that each step belongs to; the steps of block 0 are ignored.
     """
 
