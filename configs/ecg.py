@@ -6,8 +6,10 @@ Published test accuracy: 88.18 +- 0.36 % (SE-adLIF), 87.83 % (EF-adLIF). Ours: 8
 
 Variants: `se_adlif` (default), `ef_adlif`, `lif`, or another neuron; `two_layers` (default) or `one_layer`; `paper`
 (default) or `best`, the best recipe by cross-validation on the training recordings, which on the test recordings is no
-better (87.55 +- 0.67 %; docs/reproduce.md). Joined by commas: `configs/ecg.py:lif,one_layer`. `alif` and `brf` have the numbers of their sources, which train one layer.
-Ours, over three seeds: BRF 86.12 +- 0.63 % (published: 85.8 to 87.0 %), ALIF 85.21 +- 0.72 % (85.9 %).
+better (87.55 +- 0.67 %; docs/reproduce.md). Joined by commas: `configs/ecg.py:lif,one_layer`.
+
+`alif` and `brf` have the numbers of their sources, which train one layer. Ours, over three seeds: BRF 86.12 +- 0.63 %
+(published: 85.8 to 87.0 %), ALIF 85.21 +- 0.72 % (85.9 %).
 """
 
 from ml_collections import ConfigDict
