@@ -47,9 +47,9 @@ def find_task(config: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = (
     return FoundTask(found.value, found.folder, module_checksum(found.module) if is_own else "")
 
 
-def build_task(config: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = ()) -> Task:
+def build_task(config: ConfigDict | FrozenConfigDict) -> Task:
     """Return the task of a config; raises a `ConfigError` as `find_task`, or for fields that do not fit it."""
-    task_class = find_task(config, folders).task_class
+    task_class = find_task(config).task_class
     for name in config.loss:
         if name not in task_class.fields:
             raise unknown_field(f"loss.{name}", [f"loss.{field}" for field in task_class.fields])

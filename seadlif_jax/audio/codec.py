@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt
 
 from seadlif_jax.audio.a_law import expected_sound
-from seadlif_jax.audio.compression import Compression
+from seadlif_jax.audio.compression import Compression, last_encoder_layer
 from seadlif_jax.audio.quality import AudioError
 from seadlif_jax.inference import TrainedModel
 from seadlif_jax.nn.layer import Layer
@@ -53,14 +53,12 @@ class Codec:
         if not isinstance(model.task, Compression):
             raise AudioError(f"{model!r} was trained for config.task = {model.config.task!r}, not to compress sound")
         layers: Any = model.network.apply(model.variables, 1, method="as_layers")
-        bottleneck = next(
-            index for index, layer in enumerate(layers) if layer.num_outputs not in (None, layer.features)
-        )
-        self.encoder: tuple[Layer, ...] = layers[: bottleneck + 1]
-        self.decoder: tuple[Layer, ...] = layers[bottleneck + 1 :]
+        last = last_encoder_layer(model.network)
+        self.encoder: tuple[Layer, ...] = layers[: last + 1]
+        self.decoder: tuple[Layer, ...] = layers[last + 1 :]
         self.sample_rate: int = model.config.data.sample_rate
         self.delay: int = model.config.data.delay
-        self.num_neurons: int = layers[bottleneck].num_outputs
+        self.num_neurons: int = layers[last].num_outputs
 
     def encode(self, sound: Any) -> Bool[np.ndarray, "time neuron"]:
         """Return the spikes for a whole sound, `delay` steps longer than it.
@@ -185,6 +183,7 @@ def _checked_sound(sound: Any) -> np.ndarray:
         raise AudioError(f"the sound has shape {array.shape}; it must be [time], with at least one step")
     if problem := value_problem(array):
         raise AudioError(f"the values of the sound are {problem}")
-    if np.abs(array.astype(float)).max() > 1:
-        raise AudioError(f"the sound reaches {np.abs(array.astype(float)).max():g}; scale it to [-1, 1]")
+    peak = np.abs(array.astype(float)).max()
+    if peak > 1:
+        raise AudioError(f"the sound reaches {peak:g}; scale it to [-1, 1]")
     return array.astype(jnp.result_type(float))

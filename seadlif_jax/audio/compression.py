@@ -34,6 +34,7 @@ from seadlif_jax.audio.spectrum import mel_filters, spectral_distance
 from seadlif_jax.config import ConfigError, configured_neuron
 from seadlif_jax.losses import Sums
 from seadlif_jax.neurons import Scalar
+from seadlif_jax.nn import Network
 from seadlif_jax.tasks import Outputs, Selection, Task, refuse_classification_fields
 
 FULL_SCALE = np.iinfo(np.int16).max  # sounds are held in 16 bits
@@ -208,6 +209,11 @@ class Compression(Task):
             score=jnp.sum(jnp.where(scored, si_snr(restored, target, counted), 0)),
             score_terms=jnp.sum(scored),
         )
+
+
+def last_encoder_layer(network: Network) -> int:
+    """Return the index of the layer of which only some neurons have outputs."""
+    return next(index for index, layer in enumerate(network.layers) if layer.num_outputs is not None)
 
 
 def _is_whole(value: Any, low: int) -> bool:

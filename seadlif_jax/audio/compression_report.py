@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from seadlif_jax import plots
 from seadlif_jax.audio.a_law import expected_sound
 from seadlif_jax.audio.codec import Codec
-from seadlif_jax.audio.compression import FULL_SCALE, Compression
+from seadlif_jax.audio.compression import FULL_SCALE, Compression, last_encoder_layer
 from seadlif_jax.audio.quality import MEASURES, bits_per_second, si_snr
 from seadlif_jax.audio.spectrum import decibels, mel_filters, mel_spectrogram
 from seadlif_jax.data.loader import find_loader
@@ -171,8 +171,8 @@ def _available_measures() -> dict[str, Callable[..., float]]:
 def _draw(task: Compression, network: Any, sample: Samples, outputs: Any, states: Any, path: Path) -> None:
     target = np.asarray(task.prepare(sample).targets)[0, task.skip :, 0]
     restored = np.asarray(expected_sound(jnp.asarray(outputs)))[0, task.skip :]
-    bottleneck = next(i for i, layer in enumerate(network.layers) if layer.output_features < layer.features)
-    spikes = np.asarray(states[bottleneck].output)[0, :, : network.layers[bottleneck].output_features] > 0
+    last = last_encoder_layer(network)
+    spikes = np.asarray(states[last].output)[0, :, : network.layers[last].num_outputs] > 0
     window = task.windows[len(task.windows) // 2]
     filters = mel_filters(task.num_mels, max(task.windows), task.sample_rate, task.sample_rate / window)
     spectrograms = [

@@ -4,18 +4,18 @@ Three measures of quality: SI-SNR, computed here; STOI (Taal et al., 2011: intel
 P.862: as listeners rate it, 1 to 4.6), by the packages `pystoi` and `pesq`.
 """
 
+import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from math import gcd
 from types import MappingProxyType
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from seadlif_jax.utils.errors import SeadlifError
-
-NO_PACKAGE = "{0} needs the package {1}: pip install {1}"
 
 
 class AudioError(SeadlifError):
@@ -50,20 +50,24 @@ def si_snr(
     return 10 * jnp.log10(ratio)
 
 
+def _import_package(name: str, measure: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise AudioError(f"{measure} needs the package {name}: pip install {name}") from error
+
+
 def stoi(sound: Float[np.ndarray, " time"], target: Float[np.ndarray, " time"], sample_rate: int) -> float:
     """Return the short-time objective intelligibility; NaN where the recording has too little speech for it.
 
     Raises:
       AudioError: the package pystoi is missing.
     """
-    try:
-        import pystoi
-    except ImportError as error:
-        raise AudioError(NO_PACKAGE.format("STOI", "pystoi")) from error
+    package = _import_package("pystoi", "STOI")
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         try:
-            return float(pystoi.stoi(target, sound, sample_rate))
+            return float(package.stoi(target, sound, sample_rate))
         except (RuntimeWarning, ValueError):  # less than 0.4 s that are not silent
             return np.nan
 
@@ -74,10 +78,7 @@ def pesq(sound: Float[np.ndarray, " time"], target: Float[np.ndarray, " time"], 
     Raises:
       AudioError: the package pesq is missing.
     """
-    try:
-        import pesq as package
-    except ImportError as error:
-        raise AudioError(NO_PACKAGE.format("PESQ", "pesq")) from error
+    package = _import_package("pesq", "PESQ")
     from scipy.signal import resample_poly
 
     if not (sound.any() and target.any()):
