@@ -323,9 +323,11 @@ def test_inspection_draws_spectrograms_and_spikes(trained):
         assert is_drawn(trained / "inspect" / f"{name}.png")
 
 
-def test_other_tasks_have_no_sound(finished_run, capsys):
+def test_other_tasks_have_no_sound_and_are_refused_before_anything_is_written(own_run):
+    before = sorted(own_run.rglob("*"))
     with pytest.raises(SystemExit, match=r"--save_audio: config\.task = 'classification' has no sound to listen to"):
-        main(["evaluate", f"--workdir={finished_run}", "--save_audio"])
+        main(["evaluate", f"--workdir={own_run}", "--save_audio"])
+    assert sorted(own_run.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

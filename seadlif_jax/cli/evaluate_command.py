@@ -73,10 +73,10 @@ def main(arguments: Sequence[str]) -> None:
         elif run.result() is None:
             print("(this run is not finished: the best epoch so far)", flush=True)
         split, stem = getattr(dataset, options.split), str(output / options.split)
+        if options.save_audio:  # first, since not every task has sound
+            save_audio(trained.task, trained, options.split, stem)
         report_evaluation(trained.task, trained, split, options.split, stem)
         report_costs(trained, split, stem)
-        if options.save_audio:
-            save_audio(trained.task, trained, options.split, stem)
         if fixed_point is not None:
             print("\nin fixed point, with weights of 8 bits")
             report_classes(trained, split, f"{options.split} int8", f"{stem}_int8", fixed_point)
