@@ -29,6 +29,7 @@ from tests.training_helpers import assert_close, interrupt_at, rows_of
 
 RATE = 8000
 TINY = {
+    "loss.spectral_weight": 1.0,
     "num_epochs": 2,
     "batch_size": 4,
     "data.chunk": 200,
