@@ -9,10 +9,10 @@ import scipy.io
 
 from configs.ecg import get_config
 from data import ecg
+from seadlif_jax.cli import main
 from seadlif_jax.data.dataset import DataError
 from seadlif_jax.data.loading import check_dataset
 from seadlif_jax.training import fit
-from tests.helpers import seadlif
 
 REAL_DATA = os.environ.get("SEADLIF_DATA", "")
 
@@ -85,16 +85,15 @@ def test_steps_without_a_label_are_gaps_or_the_tail_of_a_recording(config, train
     assert np.argwhere(masks["tail"]).tolist() == [[3, step] for step in range(26, 31)] + [[7, 30]]
 
 
-def test_evaluation_reports_the_parts_apart(config, files, tmp_path):
+def test_evaluation_reports_the_parts_apart(config, files, tmp_path, capsys):
     config.num_epochs, config.model.hidden = 1, (4,)
     result = fit(config, tmp_path / "run")
-    evaluated = seadlif("evaluate", f"--workdir={tmp_path / 'run'}", cwd=tmp_path)
-    assert evaluated.returncode == 0, evaluated.stderr
+    main(["evaluate", f"--workdir={tmp_path / 'run'}"])
     rows = list(csv.DictReader((tmp_path / "run" / "test_parts.csv").read_text().splitlines()))
     assert [(row["part"], int(row["targets"])) for row in rows] == [("labelled", 7 * 29), ("gap", 7)]
     correct = sum(float(row["accuracy (%)"]) / 100 * int(row["targets"]) for row in rows)
     assert correct / (7 * 30) == pytest.approx(result["test"]["accuracy"], abs=1e-4)
-    assert "labelled" in evaluated.stdout
+    assert "labelled" in capsys.readouterr().out
 
 
 def test_a_fraction_of_train_is_held_out(config, files):

@@ -82,7 +82,7 @@ def test_a_finished_run_is_not_run_again(tmp_path, tiny_config, monkeypatch):
     assert fit(tiny_config, tmp_path) == result
 
 
-@pytest.mark.parametrize("neuron", ["lif", "ef_adlif", "lstm"])
+@pytest.mark.parametrize("neuron", ["lif", pytest.param("ef_adlif", marks=pytest.mark.slow), "lstm"])
 def test_every_neuron_can_be_trained(tmp_path, tiny_config, neuron):
     tiny_config.model.neuron = neuron
     tiny_config.model.dropout = 0.1
