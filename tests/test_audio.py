@@ -150,6 +150,14 @@ def test_si_snr_ignores_scale_mean_and_steps_that_do_not_count():
     np.testing.assert_allclose(si_snr(5 * noisy + 2, target - 1, counted), expected, rtol=1e-3)
 
 
+def test_si_snr_of_a_constant_sound_is_the_lowest_and_that_of_the_target_the_highest():
+    target = jax.random.normal(jax.random.key(0), (1, 300))
+    counted = jnp.ones((1, 300), bool)
+    found = [float(si_snr(sound, target, counted)[0]) for sound in (0 * target, 0 * target + 0.3, target, 3 * target)]
+    np.testing.assert_allclose(found, [-60, -60, 60, 60], atol=1e-4)
+    assert float(si_snr(target, 0 * target, counted)[0]) == pytest.approx(-60)  # a silent target, too, has no NaN
+
+
 def test_bits_are_the_entropy_of_the_spikes():
     spikes = np.random.default_rng(0).random((100_000, 2)) < [0.25, 0.01]
     entropy = sum(-p * np.log2(p) - (1 - p) * np.log2(1 - p) for p in (0.25, 0.01))

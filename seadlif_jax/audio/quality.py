@@ -17,6 +17,8 @@ from jaxtyping import Array, Bool, Float
 
 from seadlif_jax.utils.errors import SeadlifError
 
+LIMIT_DB = 60  # of SI-SNR
+
 
 class AudioError(SeadlifError):
     """Sound, or a network for sound, that cannot be worked with; the message says why."""
@@ -28,7 +30,7 @@ def si_snr(
     """Return the scale-invariant signal-to-noise ratio in dB, over the steps that count.
 
     `10 log10(|s|^2 / |s - x|^2)`, where `s = t <x, t> / <t, t>` is the projection of the sound `x` onto the target `t`,
-    both without their means (Luo & Mesgarani, 2018).
+    both without their means (Luo & Mesgarani, 2018). Within +- 60 dB; a constant sound has -60 dB.
 
     Example:
       >>> target = jnp.array([[1.0, -1.0, 1.0, -1.0]])
@@ -43,11 +45,12 @@ def si_snr(
         return jnp.where(counted, x - jnp.sum(x, axis=1, keepdims=True) / num_steps, 0)
 
     x, t = centred(sound), centred(target)
-    epsilon = jnp.finfo(x.dtype).eps
-    scale = (jnp.sum(x * t, axis=1) + epsilon) / (jnp.sum(t * t, axis=1) + epsilon)
+    smallest = jnp.finfo(x.dtype).tiny
+    scale = jnp.sum(x * t, axis=1) / jnp.maximum(jnp.sum(t * t, axis=1), smallest)
     signal = scale[:, None] * t
-    ratio = (jnp.sum(signal**2, axis=1) + epsilon) / (jnp.sum((signal - x) ** 2, axis=1) + epsilon)
-    return 10 * jnp.log10(ratio)
+    # Not the ratio of two sums with the same small number added: that of a silent sound would be 1, or 0 dB.
+    ratio = jnp.sum(signal**2, axis=1) / jnp.maximum(jnp.sum((signal - x) ** 2, axis=1), smallest)
+    return 10 * jnp.log10(jnp.clip(ratio, 10.0 ** (-LIMIT_DB / 10), 10.0 ** (LIMIT_DB / 10)))
 
 
 def _import_package(name: str, measure: str) -> Any:
