@@ -3,9 +3,9 @@
     python -m benchmarks.accuracy --config=ecg:one_layer [--commit=HASH] RUN [RUN ...]
 
 Adds a row for each run, or member of a sweep, that has not diverged: accuracy on the test and validation samples (for
-oscillation, the mean squared error in the same columns), best epoch, duration, protocol, device, versions, and
---commit, that of the code that trained it. Run it on the machine that trained them, because it records the CPU. Results
-that are in the table already are skipped.
+oscillation, the mean squared error in the same columns; for audio, the SI-SNR of the chunks in dB), best epoch,
+duration, protocol, device, versions, and --commit, that of the code that trained it. Run it on the machine that trained
+them, because it records the CPU. Results that are in the table already are skipped.
 """
 
 import csv
@@ -52,7 +52,7 @@ def rows(folder: Path, task: str, variant: str, commit: str) -> Iterator[dict[st
     """Yield the rows of a folder."""
     cpu = f"{machine.cpu_model()}, {machine.describe()['cores']} cores"
     for setting, result in members(folder):
-        metric = "mse" if "mse" in result["test"] else "accuracy"
+        metric = next(name for name in ("accuracy", "mse", "si_snr") if name in result["test"])
         yield {
             "task": task,
             "variant": ",".join(filter(None, (variant, setting.replace(", ", ",")))),
