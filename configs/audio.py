@@ -4,7 +4,7 @@
     python train.py --config=configs/audio.py --config.data.dir=DIR             # DIR/train-clean-100, ... of LibriTTS
 
 Published SI-SNR on LibriTTS: 8.39 +- 0.07 dB (SE-adLIF), 7.80 +- 0.04 dB (EF-adLIF), 6.90 +- 0.06 dB (LIF). We have
-not run it; it needs a GPU.
+not run it: LibriTTS was not available, and it needs a GPU.
 
 Variants: `se_adlif` (default), `ef_adlif`, `lif`; and `quick`, a smaller network at 8 kHz, for any recordings.
 Joined by commas: `configs/audio.py:lif,quick`.

@@ -1,6 +1,6 @@
 """A trained network as encoder and decoder: sound to spikes, and spikes to sound, whole or in parts.
 
-    codec = Codec(load_run("runs/audio"))
+    codec = Codec(load_run("runs/audio-quick-seed0"))
     spikes = codec.encode(sound)                        # bool [time, neuron]
     restored = codec.decode(spikes)                     # [time], as long as the sound
 
@@ -45,7 +45,7 @@ class Codec:
       AudioError: the network was trained for another task.
 
     Example:
-      >>> codec = Codec(load_run("runs/audio"))  # doctest: +SKIP
+      >>> codec = Codec(load_run("runs/audio-quick-seed0"))  # doctest: +SKIP
       >>> restored = codec.decode(codec.encode(sound))  # doctest: +SKIP
     """
 

@@ -7,8 +7,8 @@ steps before, and the restored sound `x^_t` (`a_law.expected_sound` at a tempera
 
     loss = mean_t -log p_t[level of x_t] + spectral_weight * spectral_distance(x^, x)
 
-The first mean is over the steps whose block is not 0; in spectrograms, all others are silent. In training, the
-temperature falls,
+The first mean is over the steps whose block is not 0. Spectrograms leave out the first `skip` steps of a chunk; later
+steps in block 0 are silent in them. In training, the temperature falls,
 
     temperature = max(last, first * temperature_decay^((update - temperature_from) / temperature_every)),
 
