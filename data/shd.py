@@ -24,3 +24,8 @@ def load(config: Any) -> Dataset:
 def groups(config: Any) -> np.ndarray:
     """Return the speaker of every training recording."""
     return heidelberg.groups(config, "SHD", FILES)
+
+
+def parts(config: Any) -> dict[str, dict[str, np.ndarray]]:
+    """Return masks of the recordings of speakers who were trained on, and of others: see `heidelberg.parts`."""
+    return heidelberg.parts(config, "SHD", FILES)

@@ -81,6 +81,23 @@ def test_with_the_protocol_last_all_recordings_are_trained_on_and_have_a_group(c
     np.testing.assert_array_equal(shd.groups(config), np.arange(40) // 5 % 4)
 
 
+def test_the_parts_are_the_speakers_of_training_and_others(config, tmp_path):
+    """Test speakers 0 to 5; 0 to 3 are in the training file, of whom one is held out."""
+    write(tmp_path / "SHD" / "shd_test.h5", recordings=12, classes=2, speakers=6)
+    config.data.validation, config.data.validation_speakers = "held_out_speakers", 1
+    dataset, parts = shd.load(config), shd.parts(config)
+    held_out = int(dataset.protocol.partition("(")[2].partition(")")[0])
+    of_test = np.arange(12) // 2 % 6
+    for name, mask in (("speakers of training", of_test < 4), ("other speakers", of_test >= 4)):
+        expected = mask ^ (of_test == held_out)
+        np.testing.assert_array_equal(parts["test"][name], np.stack([0 * expected, expected], axis=1))
+    assert [int(parts[split]["other speakers"].sum()) for split in ("train", "validation")] == [0, 10]
+    assert all(mask.shape == dataset.validation.targets.shape for mask in parts["validation"].values())
+
+    write(tmp_path / "SHD" / "shd_test.h5", recordings=12, classes=2, **{"extra/speaker": None})
+    assert shd.parts(config) == {}
+
+
 def test_selection_on_test_says_so(config):
     config.data.validation = "test"
     dataset = shd.load(config)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,23 +41,31 @@ def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
     Raises:
       DataError: a file is missing and cannot be downloaded, damaged or foreign; or a field is out of range.
     """
-    data = config.data
-    _check_fields(data, official="valid" in files)
-    uses_official = data.validation == "official" or (data.validation == LAST and "valid" in files)
-    needed = ("train", "valid", "test") if uses_official else ("train", "test")
-    paths = {split: find(data.dir, name, split, files[split]) for split in needed}
-    for path in paths.values():
-        recordings.check(path, Path(data.cache_dir).expanduser())
-    files_read = {split: recordings.read(path) for split, path in paths.items()}
-    # Before the events are binned, so that an error of the protocol is raised at once.
-    kept, held_out, protocol = _protocol(data, files_read["train"], uses_official)
-    binned = {split: _bin(file, data) for split, file in files_read.items()}
-    test = _select(*binned["test"])
-    if held_out is not None:
-        validation = _select(*binned["train"], held_out)
-    else:
-        validation = _select(*binned["valid"]) if uses_official else test
-    return Dataset(_select(*binned["train"], kept), validation, test, protocol)
+    source = _read_files(config.data, name, files)
+    splits = {split: _select(*source.binned[file], chosen) for split, (file, chosen) in source.splits.items()}
+    if source.splits["validation"] is source.splits["test"]:
+        splits["validation"] = splits["test"]  # once on the device
+    return Dataset(**splits, protocol=source.protocol)
+
+
+def parts(config: Any, name: str, files: Mapping[str, str]) -> dict[str, dict[str, np.ndarray]]:
+    """Return, for each split, boolean masks over `targets`, `[recording, 2]`: by whether the speaker was trained on.
+
+    "speakers of training" are the recordings of speakers who are in the training split, "other speakers" those of
+    all others. There are no parts if a file has no speakers.
+    """
+    source = _read_files(config.data, name, files)
+    speakers = {}
+    for split, (file, chosen) in source.splits.items():
+        of_file = source.files[file].speakers
+        if of_file is None:
+            return {}
+        speakers[split] = of_file[_indices(source.binned[file][1], chosen)]
+    known = {split: np.isin(names, speakers["train"]) for split, names in speakers.items()}
+    return {
+        split: {"speakers of training": _of_block(mask), "other speakers": _of_block(~mask)}
+        for split, mask in known.items()
+    }
 
 
 def read(path: Path, config: Any) -> Split:
@@ -87,6 +95,31 @@ def groups(config: Any, name: str, files: Mapping[str, str]) -> np.ndarray:
     if train.speakers is None:
         raise DataError(f"{path} has no speakers (extra/speaker), so that it has no groups; leave out --by_group")
     return train.speakers[used]
+
+
+class _Source(NamedTuple):
+    """The files that are needed, with their binned recordings and a mask of those in use; and what each split holds."""
+
+    files: Mapping[str, recordings.Recordings]
+    binned: Mapping[str, tuple[Split, np.ndarray]]
+    splits: Mapping[str, tuple[str, Any]]  # file, and which of its recordings
+    protocol: str
+
+
+def _read_files(data: Any, name: str, files: Mapping[str, str]) -> _Source:
+    _check_fields(data, official="valid" in files)
+    uses_official = data.validation == "official" or (data.validation == LAST and "valid" in files)
+    needed = ("train", "valid", "test") if uses_official else ("train", "test")
+    paths = {split: find(data.dir, name, split, files[split]) for split in needed}
+    for path in paths.values():
+        recordings.check(path, Path(data.cache_dir).expanduser())
+    files_read = {split: recordings.read(path) for split, path in paths.items()}
+    # Before the events are binned, so that an error of the protocol is raised at once.
+    kept, held_out, protocol = _protocol(data, files_read["train"], uses_official)
+    test = ("test", slice(None))
+    validation = ("train", held_out) if held_out is not None else ("valid", slice(None)) if uses_official else test
+    splits = {"train": ("train", kept), "validation": validation, "test": test}
+    return _Source(files_read, {file: _bin(read, data) for file, read in files_read.items()}, splits, protocol)
 
 
 def find(folder: str, name: str, split: str, file: str) -> Path:
@@ -167,12 +200,20 @@ def _bin(file: recordings.Recordings, data: Any) -> tuple[Split, np.ndarray]:
     return split, used
 
 
-def _select(split: Split, used: np.ndarray, indices: Any = slice(None)) -> Split:
+def _select(split: Split, used: np.ndarray, chosen: Any = slice(None)) -> Split:
     """Return those of the samples that are in use: a view, or a copy if some are not."""
-    if used.all():
-        return split.take(indices)
-    chosen = np.arange(len(used))[indices]
-    return split.take(chosen[used[chosen]])
+    return split.take(chosen if used.all() else _indices(used, chosen))
+
+
+def _indices(used: np.ndarray, chosen: Any) -> np.ndarray:
+    """Return the indices of those of the chosen samples that are in use."""
+    indices = np.arange(len(used))[chosen]
+    return indices[used[indices]]
+
+
+def _of_block(mask: np.ndarray) -> np.ndarray:
+    """Return a mask over targets, of which there are two per recording: none for block 0."""
+    return np.stack([np.zeros_like(mask), mask], axis=1)
 
 
 def _num_units(data: Any) -> Any:
