@@ -58,8 +58,10 @@ compile_little()
 
 
 @pytest.fixture
-def without_pictures(monkeypatch):
+def without_pictures(monkeypatch, request):
     """For tests that train many runs and look at none of their pictures: files are not drawn, which takes a second."""
+    if request.node.get_closest_marker("pictures"):
+        return
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)
 
 

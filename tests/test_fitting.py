@@ -30,7 +30,10 @@ from seadlif_jax.utils.signals import Interrupted
 from tests.helpers import is_drawn
 from tests.training_helpers import Killed, assert_same_network, interrupt_at, kill_at_save, rows_of
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
+
+@pytest.mark.pictures
 def test_a_run_leaves_what_it_promises(tmp_path, tiny_config, capsys):
     tiny_config.seed = 4
     result = fit(tiny_config, tmp_path)
@@ -91,6 +94,7 @@ def test_every_neuron_can_be_trained(tmp_path, tiny_config, neuron):
     assert fit(tiny_config, tmp_path)["best_epoch"] == 1
 
 
+@pytest.mark.pictures
 def test_per_step_labels_are_drawn_too(tmp_path, tiny_config, monkeypatch):
     """One block a step, as in the ECG task."""
 
@@ -116,6 +120,7 @@ def test_per_step_labels_are_drawn_too(tmp_path, tiny_config, monkeypatch):
     assert (tmp_path / "raster.png").exists()
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("step_ms", [5.0, None])
 def test_a_forecast_leaves_its_error_along_the_trajectory(tmp_path, tiny_config, monkeypatch, step_ms):
     """A sine of another phase in each sample, 30 steps."""

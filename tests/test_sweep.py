@@ -14,6 +14,8 @@ from seadlif_jax.training.report import describe_result
 from tests.helpers import is_drawn
 from tests.training_helpers import Killed, assert_close, assert_same_network, kill_at_save, rows_of
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 @pytest.fixture
 def sweep_config(tiny_config):
@@ -141,6 +143,7 @@ def test_members_computed_together_are_the_same_as_one_by_one(tmp_path, sweep_co
     assert 0.5 <= b.min() <= b.max() <= 1.0
 
 
+@pytest.mark.pictures
 def test_a_sweep_whose_members_all_diverge_says_so(tmp_path, tiny_config, capsys):
     tiny_config.sweep.learning_rate = (1e6, 2e6)
     result = fit(tiny_config, tmp_path)
@@ -152,6 +155,7 @@ def test_a_sweep_whose_members_all_diverge_says_so(tmp_path, tiny_config, capsys
     assert len([line for line in capsys.readouterr().out.splitlines() if ": diverged; frozen" in line]) == 2
 
 
+@pytest.mark.pictures
 def test_a_sweep_leaves_its_tables_and_its_picture(tmp_path, sweep_config, capsys):
     result = fit(sweep_config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(result))
