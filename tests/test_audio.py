@@ -392,7 +392,7 @@ def test_recordings_that_have_moved_are_evaluated(trained, tmp_path, capsys):
     assert "test: 2 recordings" in capsys.readouterr().out
 
 
-def test_devices_sweeps_and_interruptions_make_no_difference(config, tmp_path, x64, monkeypatch):
+def test_devices_sweeps_and_interruptions_make_no_difference(config, tmp_path, x64, monkeypatch, without_pictures):
     """11 training chunks in batches of 4, and a last batch of validation that is filled up."""
     one, sweep, cut = (ConfigDict(config.to_dict()) for _ in range(3))
     one.devices.mesh, sweep.devices.mesh, sweep.sweep.seed = (1, 1), (1, 2), (0, 1)
