@@ -96,27 +96,28 @@ def test_values_that_cannot_be_swept_are_refused_by_name(tiny_config, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_member_is_the_run_with_the_same_settings(tmp_path, sweep_config, x64):
+@pytest.mark.parametrize("number", [pytest.param(2, marks=pytest.mark.slow), 3])
+def test_a_member_is_the_run_with_the_same_settings(tmp_path, sweep_config, x64, number):
     """The member left as a run of its own, too."""
     sweep_config.sweep.seed = (4,)
     sweep_config.sweep.dropout = (0.0, 0.2)
     swept = fit(sweep_config, tmp_path / "sweep")
-    config = expand_sweep(sweep_config)[3].config
+    config = expand_sweep(sweep_config)[number].config
     single = fit(config, tmp_path / "single")
-    member = swept["members"][3]
-    assert member["varied"] == {"learning_rate": 0.03, "dropout": 0.2, "seed": 4}
+    member = swept["members"][number]
+    assert member["varied"] == {"learning_rate": 0.03, "dropout": 0.2 * (number - 2), "seed": 4}
     for name in ("best_epoch", "protocol", "seed", "config"):
         assert member[name] == single[name], name
     for split in ("test", "validation"):
         assert_close(member[split], single[split])
 
-    own = tmp_path / "sweep" / "members" / "3"
+    own = tmp_path / "sweep" / "members" / str(number)
     assert json.loads((own / "result.json").read_text()).items() <= member.items()
     assert {path.name for path in own.iterdir()} == {path.name for path in (tmp_path / "single").iterdir()}
-    for folder, number in ((tmp_path / "sweep", 3), (own, 0)):
-        for found, expected in zip(rows_of(folder, number), rows_of(tmp_path / "single"), strict=True):
+    for folder, member_number in ((tmp_path / "sweep", number), (own, 0)):
+        for found, expected in zip(rows_of(folder, member_number), rows_of(tmp_path / "single"), strict=True):
             assert_close(found, expected)
-        assert_same_network(load_network(folder, number)[1], load_network(tmp_path / "single")[1])
+        assert_same_network(load_network(folder, member_number)[1], load_network(tmp_path / "single")[1])
     # It is a finished run.
     assert fit(config, own)["finished"] == member["finished"]
 
@@ -227,6 +228,14 @@ def test_a_sweep_cut_off_while_its_members_are_written_goes_on_there(tmp_path, s
     fit(sweep_config, tmp_path)
     assert [path.stat().st_mtime_ns for path in paths[:moment]] == written
     assert all(path.exists() for path in paths)
+
+
+@pytest.mark.slow
+def test_three_members_fit_on_two_devices_by_sample(tmp_path, sweep_config):
+    sweep_config.sweep.seed = (0, 1, 2)
+    sweep_config.sweep.learning_rate = ()
+    sweep_config.devices.mesh = (1, 2)
+    assert len(fit(sweep_config, tmp_path)["members"]) == 3
 
 
 @pytest.mark.parametrize(

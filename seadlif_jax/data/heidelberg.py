@@ -42,8 +42,10 @@ def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
       DataError: a file is missing and cannot be downloaded, damaged or foreign; or a field is out of range.
     """
     source = _read_files(config.data, name, files)
+    for file, of_file in source.files.items():
+        _report(of_file, source.binned[file][1])
     splits = {split: _select(*source.binned[file], chosen) for split, (file, chosen) in source.splits.items()}
-    if source.splits["validation"] is source.splits["test"]:
+    if source.splits["validation"][0] == "test":
         splits["validation"] = splits["test"]  # once on the device
     return Dataset(**splits, protocol=source.protocol)
 
@@ -78,7 +80,10 @@ def read(path: Path, config: Any) -> Split:
         raise DataError(f"there is no file {path}; pass the path of a .h5 file of event recordings")
     _check_fields(config.data, official=True)
     recordings.check(path, Path(config.data.cache_dir).expanduser())
-    return _select(*_bin(recordings.read(path), config.data))
+    file = recordings.read(path)
+    split, used = _bin(file, config.data)
+    _report(file, used)
+    return _select(split, used)
 
 
 def groups(config: Any, name: str, files: Mapping[str, str]) -> np.ndarray:
@@ -178,13 +183,6 @@ def _bin(file: recordings.Recordings, data: Any) -> tuple[Split, np.ndarray]:
     used = num_steps > 0
     if not used.any():
         raise DataError(f"{file.path}: no recording has events")
-    if not used.all():
-        _say(f"{file.path}: {np.sum(~used)} of {len(used)} recordings have no events, and are skipped")
-    if (file.labels == -1).any():
-        _say(
-            f"warning: {file.path}: {np.sum(file.labels == -1)} of {len(used)} recordings have the label -1, which "
-            "is not a class: they are used neither in training nor in evaluation"
-        )
     if data.ignore_first_steps >= num_steps[used].min():
         raise DataError(
             f"config.data.ignore_first_steps = {data.ignore_first_steps} ignores the whole shortest recording of "
@@ -198,6 +196,17 @@ def _bin(file: recordings.Recordings, data: Any) -> tuple[Split, np.ndarray]:
         block_index=block_index.astype(np.uint8),
     )
     return split, used
+
+
+def _report(file: recordings.Recordings, used: np.ndarray) -> None:
+    """Print how many recordings of a file are not used, and why."""
+    if not used.all():
+        _say(f"{file.path}: {np.sum(~used)} of {len(used)} recordings have no events, and are skipped")
+    if (file.labels == -1).any():
+        _say(
+            f"warning: {file.path}: {np.sum(file.labels == -1)} of {len(used)} recordings have the label -1, which "
+            "is not a class: they are used neither in training nor in evaluation"
+        )
 
 
 def _select(split: Split, used: np.ndarray, chosen: Any = slice(None)) -> Split:
