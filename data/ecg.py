@@ -51,20 +51,17 @@ def load(config: Any) -> Dataset:
     return Dataset(train.take(kept), train.take(validation), read(test_file), protocol)
 
 
-def parts(config: Any) -> dict[str, dict[str, np.ndarray]]:
-    """Return, for each split, boolean masks over `targets`, `[recording, 1 + time]`.
+def parts(config: Any, split: str) -> dict[str, np.ndarray]:
+    """Return boolean masks over the `targets` of a split, `[recording, 1 + time]`.
 
     "labelled" are the steps with a label, "tail" the steps without one up to the end of a recording, and "gap" all
     other steps without one. In the tails of the published files, nearly all inputs are 0.
     """
     train_file, test_file = find_files(config.data.dir)
-    train, test = unlabelled(train_file), unlabelled(test_file)
-    kept, validation, _ = draw_validation(config.data, len(train))
-    splits = {"train": train[kept], "validation": train[validation], "test": test}
-    return {name: _parts(missing) for name, missing in splits.items()}
-
-
-def _parts(missing: np.ndarray) -> dict[str, np.ndarray]:
+    missing = unlabelled(test_file if split == "test" else train_file)
+    if split != "test":
+        kept, validation, _ = draw_validation(config.data, len(missing))
+        missing = missing[kept if split == "train" else validation]
     until_end = np.logical_and.accumulate(missing[:, ::-1], axis=1)[:, ::-1]
     by_name = {"labelled": ~missing, "gap": missing & ~until_end, "tail": until_end}
     no_target = np.zeros((len(missing), 1), bool)

@@ -26,6 +26,6 @@ def groups(config: Any) -> np.ndarray:
     return heidelberg.groups(config, "SHD", FILES)
 
 
-def parts(config: Any) -> dict[str, dict[str, np.ndarray]]:
-    """Return masks of the recordings of speakers who were trained on, and of others: see `heidelberg.parts`."""
-    return heidelberg.parts(config, "SHD", FILES)
+def parts(config: Any, split: str) -> dict[str, np.ndarray]:
+    """Return masks of a split's recordings of speakers who were trained on, and of others: see `heidelberg.parts`."""
+    return heidelberg.parts(config, split, "SHD", FILES)

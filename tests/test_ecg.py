@@ -71,16 +71,15 @@ def test_steps_without_a_label_are_gaps_or_the_tail_of_a_recording(config, train
     y[3, 5:8], y[3, 25:], y[7, :2], y[7, 29] = 0, 0, 0, 0
     write(train_file, y=y)
     write(train_file.with_name("QTDB_test.mat"), recordings=7, seed=1)
-    parts = ecg.parts(config)
     dataset = ecg.load(config)
     for name in ("train", "validation", "test"):
-        masks = parts[name]
+        masks = ecg.parts(config, name)
         assert list(masks) == ["labelled", "gap", "tail"]
         targets = getattr(dataset, name).targets
         np.testing.assert_array_equal(sum(mask.astype(int) for mask in masks.values()), targets != -1)
         assert (targets[masks["gap"] | masks["tail"]] == 0).all()
     config.data.validation = "last"  # all recordings, in the order of the file
-    masks = ecg.parts(config)["train"]
+    masks = ecg.parts(config, "train")
     assert np.argwhere(masks["gap"]).tolist() == [[3, 6], [3, 7], [3, 8], [7, 1], [7, 2]]
     assert np.argwhere(masks["tail"]).tolist() == [[3, step] for step in range(26, 31)] + [[7, 30]]
 

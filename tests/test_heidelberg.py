@@ -85,7 +85,8 @@ def test_the_parts_are_the_speakers_of_training_and_others(config, tmp_path):
     """Test speakers 0 to 5; 0 to 3 are in the training file, of whom one is held out."""
     write(tmp_path / "SHD" / "shd_test.h5", recordings=12, classes=2, speakers=6)
     config.data.validation, config.data.validation_speakers = "held_out_speakers", 1
-    dataset, parts = shd.load(config), shd.parts(config)
+    dataset = shd.load(config)
+    parts = {split: shd.parts(config, split) for split in ("train", "validation", "test")}
     held_out = int(dataset.protocol.partition("(")[2].partition(")")[0])
     of_test = np.arange(12) // 2 % 6
     for name, mask in (("speakers of training", of_test < 4), ("other speakers", of_test >= 4)):
@@ -95,7 +96,7 @@ def test_the_parts_are_the_speakers_of_training_and_others(config, tmp_path):
     assert all(mask.shape == dataset.validation.targets.shape for mask in parts["validation"].values())
 
     write(tmp_path / "SHD" / "shd_test.h5", recordings=12, classes=2, **{"extra/speaker": None})
-    assert shd.parts(config) == {}
+    assert shd.parts(config, "test") == {}
 
 
 def test_selection_on_test_says_so(config):

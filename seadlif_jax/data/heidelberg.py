@@ -42,32 +42,32 @@ def load(config: Any, name: str, files: Mapping[str, str]) -> Dataset:
       DataError: a file is missing and cannot be downloaded, damaged or foreign; or a field is out of range.
     """
     source = _read_files(config.data, name, files)
-    for file, of_file in source.files.items():
-        _report(of_file, source.binned[file][1])
-    splits = {split: _select(*source.binned[file], chosen) for split, (file, chosen) in source.splits.items()}
+    binned = {split: _bin(file, config.data) for split, file in source.files.items()}
+    for file, (_, used) in zip(source.files.values(), binned.values(), strict=True):
+        _report(file, used)
+    splits = {split: _select(*binned[file], chosen) for split, (file, chosen) in source.splits.items()}
     if source.splits["validation"][0] == "test":
         splits["validation"] = splits["test"]  # once on the device
     return Dataset(**splits, protocol=source.protocol)
 
 
-def parts(config: Any, name: str, files: Mapping[str, str]) -> dict[str, dict[str, np.ndarray]]:
-    """Return, for each split, boolean masks over `targets`, `[recording, 2]`: by whether the speaker was trained on.
+def parts(config: Any, split: str, name: str, files: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Return boolean masks over the `targets` of a split, `[recording, 2]`: by whether the speaker was trained on.
 
     "speakers of training" are the recordings of speakers who are in the training split, "other speakers" those of
     all others. There are no parts if a file has no speakers.
     """
     source = _read_files(config.data, name, files)
     speakers = {}
-    for split, (file, chosen) in source.splits.items():
+    for needed in ("train", split):
+        file, chosen = source.splits[needed]
         of_file = source.files[file].speakers
         if of_file is None:
             return {}
-        speakers[split] = of_file[_indices(source.binned[file][1], chosen)]
-    known = {split: np.isin(names, speakers["train"]) for split, names in speakers.items()}
-    return {
-        split: {"speakers of training": _of_block(mask), "other speakers": _of_block(~mask)}
-        for split, mask in known.items()
-    }
+        _, used = _bin(source.files[file], config.data)
+        speakers[needed] = of_file[_indices(used, chosen)]
+    known = np.isin(speakers[split], speakers["train"])
+    return {"speakers of training": _of_block(known), "other speakers": _of_block(~known)}
 
 
 def read(path: Path, config: Any) -> Split:
@@ -79,8 +79,7 @@ def read(path: Path, config: Any) -> Split:
     if not path.is_file():
         raise DataError(f"there is no file {path}; pass the path of a .h5 file of event recordings")
     _check_fields(config.data, official=True)
-    recordings.check(path, Path(config.data.cache_dir).expanduser())
-    file = recordings.read(path)
+    file = _read_file(path, config.data)
     split, used = _bin(file, config.data)
     _report(file, used)
     return _select(split, used)
@@ -93,20 +92,17 @@ def groups(config: Any, name: str, files: Mapping[str, str]) -> np.ndarray:
       DataError: as `load`; or the file has no speakers.
     """
     _check_fields(config.data, official="valid" in files)
-    path = find(config.data.dir, name, "train", files["train"])
-    recordings.check(path, Path(config.data.cache_dir).expanduser())
-    train = recordings.read(path)
+    train = _read_file(find(config.data.dir, name, "train", files["train"]), config.data)
     _, used = _bin(train, config.data)
     if train.speakers is None:
-        raise DataError(f"{path} has no speakers (extra/speaker), so that it has no groups; leave out --by_group")
+        raise DataError(f"{train.path} has no speakers (extra/speaker), so that it has no groups; leave out --by_group")
     return train.speakers[used]
 
 
 class _Source(NamedTuple):
-    """The files that are needed, with their binned recordings and a mask of those in use; and what each split holds."""
+    """The files that are needed, without their events, and what each split holds of them."""
 
     files: Mapping[str, recordings.Recordings]
-    binned: Mapping[str, tuple[Split, np.ndarray]]
     splits: Mapping[str, tuple[str, Any]]  # file, and which of its recordings
     protocol: str
 
@@ -115,16 +111,17 @@ def _read_files(data: Any, name: str, files: Mapping[str, str]) -> _Source:
     _check_fields(data, official="valid" in files)
     uses_official = data.validation == "official" or (data.validation == LAST and "valid" in files)
     needed = ("train", "valid", "test") if uses_official else ("train", "test")
-    paths = {split: find(data.dir, name, split, files[split]) for split in needed}
-    for path in paths.values():
-        recordings.check(path, Path(data.cache_dir).expanduser())
-    files_read = {split: recordings.read(path) for split, path in paths.items()}
-    # Before the events are binned, so that an error of the protocol is raised at once.
+    paths = {split: find(data.dir, name, split, files[split]) for split in needed}  # before any of them is read
+    files_read = {split: _read_file(path, data) for split, path in paths.items()}
     kept, held_out, protocol = _protocol(data, files_read["train"], uses_official)
     test = ("test", slice(None))
     validation = ("train", held_out) if held_out is not None else ("valid", slice(None)) if uses_official else test
-    splits = {"train": ("train", kept), "validation": validation, "test": test}
-    return _Source(files_read, {file: _bin(read, data) for file, read in files_read.items()}, splits, protocol)
+    return _Source(files_read, {"train": ("train", kept), "validation": validation, "test": test}, protocol)
+
+
+def _read_file(path: Path, data: Any) -> recordings.Recordings:
+    recordings.check(path, Path(data.cache_dir).expanduser())
+    return recordings.read(path)
 
 
 def find(folder: str, name: str, split: str, file: str) -> Path:

@@ -25,7 +25,7 @@ class Loader(NamedTuple):
     Attributes:
       name: "module:function".
       module: may have `FIELDS` and `OPTIONAL`, names of fields of `config.data`, and functions `read(path, config)`,
-        `parts(config)`, `groups(config)` and `recordings(config, split)`.
+        `parts(config, split)`, `groups(config)` and `recordings(config, split)`.
       function: from the config to a `Dataset`.
       folder: the folder from which the module is imported; None if it is installed.
     """
@@ -52,11 +52,11 @@ class Loader(NamedTuple):
             return self.module.read(path, config)
 
     def parts(self, config: ConfigDict, split: str) -> Mapping[str, np.ndarray]:
-        """Return named masks over a split's `targets`, of the module's `parts(config)[split]`; none without these."""
+        """Return named masks over a split's `targets`, by the module's `parts(config, split)`; none without it."""
         if not hasattr(self.module, "parts"):
             return {}
         with search_path([self.folder] if self.folder else []):
-            return self.module.parts(config).get(split, {})
+            return self.module.parts(config, split)
 
     def recordings(self, config: ConfigDict, split: str) -> Sequence[tuple[str, np.ndarray]] | None:
         """Return the whole recordings of a split, with their names, by the module's `recordings(config, split)`.

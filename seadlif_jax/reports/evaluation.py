@@ -42,7 +42,7 @@ def report_evaluation(task: Task, trained: TrainedModel, split: Split, name: str
 
 @report_evaluation.register
 def _(task: Classification, trained, split, name, stem):
-    """Report every class, the confusion matrix, and the parts that the loader's `parts(config)` defines."""
+    """Report every class, the confusion matrix, and the parts that the loader's `parts(config, split)` defines."""
     report_classes(trained, split, name, stem)
     _report_parts(trained, split, find_loader(trained.config.data).parts(trained.config, name), stem)
 
@@ -104,8 +104,8 @@ def _report_parts(trained: TrainedModel, split: Split, parts: Mapping[str, np.nd
     for name, mask in parts.items():
         if mask.shape != split.targets.shape or mask.dtype != bool:
             raise DatasetError(
-                f"parts(config) of {trained.config.data.loader}: {name!r} is {mask.dtype} {mask.shape}; it must be "
-                f"bool {split.targets.shape}, as the targets"
+                f"parts(config, split) of {trained.config.data.loader}: {name!r} is {mask.dtype} {mask.shape}; it must "
+                f"be bool {split.targets.shape}, as the targets"
             )
     counts = {name: int(np.sum(mask & (split.targets != IGNORED))) for name, mask in parts.items()}
     counts = {name: count for name, count in counts.items() if count}
