@@ -79,6 +79,19 @@ def test_studies_of_generated_data(tmp_path, study, arguments, rows):
     assert result.returncode == 0, result.stderr
     assert len(table(tmp_path)) == rows
     assert is_drawn(tmp_path / "figure.png")
+    if study == "oscillation":
+        check_trajectory(tmp_path)
+
+
+def check_trajectory(folder):
+    """The errors of the windows are those that the run itself has left."""
+    trajectory, of_run = (
+        list(csv.DictReader(path.read_text().splitlines()))
+        for path in (folder / "trajectory.csv", folder / "lif-system-0" / "members" / "0" / "forecast_error.csv")
+    )
+    assert [row["to_ms"] for row in trajectory] == [row["to_ms"] for row in of_run]
+    expected = [float(row["network_mse"]) for row in of_run]
+    assert [float(row["lif"]) for row in trajectory] == pytest.approx(expected, rel=1e-4)
 
 
 def test_cross_validation_never_uses_the_test_samples_and_averages_over_folds(tmp_path):
