@@ -27,7 +27,6 @@ class Regression(Task):
     metric_sign = -1
     selection = Selection("absolute_error", -1)
     curves = ("loss", "absolute_error")
-    percent = False
     variable_length = True
     fields = ("scale",)
 

@@ -47,7 +47,6 @@ class Task(abc.ABC):
       metric_sign: 1 if a greater metric is better, -1 if a smaller one is.
       selection: metric that selects the best epoch.
       curves: metrics to draw over the epochs.
-      percent: whether the metric is a fraction, to be shown in percent.
       variable_length: whether steps behind a sample's last block change nothing, so that they may be left out.
       fields: names of the task's own fields, in the section `loss` of a config.
       feeds_back: whether the network is fed its own outputs, from the step `feedback_from` on.
@@ -57,7 +56,6 @@ class Task(abc.ABC):
     metric_sign: ClassVar[int]
     selection: ClassVar[Selection]
     curves: ClassVar[tuple[str, ...]]
-    percent: ClassVar[bool]
     variable_length: ClassVar[bool]
     fields: ClassVar[tuple[str, ...]] = ()
     feeds_back: ClassVar[bool] = False
@@ -153,7 +151,6 @@ class Classification(Task):
     metric_sign = 1
     selection = Selection("accuracy", 1)
     curves = ("loss", "accuracy")
-    percent = True
     variable_length = True
 
     @classmethod
@@ -233,7 +230,6 @@ class Forecast(Task):
     feeds_back = True
     selection = Selection("loss", -1)
     curves = ("loss",)
-    percent = False
     variable_length = False  # the step from which the network is fed its own output depends on the length
 
     @classmethod

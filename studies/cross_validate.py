@@ -32,7 +32,7 @@ from seadlif_jax.data.dataset import LAST
 from seadlif_jax.data.loader import find_loader
 from seadlif_jax.data.loading import load_dataset
 from seadlif_jax.members import describe_setting, without_seed
-from seadlif_jax.plots import STYLE
+from seadlif_jax.plots import STYLE, label_of, scale_of
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.training import fit
 from seadlif_jax.utils.paths import local_path
@@ -71,8 +71,9 @@ def study() -> None:
             print(f"fold {number} of {len(folds)}: {len(fold)} samples", flush=True)
             dataset = fold_dataset(train, fold, number, len(folds))
             scores.append(scores_by_setting(fit(config, folder / f"fold-{number}", dataset), task.metric))
-    scale = 100 if task.percent else 1
-    by_setting = {setting: scale * np.array([of_fold[setting] for of_fold in scores]) for setting in scores[0]}
+    by_setting = {
+        setting: scale_of(task.metric) * np.array([of_fold[setting] for of_fold in scores]) for setting in scores[0]
+    }
     columns: dict[str, list[Any]] = {
         "setting": [setting or "all" for setting in by_setting],
         f"{task.metric}_mean": [f"{values.mean():.4g}" for values in by_setting.values()],
@@ -82,11 +83,11 @@ def study() -> None:
         columns[f"fold_{number + 1}"] = [f"{values[number]:.4g}" for values in by_setting.values()]
     write_table(folder / "results.csv", columns)
     print("\n".join(table_lines(columns)))
-    save_picture(by_setting, task.metric, task.percent)
+    save_picture(by_setting, task.metric)
     print(f"table and figure: {folder / 'results.csv'}, {folder / 'figure.png'}")
 
 
-def save_picture(by_setting: Mapping[str, Sequence[float] | np.ndarray], metric: str, percent: bool) -> None:
+def save_picture(by_setting: Mapping[str, Sequence[float] | np.ndarray], metric: str) -> None:
     """Draw the score of every fold, and the mean, a line a setting."""
     with rc_context(STYLE):
         figure = Figure(figsize=(6.5, 1.2 + 0.32 * len(by_setting)), layout="constrained")
@@ -96,7 +97,7 @@ def save_picture(by_setting: Mapping[str, Sequence[float] | np.ndarray], metric:
             ax.plot([np.mean(values)], [position], "|", color=points.get_color(), markersize=16, markeredgewidth=2)
         ax.set_yticks(range(len(by_setting)), [setting or "all" for setting in by_setting])
         ax.invert_yaxis()
-        ax.set_xlabel(f"{metric} on the fold left out" + (" (%)" if percent else ""))
+        ax.set_xlabel(f"{label_of(metric)}, on the fold left out")
         figure.savefig(local_path(FOLDER.value, "--output_dir") / "figure.png", dpi=150)
 
 

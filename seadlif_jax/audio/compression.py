@@ -71,7 +71,6 @@ class Compression(Task):
     metric_sign = 1
     selection = Selection("si_snr", 1)
     curves = ("loss", "si_snr")
-    percent = False
     variable_length = False  # spectrograms are of the whole sound
     fields = (
         "levels",

@@ -21,6 +21,8 @@ from seadlif_jax.plots.style import (
     STYLE,
     VERMILION,
     YELLOW,
+    label_of,
+    scale_of,
 )
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "STYLE",
     "VERMILION",
     "YELLOW",
+    "label_of",
     "save_comparison",
     "save_compression",
     "save_confusion",
@@ -46,4 +49,5 @@ __all__ = [
     "save_robustness",
     "save_sweep",
     "save_training",
+    "scale_of",
 ]
