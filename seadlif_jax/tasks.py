@@ -189,11 +189,8 @@ class Classification(Task):
         if targets.ndim != 2 or len(targets) != len(inputs) or not np.issubdtype(targets.dtype, np.integer):
             return f"targets are {targets.dtype} {targets.shape}; they must be integers [sample, num_blocks + 1]"
         num_blocks = targets.shape[1] - 1
-        if block_index.min() < 0 or block_index.max() > num_blocks:
-            return (
-                f"block_index reaches {block_index.min()}..{block_index.max()}, but there are targets for "
-                f"0..{num_blocks}"
-            )
+        if block_index.max() > num_blocks:
+            return f"block_index reaches {block_index.max()}, but there are targets for 0..{num_blocks}"
         if (targets[:, 0] != IGNORED).any():
             return f"targets[:, 0] must be {IGNORED}: block 0 is ignored"
         wrong = (targets < IGNORED) | (targets >= self.num_classes)
@@ -256,6 +253,8 @@ class Forecast(Task):
 
     def target_problem(self, inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray) -> str | None:
         samples, steps, channels = inputs.shape
+        if steps < 2:
+            return "inputs have a single step; a forecast needs a second one, to be fed its own output"
         if targets.shape != (samples, steps + 1, channels):
             return f"targets have shape {targets.shape}; to forecast they must be {(samples, steps + 1, channels)}"
         if problem := value_problem(targets):

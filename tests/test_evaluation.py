@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from seadlif_jax import load_run
+from seadlif_jax.data.loading import DatasetError
 from seadlif_jax.data.on_device.samples import Samples
+from seadlif_jax.device import device_layers, quantize
 from seadlif_jax.inference import Evaluation, evaluate
+from seadlif_jax.inference.evaluation import measure
+from seadlif_jax.tasks import Classification
 from seadlif_jax.training import fit
 from seadlif_jax.training.state import TrainingHyperparameters
 from seadlif_jax.training.trainer import Trainer
@@ -47,6 +51,40 @@ def test_steps_without_target_do_not_count(tmp_path, finished_run):
     hidden[::2, 1] = -1
     evaluation = evaluate(trained, samples._replace(targets=hidden))
     assert evaluation.confusion.sum() == 10
+
+
+@pytest.mark.parametrize("function", [evaluate, measure])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"targets": np.tile([-1, 3], (20, 1))}, "targets reach -1..3"),
+        ({"targets": np.tile([-1, -2], (20, 1))}, "targets reach -2"),
+        ({"targets": np.full((20, 2), -1)}, "no target at all"),
+        ({"targets": np.full((20, 1), -1)}, "block_index reaches 1"),
+        ({"inputs": np.full((20, 200, 10), np.nan)}, "NaN or infinite"),
+        ({"inputs": np.ones((20, 200, 11))}, "inputs have 11 channels, the network takes 10"),
+        ({"block_index": np.full((20, 200), 2)}, "block_index reaches 2"),
+        ({"inputs": np.ones((0, 200, 10))}, "no sample to evaluate on"),
+    ],
+)
+def test_a_split_that_does_not_fit_is_refused_instead_of_scored(finished_run, function, changes, message):
+    """Labels of 1 to 3, for example, would drop all targets of class 3, and leave the rest."""
+    trained = load_run(finished_run)
+    split = trained.dataset().test
+    with pytest.raises(DatasetError, match=message):
+        function(trained, split._replace(**changes))
+
+
+def test_changed_inputs_and_preparation_are_what_the_network_in_fixed_point_sees(finished_run, monkeypatch):
+    trained = load_run(finished_run)
+    test, fixed_point = trained.dataset().test, quantize(device_layers(trained.network, trained.variables))
+    silent = evaluate(trained, test._replace(inputs=np.zeros_like(test.inputs)), fixed_point=fixed_point)
+    changed = evaluate(trained, test, jax.tree_util.Partial(lambda inputs, _: 0 * inputs), fixed_point)
+    np.testing.assert_array_equal(changed.confusion, silent.confusion)
+    assert (evaluate(trained, test, fixed_point=fixed_point).confusion != silent.confusion).any()
+    monkeypatch.setattr(Classification, "prepare", lambda self, batch: batch._replace(inputs=0 * batch.inputs))
+    prepared = evaluate(trained, test, fixed_point=fixed_point)
+    np.testing.assert_array_equal(prepared.confusion, silent.confusion)
 
 
 def test_class_weights_are_in_the_losses_of_training_and_evaluation_but_not_in_accuracy(tiny_config, tmp_path):

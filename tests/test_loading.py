@@ -66,7 +66,7 @@ def test_arrays_of_other_libraries_and_byte_orders_become_native(load):
         ({"inputs": nan_at((7, 3, 2))}, "NaN or infinite, first in sample 7"),
         ({"inputs": np.zeros((20, 9))}, r"inputs have shape \(20, 9\)"),
         ({"inputs": np.zeros((0, 9, 4))}, "none of them empty"),
-        ({"block_index": np.full((20, 9), 2)}, r"block_index reaches 2..2, but there are targets for 0..1"),
+        ({"block_index": np.full((20, 9), 2)}, r"block_index reaches 2, but there are targets for 0..1"),
         ({"block_index": np.full((20, 9), -1)}, "block_index reaches -1"),
         ({"block_index": np.ones((20, 8), int)}, r"must be integers \(20, 9\)"),
         ({"block_index": np.ones((20, 9))}, "block_index is float64"),
@@ -104,6 +104,24 @@ def test_a_forecast_needs_the_next_inputs_as_targets(load, tiny_config):
         load()
     with pytest.raises(DatasetError, match="targets are NaN"):
         load(targets=np.full((20, 10, 4), np.nan))
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize(
+    ("block", "message"), [(0, "nothing in it counts in the loss: all steps are in block 0"), (-1, "reaches -1")]
+)
+def test_a_forecast_that_counts_nowhere_is_refused_instead_of_being_perfect(load, tiny_config, split, block, message):
+    tiny_config.task = "forecast"
+    others = {name: good_split()._replace(targets=np.zeros((20, 10, 4))) for name in ("train", "validation", "test")}
+    others[split] = others[split]._replace(block_index=np.full((20, 9), block))
+    with pytest.raises(DatasetError, match=f"the {split} split .*{message}"):
+        load_dataset(tiny_config, Dataset(**others, protocol="none"))
+
+
+def test_a_forecast_of_a_single_step_is_refused(load, tiny_config):
+    tiny_config.task = "forecast"
+    with pytest.raises(DatasetError, match="a single step; a forecast needs a second one"):
+        load(inputs=np.zeros((20, 1, 4)), targets=np.zeros((20, 2, 4)), block_index=np.ones((20, 1), int))
 
 
 def test_a_batch_larger_than_the_data_is_refused(load, tiny_config):

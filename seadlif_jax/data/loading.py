@@ -8,6 +8,7 @@ A loader is any function from the config to a value with the splits `train`, `va
 import zlib
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -21,7 +22,7 @@ from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.paths import local_path
 from seadlif_jax.utils.progress import say
 
-CHECKSUM_SAMPLES = 4096  # that a checksum is taken of at a time
+CHECKED_SAMPLES = 4096  # at a time
 
 
 class DatasetError(SeadlifError):
@@ -103,8 +104,8 @@ def fingerprint(dataset: Dataset) -> dict[str, int]:
     for name in SPLITS:
         split, checksum = getattr(dataset, name), 0
         for array in (split.inputs, split.targets, split.block_index):
-            for start in range(0, len(array), CHECKSUM_SAMPLES):  # a part of another array has to be copied
-                part = np.ascontiguousarray(array[start : start + CHECKSUM_SAMPLES])
+            for start in range(0, len(array), CHECKED_SAMPLES):  # a part of another array has to be copied
+                part = np.ascontiguousarray(array[start : start + CHECKED_SAMPLES])
                 checksum = zlib.crc32(part.data.cast("B"), checksum)
         checksums[name] = checksum
     return checksums
@@ -113,10 +114,11 @@ def fingerprint(dataset: Dataset) -> dict[str, int]:
 def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
     """Raise a `DatasetError` unless every split can be trained on or evaluated with this config."""
     task = build_task(config)
-    channels = np.shape(dataset.train.inputs)[-1:]  # empty for a scalar
     for name in SPLITS:
-        split = getattr(dataset, name)
-        problem = _split_problem(split, channels, task)
+        split, problem = getattr(dataset, name), split_problem(getattr(dataset, name), task)
+        channels, train_channels = np.shape(split.inputs)[-1:], np.shape(dataset.train.inputs)[-1:]
+        if problem is None and channels != train_channels:
+            problem = f"inputs have {channels[0]} channels, those of the train split {train_channels[0]}"
         if problem:
             raise DatasetError(f"the {name} split of {config.data.loader}: {problem}")
     _check_augmentation(dataset.train, config)
@@ -157,17 +159,23 @@ def _check_augmentation(train: Split, config: ConfigDict) -> None:
             raise refuse(name, f"it must be less than {size}, the number of {noun}")
 
 
-def _split_problem(split: Split, channels: tuple[int, ...], task: Task) -> str | None:
+def split_problem(split: Split, task: Task) -> str | None:
+    """Return what keeps a split from being trained on or evaluated for a task, or None."""
     inputs, targets, block_index = split.inputs, split.targets, split.block_index
     for name, array in (("inputs", inputs), ("targets", targets), ("block_index", block_index)):
         if not isinstance(array, np.ndarray):
             return f"{name} are of type {type(array).__name__}; they must be one NumPy array"
     if inputs.ndim != 3 or 0 in inputs.shape:
         return f"inputs have shape {inputs.shape}; they must be [sample, time, channel], none of them empty"
-    if inputs.shape[2:] != channels:
-        return f"inputs have {inputs.shape[2]} channels, those of the train split {channels[0]}"
     if problem := value_problem(inputs):
         return f"inputs are {problem}"
     if block_index.shape != inputs.shape[:2] or not np.issubdtype(block_index.dtype, np.integer):
         return f"block_index is {block_index.dtype} {block_index.shape}; it must be integers {inputs.shape[:2]}"
-    return task.target_problem(inputs, targets, block_index)
+    if block_index.min() < 0:
+        return f"block_index reaches {block_index.min()}; blocks are 0 (ignored), 1, 2 and so on"
+    if problem := task.target_problem(inputs, targets, block_index):
+        return problem
+    batches = (slice(start, start + CHECKED_SAMPLES) for start in range(0, len(inputs), CHECKED_SAMPLES))
+    if not any(np.any(task.loss_terms(jnp.asarray(block_index[i]), jnp.asarray(targets[i]))) for i in batches):
+        return "nothing in it counts in the loss: all steps are in block 0, or there is no target"
+    return None

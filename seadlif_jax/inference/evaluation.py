@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from seadlif_jax.data.dataset import Split
-from seadlif_jax.data.loading import native_split
+from seadlif_jax.data.loading import DatasetError, native_split, split_problem
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.device import FixedPointNetwork
 from seadlif_jax.inference.batching import count_batches, masked_batches
 from seadlif_jax.inference.trained_model import TrainedModel
 from seadlif_jax.losses import IGNORED, SpikeSums, Sums, aggregate, count_spikes
 from seadlif_jax.nn import Network
-from seadlif_jax.tasks import Classification
+from seadlif_jax.tasks import Classification, Task
 from seadlif_jax.utils.processes import refuse_fork
 from seadlif_jax.utils.progress import bar
 
@@ -76,17 +76,14 @@ def measure(model: TrainedModel, split: Any) -> dict[str, float]:
       split: samples with targets: any object with the attributes of a `Split`.
 
     Raises:
-      ValueError: there is no sample; or the split's arrays are not arrays of numbers.
+      DatasetError: the split does not fit the network or its task.
+      ArrayError: its arrays are not arrays of numbers.
     """
-    split = _native(split)
-    evaluate_batch = jax.jit(functools.partial(model.task.evaluate, model.network))
-    num_batches = count_batches(len(split.inputs), model.config.batch_size)
-    batches = masked_batches(split, min(model.config.batch_size, len(split.inputs)))
-    total = Sums.zero()
-    for batch in bar(batches, total=num_batches, unit="batch"):
-        sums = evaluate_batch(model.variables, batch.samples)[0]
-        total = jax.tree.map(np.add, total, jax.tree.map(np.asarray, sums))
-    return {"loss": float(total.mean_loss()), model.task.metric: float(total.mean_score())}
+    task = model.task
+    total = _sum_over_batches(
+        model, split, lambda samples, _: _task_sums(model.network, task, model.variables, samples)
+    )
+    return {"loss": float(total.mean_loss()), task.metric: float(total.mean_score())}
 
 
 def evaluate(
@@ -100,13 +97,15 @@ def evaluate(
     Args:
       model: the classifier.
       split: samples with targets, such as a split of its data set: any object with the attributes of a `Split`.
-      change_inputs: perturbation of the inputs of each batch (see `analysis.robustness`); None for none.
+      change_inputs: perturbation of the inputs of each batch (see `analysis.robustness`), as the network would take
+        them; None for none.
       fixed_point: of `device.quantize`: the model's network in integers, which is evaluated instead.
 
     Raises:
       DeviceError: the inputs are not for fixed point.
-      ValueError: the network was trained for another task; or there is no sample; or the split's arrays are not arrays
-        of numbers.
+      DatasetError: the split does not fit the network or its task.
+      ArrayError: its arrays are not arrays of numbers.
+      ValueError: the network was trained for another task.
 
     Example:
       >>> model = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
@@ -126,28 +125,51 @@ def evaluate(
     task = model.task
     if not isinstance(task, Classification):
         raise ValueError("this network was not trained for classification: there are no classes to compare")
-    split = _native(split)
+
+    def function(samples: Samples, number: int) -> Any:
+        if fixed_point is None:
+            return _evaluate_batch(model.network, task, model.variables, samples, change_inputs, number)
+        samples = _as_seen(task, samples, change_inputs, number)
+        outputs, spikes = fixed_point.outputs_and_spikes(samples.inputs)
+        return _measure(task, outputs, tuple(z.mean(-1) for z in spikes), samples)
+
+    sums, counts, confusion = _sum_over_batches(model, split, function)
+    return Evaluation(float(sums.loss / sums.loss_terms), confusion, tuple(map(float, counts.mean_rate())))
+
+
+def _sum_over_batches(model: TrainedModel, split: Any, function: Callable[[Samples, int], Any]) -> Any:
+    """Return the sum of a function of each batch of a split and its number, in NumPy arrays."""
+    split = _checked(model, split)
     # As few batches as the run's size allows, and as little padding.
     num_batches = count_batches(len(split.inputs), model.config.batch_size)
     batches = masked_batches(split, -(-len(split.inputs) // num_batches))
     total: Any = None
     for number, batch in enumerate(bar(batches, total=num_batches, unit="batch")):
-        if fixed_point is None:
-            metrics = _evaluate_batch(model.network, task, model.variables, batch.samples, change_inputs, number)
-        else:
-            outputs, spikes = fixed_point.outputs_and_spikes(batch.samples.inputs)
-            metrics = _measure(task, outputs, tuple(z.mean(-1) for z in spikes), batch.samples)
-        metrics = jax.tree.map(np.asarray, metrics)
+        metrics = jax.tree.map(np.asarray, function(batch.samples, number))
         total = metrics if total is None else jax.tree.map(np.add, total, metrics)
-    sums, counts, confusion = total
-    return Evaluation(float(sums.loss / sums.loss_terms), confusion, tuple(map(float, counts.mean_rate())))
+    return total
 
 
-def _native(split: Any) -> Split:
+def _checked(model: TrainedModel, split: Any) -> Split:
+    """Return the split in NumPy arrays, if the network and its task can be evaluated on it."""
     if not len(split.inputs):
-        raise ValueError("there is no sample to evaluate on")
+        raise DatasetError("there is no sample to evaluate on")
     refuse_fork()
-    return native_split(split)
+    split = native_split(split)
+    if problem := split_problem(split, model.task):
+        raise DatasetError(f"the split to evaluate on: {problem}")
+    channels = jax.eval_shape(model.task.prepare, Samples.of(split, 0, 1)).inputs.shape[-1]
+    if channels != model.num_channels:
+        raise DatasetError(
+            f"the split to evaluate on: inputs have {channels} channels, the network takes {model.num_channels}"
+        )
+    return split
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _task_sums(network: Network, task: Task, variables: Any, batch: Samples) -> Sums:
+    """Return the sums of one batch, of any task."""
+    return task.evaluate(network, variables, batch)[0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -160,10 +182,20 @@ def _evaluate_batch(
     number: Int[Array, ""] | int,
 ) -> tuple[Sums, SpikeSums, Int[Array, "class class"]]:
     """Return the sums of one batch, which add up over batches."""
-    batch = task.prepare(batch)
-    inputs = batch.inputs if change_inputs is None else change_inputs(batch.inputs, jnp.asarray(number))
-    result: Any = network.apply(variables, inputs, return_activity=True)
+    batch = _as_seen(task, batch, change_inputs, number)
+    result: Any = network.apply(variables, batch.inputs, return_activity=True)
     return _measure(task, *result, batch)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _as_seen(
+    task: Classification, batch: Samples, change_inputs: ChangeInputs | None, number: Int[Array, ""] | int
+) -> Samples:
+    """Return a batch as the network sees it."""
+    batch = task.prepare(batch)
+    if change_inputs is None:
+        return batch
+    return batch._replace(inputs=change_inputs(batch.inputs, jnp.asarray(number)))
 
 
 @functools.partial(jax.jit, static_argnums=0)
