@@ -85,7 +85,7 @@ def read(path: Path, config: Any = None) -> Split:
     recordings, steps = x.shape[:2]
     no_target = np.full((recordings, 1), -1, np.int8)
     # Every step is a block.
-    block_index = np.arange(1, steps + 1, dtype=np.int16)
+    block_index = np.arange(1, steps + 1, dtype=np.min_scalar_type(steps))
     return Split(
         inputs=x.astype(np.int8),
         targets=np.concatenate([no_target, y.argmax(axis=2).astype(np.int8)], axis=1),

@@ -10,7 +10,7 @@ from seadlif_jax import load_run
 from seadlif_jax.data.loading import DatasetError
 from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.device import device_layers, quantize
-from seadlif_jax.inference import Evaluation, evaluate
+from seadlif_jax.inference import Evaluation, TrainedModel, evaluate
 from seadlif_jax.inference.evaluation import measure
 from seadlif_jax.tasks import Classification
 from seadlif_jax.training import fit
@@ -75,6 +75,13 @@ def test_a_split_that_does_not_fit_is_refused_instead_of_scored(finished_run, fu
         function(trained, split._replace(**changes))
 
 
+class Silencing(Classification):
+    """Classification of what no input is left of."""
+
+    def prepare(self, batch):
+        return batch._replace(inputs=0 * batch.inputs)
+
+
 def test_changed_inputs_and_preparation_are_what_the_network_in_fixed_point_sees(finished_run, monkeypatch):
     trained = load_run(finished_run)
     test, fixed_point = trained.dataset().test, quantize(device_layers(trained.network, trained.variables))
@@ -82,7 +89,7 @@ def test_changed_inputs_and_preparation_are_what_the_network_in_fixed_point_sees
     changed = evaluate(trained, test, jax.tree_util.Partial(lambda inputs, _: 0 * inputs), fixed_point)
     np.testing.assert_array_equal(changed.confusion, silent.confusion)
     assert (evaluate(trained, test, fixed_point=fixed_point).confusion != silent.confusion).any()
-    monkeypatch.setattr(Classification, "prepare", lambda self, batch: batch._replace(inputs=0 * batch.inputs))
+    monkeypatch.setattr(TrainedModel, "task", Silencing(3))
     prepared = evaluate(trained, test, fixed_point=fixed_point)
     np.testing.assert_array_equal(prepared.confusion, silent.confusion)
 

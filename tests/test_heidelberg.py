@@ -246,7 +246,9 @@ def test_recordings_without_events_are_skipped_and_counted(config, tmp_path, cap
     assert f"{tmp_path}/SHD/shd_train.h5: 3 of 40 recordings have no events, and are skipped" in capsys.readouterr().out
     assert len(dataset.train.inputs) + len(dataset.validation.inputs) == 37
     assert dataset.train.inputs.any(axis=(1, 2)).all()
-    assert len(shd.read(tmp_path / "SHD" / "shd_train.h5", config).inputs) == 37
+    of_file = shd.read(tmp_path / "SHD" / "shd_train.h5", config)  # of all, by their numbers in the file
+    assert np.flatnonzero(~of_file.block_index.any(axis=1)).tolist() == [3, 17, 30]
+    assert np.flatnonzero(of_file.targets[:, 1] == -1).tolist() == [3, 17, 30]
 
 
 def test_labels_of_no_class_and_of_one_class_are_reported(config, tmp_path, capsys):

@@ -42,8 +42,9 @@ def test_a_run_on_arrays_is_repeated_only_on_other_arrays_and_elsewhere(tmp_path
         trained.dataset()
 
 
-def test_recordings_are_padded_in_block_0():
-    split = pad_recordings([np.full((2, 3), 5, np.uint8), np.full((4, 3), 7, np.uint8)], [4, 2])
+@pytest.mark.parametrize("labels", [[4, 2], np.array([4, 2], np.uint8)])
+def test_recordings_are_padded_in_block_0(labels):
+    split = pad_recordings([np.full((2, 3), 5, np.uint8), np.full((4, 3), 7, np.uint8)], labels)
     assert split.inputs.dtype == np.uint8
     np.testing.assert_array_equal(split.inputs[:, :, 0], [[5, 5, 0, 0], [7, 7, 7, 7]])
     np.testing.assert_array_equal(split.block_index, [[1, 1, 0, 0], [1, 1, 1, 1]])
@@ -55,6 +56,8 @@ def test_recordings_are_padded_in_block_0():
     [
         ([], [], "0 recordings and labels of shape (0,): give one label per recording"),
         ([np.ones((2, 3))], [0, 1], "1 recordings and labels of shape (2,)"),
+        ([np.ones((2, 3))] * 2, [0.0, 1.0], "labels are of type float64; they must be whole numbers"),
+        ([np.ones((2, 3))] * 2, [False, True], "labels are of type bool"),
         ([np.ones((2, 3)), np.ones((2, 4))], [0, 1], "recording 1 has shape (2, 4); all must be [time, channel]"),
         ([np.ones(3), np.ones(3)], [0, 1], "recording 0 has shape (3,)"),
     ],

@@ -51,6 +51,24 @@ def test_only_the_steps_that_count_are_used(how, finished_run, inputs, tmp_path)
     np.testing.assert_allclose(probabilities, expected[:, 0], rtol=1e-4)
 
 
+def test_a_recording_of_which_no_step_counts_has_no_class_and_the_others_keep_their_numbers(
+    finished_run, inputs, tmp_path
+):
+    mask = np.ones((5, 40), np.uint8)
+    mask[1] = 0
+    np.savez(tmp_path / "in.npz", inputs=inputs, block_index=mask)
+    command = ("predict", "--workdir", finished_run, tmp_path / "in.npz", "--output", tmp_path / "out.csv")
+    found = seadlif(*command)
+    assert not found.returncode, found.stderr
+    assert "in.npz: recording 1 has no step that counts, and so no class\n4 recordings: " in found.stdout
+    rows = rows_of(tmp_path / "out.csv")
+    assert [int(row["recording"]) for row in rows] == [0, 2, 3, 4]
+    expected = load_run(finished_run).probabilities(inputs)[[0, 2, 3, 4], 0]
+    np.testing.assert_allclose([float(row["probability_0"]) for row in rows], expected, rtol=1e-4)
+    np.savez(tmp_path / "in.npz", inputs=inputs, block_index=0 * mask)
+    assert "in.npz: no step of its recordings counts; choose some with --steps" in seadlif(*command).stderr
+
+
 def test_a_pretrained_network_classifies(inputs, tmp_path):
     np.save(tmp_path / "in.npy", inputs)
     found = seadlif("predict", "--pretrained=bsd", tmp_path / "in.npy", "--output", tmp_path / "out.csv")

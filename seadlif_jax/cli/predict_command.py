@@ -50,12 +50,12 @@ def main(arguments: Sequence[str]) -> None:
         per_step = options.per_step or any(split.block_index.max() > 1 for _, split in recordings)
         columns: dict[str, list[Any]] = {}
         for name, split in recordings:
-            table = _steps(trained, split) if per_step else _classes(trained, split)
+            table = _steps(trained, split) if per_step else _classes(trained, split, name)
             file = [name] * len(next(iter(table.values())))
             for column, values in {"file": file, **table}.items():
                 columns.setdefault(column, []).extend(values)
         write_table(output, columns)
-    count = sum(len(split.inputs) for _, split in recordings)
+    count = len(set(zip(columns["file"], columns["recording"], strict=True)))
     print(f"{count} recordings: {output}")
 
 
@@ -131,11 +131,18 @@ def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     raise DataError(f"{path} has the arrays {', '.join(names)}; name the one to classify `inputs`")
 
 
-def _classes(trained: TrainedModel, split: Split) -> dict[str, list[Any]]:
-    probabilities = trained.probabilities(split.inputs, split.block_index == 1)
+def _classes(trained: TrainedModel, split: Split, name: str) -> dict[str, list[Any]]:
+    """Return the classes of the recordings of a file, but of those of which no step counts."""
+    counts = split.block_index == 1
+    numbers = np.flatnonzero(counts.any(axis=1))
+    if not len(numbers):
+        raise DataError(f"{name}: no step of its recordings counts; choose some with --steps")
+    for number in np.flatnonzero(~counts.any(axis=1)):
+        print(f"{name}: recording {number} has no step that counts, and so no class", flush=True)
+    probabilities = trained.probabilities(split.inputs[numbers], counts[numbers])
     by_class = {f"probability_{number}": column.tolist() for number, column in enumerate(probabilities.T)}
     return {
-        "recording": list(range(len(probabilities))),
+        "recording": numbers.tolist(),
         "class": probabilities.argmax(axis=1).tolist(),
         **by_class,
     }

@@ -71,7 +71,7 @@ def parts(config: Any, split: str, name: str, files: Mapping[str, str]) -> dict[
 
 
 def read(path: Path, config: Any) -> Split:
-    """Return the recordings of a file, binned with the settings in `config.data`.
+    """Return all recordings of a file, binned with the settings in `config.data`; one without events has no block 1.
 
     Raises:
       DataError: the file is missing, damaged or foreign.
@@ -82,7 +82,7 @@ def read(path: Path, config: Any) -> Split:
     file = _read_file(path, config.data)
     split, used = _bin(file, config.data)
     _report(file, used)
-    return _select(split, used)
+    return split
 
 
 def groups(config: Any, name: str, files: Mapping[str, str]) -> np.ndarray:
@@ -187,9 +187,10 @@ def _bin(file: recordings.Recordings, data: Any) -> tuple[Split, np.ndarray]:
         )
     step = np.arange(counts.shape[1])
     block_index = (step >= data.ignore_first_steps) & (step < num_steps[:, None])
+    labels = np.where(used, file.labels.astype(np.int32), -1)
     split = Split(
         inputs=counts,
-        targets=np.stack([np.full(len(counts), -1), file.labels], axis=1).astype(np.int32),
+        targets=np.stack([np.full_like(labels, -1), labels], axis=1),
         block_index=block_index.astype(np.uint8),
     )
     return split, used

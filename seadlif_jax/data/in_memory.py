@@ -29,7 +29,8 @@ def pad_recordings(recordings: Sequence[Any], labels: Sequence[int] | np.ndarray
       labels: class of each recording, from 0.
 
     Raises:
-      DataError: there are no recordings, not as many labels, or recordings of other shapes.
+      DataError: there are no recordings, not as many labels, labels that are not whole numbers, or recordings of other
+        shapes.
 
     Example:
       >>> split = pad_recordings([np.ones((3, 2)), np.ones((5, 2))], labels=[0, 1])
@@ -39,6 +40,11 @@ def pad_recordings(recordings: Sequence[Any], labels: Sequence[int] | np.ndarray
     arrays, classes = [np.asarray(recording) for recording in recordings], np.asarray(labels)
     if not arrays or classes.shape != (len(arrays),):
         raise DataError(f"{len(arrays)} recordings and labels of shape {classes.shape}: give one label per recording")
+    if not np.issubdtype(classes.dtype, np.integer):
+        raise DataError(
+            f"labels are of type {classes.dtype}; they must be whole numbers, the classes 0, 1, 2 and so on"
+        )
+    classes = classes.astype(np.int64)  # which has room for -1
     for number, array in enumerate(arrays):
         if array.ndim != 2 or array.shape[1] != arrays[0].shape[-1]:
             raise DataError(f"recording {number} has shape {array.shape}; all must be [time, channel], as the first")
