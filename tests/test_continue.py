@@ -303,3 +303,50 @@ def test_members_are_not_added_to_a_sweep_that_is_not_finished(sweeps, tmp_path)
     (folder / "result.json").unlink()
     with pytest.raises(RunError, match="holds a sweep that is not finished; let it finish before members are added"):
         fit(sweep_with((0, 1, 2)), folder)
+
+
+def test_members_are_not_added_if_the_parameters_to_start_from_have_changed(runs, tmp_path):
+    source = shutil.copytree(runs / "2", tmp_path / "source")
+    fit(sweep_with((0,), (0.01,), init_from=str(source)), tmp_path / "sweep")
+    before = contents(tmp_path / "sweep")
+    shutil.rmtree(source)
+    fit(config_with(num_epochs=1, seed=7), source)
+    with pytest.raises(RunError, match=r"the parameters in config.init_from = .* have changed since"):
+        fit(sweep_with((0, 1), (0.01,), init_from=str(source)), tmp_path / "sweep")
+    assert {path: content for path, content in contents(tmp_path / "sweep").items() if path in before} == before
+
+
+def test_members_are_not_added_without_the_checkpoint_of_the_old_ones(sweeps, tmp_path, monkeypatch):
+    folder = shutil.copytree(sweeps / "2", tmp_path / "sweep")
+    shutil.rmtree(folder / "checkpoints")
+    monkeypatch.setattr("seadlif_jax.training.fitting.train_members", None)  # before anything is trained
+    with pytest.raises(RunError, match="holds a finished sweep, but no checkpoint; put the checkpoints back"):
+        fit(sweep_with((0, 1, 2)), folder)
+
+
+@pytest.mark.parametrize("left", ["begun", "removed in part"])
+def test_adding_that_is_killed_before_or_after_it_has_a_config_leaves_a_finished_sweep(sweeps, tmp_path, left):
+    folder = shutil.copytree(sweeps / "2", tmp_path / "sweep")
+    result = json.loads((folder / "result.json").read_text())
+    if left == "begun":
+        (folder / extension.FOLDER / "new").mkdir(parents=True)
+        (folder / extension.FOLDER / "new" / ".lock").touch()
+    else:
+        shutil.copytree(folder / "members", folder / extension.FOLDER / "new" / "members")
+    assert fit(sweep_with((0, 1)), folder) == result
+    assert not (folder / extension.FOLDER).exists()
+
+
+def test_members_can_be_added_to_a_sweep_that_has_diverged_in_all(tmp_path):
+    fit(sweep_with((0,), (1e6, 2e6)), tmp_path)
+    assert list((tmp_path / "checkpoints").iterdir())
+    assert [one["diverged"] for one in fit(sweep_with((0,), (1e6, 2e6, 3e6)), tmp_path)["members"]] == [1, 1, 1]
+    result = fit(sweep_with((0,), (1e6, 2e6, 3e6, 0.01)), tmp_path)
+    assert [one["diverged"] for one in result["members"]] == [1, 1, 1, None]
+
+
+def test_the_config_of_a_continued_run_says_where_its_data_are_now(tmp_path):
+    fit(config_with(num_epochs=1), tmp_path)
+    fit(config_with(num_epochs=2, data__dir=str(tmp_path / "moved"), checkpoint__every_epochs=2), tmp_path)
+    config = read_config(tmp_path)
+    assert (config.num_epochs, config.data.dir, config.checkpoint.every_epochs) == (2, str(tmp_path / "moved"), 2)

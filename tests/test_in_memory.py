@@ -56,8 +56,8 @@ def test_recordings_are_padded_in_block_0(labels):
     [
         ([], [], "0 recordings and labels of shape (0,): give one label per recording"),
         ([np.ones((2, 3))], [0, 1], "1 recordings and labels of shape (2,)"),
-        ([np.ones((2, 3))] * 2, [0.0, 1.0], "labels are of type float64; they must be whole numbers"),
-        ([np.ones((2, 3))] * 2, [False, True], "labels are of type bool"),
+        ([np.ones((2, 3))] * 2, np.array([0.0, 1.0]), "labels are of type float64; they must be whole numbers"),
+        ([np.ones((2, 3))] * 2, np.array([False, True]), "labels are of type bool"),
         ([np.ones((2, 3)), np.ones((2, 4))], [0, 1], "recording 1 has shape (2, 4); all must be [time, channel]"),
         ([np.ones(3), np.ones(3)], [0, 1], "recording 0 has shape (3,)"),
     ],

@@ -137,6 +137,8 @@ def test_longer_recordings_are_accepted_if_asked_for(path, tmp_path):
     times = [np.array([0.1, 20.0], np.float32)] * 12
     write(path, **{"spikes/times": times, "spikes/units": [np.zeros(2, np.uint16)] * 12})
     assert frames(path, SHD, 0, tmp_path / "cache", max_seconds=30.0).counts.shape[1] == 4975
+    with pytest.raises(DataError, match=r"lasts 20 s, more than the 10 s"):  # though they are in the cache now
+        frames(path, SHD, 0, tmp_path / "cache", max_seconds=10.0)
 
 
 def test_recordings_without_events_are_skipped_if_asked_for(path, tmp_path):

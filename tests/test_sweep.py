@@ -157,6 +157,19 @@ def test_a_sweep_whose_members_all_diverge_says_so(tmp_path, tiny_config, capsys
 
 
 @pytest.mark.pictures
+def test_a_picture_that_fails_costs_no_result(tmp_path, sweep_config, monkeypatch, capsys):
+    def fail(*args):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("seadlif_jax.training.report.save_task_pictures", fail)
+    sweep_config.num_epochs = 1
+    assert fit(sweep_config, tmp_path)["summary"]
+    assert all((tmp_path / "members" / str(member) / "curves.png").exists() for member in range(4))
+    message = f"warning: not all pictures of {tmp_path / 'members' / '3'} could be drawn (OSError: no space left)"
+    assert message in capsys.readouterr().out
+
+
+@pytest.mark.pictures
 def test_a_sweep_leaves_its_tables_and_its_picture(tmp_path, sweep_config, capsys):
     result = fit(sweep_config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(result))

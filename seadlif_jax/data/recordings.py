@@ -158,6 +158,7 @@ def frames(
         "version": CACHE_VERSION,
         **file_identity(path),
         "pad_to": pad_to,
+        "max_seconds": max_seconds,
         "skip_empty": skip_empty,
         **binning._asdict(),
     }

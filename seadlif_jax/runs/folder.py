@@ -132,13 +132,11 @@ class RunFolder:
             yield
 
     @_first_process_only
-    def record_num_epochs(self) -> None:
-        """Write the number of epochs into config.json, if it has changed."""
-        path = self.path / "config.json"
-        before = _read_json(path)
-        if before[LENGTH] != self.config.num_epochs:
-            after = before | {LENGTH: self.config.num_epochs}
-            write_atomically(path, json.dumps(after, indent=2, sort_keys=True))
+    def record_changes(self) -> None:
+        """Write the config that the run continues with: its length, the place of its data, and so on may be others."""
+        path, text = self.path / "config.json", to_json(self.config)
+        if _read_json(path) != json.loads(text):
+            write_atomically(path, text)
 
     @_first_process_only
     def check_data(self, checksums: dict[str, int]) -> None:

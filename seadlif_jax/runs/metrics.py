@@ -39,7 +39,7 @@ class MetricsLog:
 
     def append(self, rows: Sequence[Row]) -> None:
         """Add the rows of an epoch, each with the number of its member."""
-        if not is_first_process():
+        if not rows or not is_first_process():
             return
         text = io.StringIO()
         columns = [name for name in rows[0] if name != "member" or self._has_members]

@@ -107,6 +107,9 @@ def find_addition(workdir: str | Path, config: ConfigDict, members: Sequence[Mem
     old = RunFolder(folder, before)
     if old.result() is None:
         raise RunError(f"{folder} holds a sweep that is not finished; let it finish before members are added")
+    with Checkpoints(old.checkpoints, before) as checkpoints:
+        if not checkpoints.any_saved():
+            raise RunError(f"{folder} holds a finished sweep, but no checkpoint; put the checkpoints back")
     if jax.process_count() > 1:
         raise RunError(f"members are added to the sweep in {folder} by a single process only; leave out --distributed")
     new = iter(range(len(members)))
@@ -163,13 +166,13 @@ def complete_merge(workdir: str | Path) -> None:
             if (folder / FOLDER / "whole" / "result.json").exists():
                 _move(folder)
             elif not changed_fields(*(json.loads(to_json(read_config(path))) for path in _configs(folder))):
-                shutil.rmtree(folder / FOLDER)  # it has been moved
+                shutil.rmtree(folder / FOLDER)  # it has been moved, or nothing has begun
 
 
 def _configs(folder: Path) -> tuple[Path, Path]:
-    """Return the folders of the sweep as it is, and as it is to be."""
+    """Return the folders of the sweep as it is, and as it is to be; the same if nothing has begun, or all is done."""
     new = folder / FOLDER / "new"
-    return folder, new if new.exists() else folder
+    return folder, new if (new / "config.json").exists() else folder
 
 
 def _move(folder: Path) -> None:
@@ -208,8 +211,7 @@ def _merge_checkpoints(addition: Addition, states: TrainState, whole: RunFolder)
     template = jax.tree.map(lambda array: array[np.zeros(num_old, int)], states)
     with Checkpoints(addition.old.checkpoints, addition.old.config) as checkpoints:
         saved = checkpoints.restore(lambda metadata: {"last": template})
-    if saved is None:
-        raise RunError(f"{addition.old.path} holds a finished sweep, but no checkpoint; put the checkpoints back")
+    assert saved is not None  # `find_addition` has seen a checkpoint
     places = np.array([source + num_old * is_new for is_new, source in addition.sources])
     merged = jax.tree.map(
         lambda old, new: jnp.asarray(np.concatenate([old, new])[places]), *map(to_host, (saved.trees["last"], states))

@@ -116,6 +116,8 @@ def fit(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None)
             new_folder, mesh = addition.new_folder(), mesh_for_config(config, len(members))
             new_members = addition.new_members(mesh)
             start = warm_start.load_start(new_folder, new_members)
+            if start:
+                addition.old.check_start(start.fingerprint())
             with new_folder.lock():
                 new_folder.check_data(checksums)
                 setup, states = train_members(new_folder, new_members, dataset, start, interrupted, mesh)
@@ -167,7 +169,7 @@ def train_members(
         saver = Saver(checkpoints, config.checkpoint.every_minutes, interrupted)
         position = _resume(setup, folder, saver, num_steps)
         epoch = int(to_host(position.state.epoch).max())
-        folder.record_num_epochs()
+        folder.record_changes()
         with tensorboard_writer(folder, names) as write_events:
             while epoch < num_epochs:
                 progress.start_epoch(epoch + 1, position.step)
@@ -184,7 +186,8 @@ def train_members(
                     continue
                 rows = _rows(outcome, epoch + 1, seconds)
                 if not rows:  # all members have diverged
-                    position = Position(state)
+                    position = Position(state, metrics=folder.metrics.checksum)
+                    saver.save(position)
                     break
                 epoch += 1
                 # The rows first: one without its checkpoint is dropped on resuming, the reverse could not be mended.

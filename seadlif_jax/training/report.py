@@ -21,7 +21,9 @@ from seadlif_jax.training.optimizer import as_single
 from seadlif_jax.training.setup import Setup
 from seadlif_jax.training.state import Position, TrainState
 from seadlif_jax.training.sweep import summarize
-from seadlif_jax.utils.progress import bar
+from seadlif_jax.utils.progress import bar, say
+
+CURVES = "curves.png"
 
 
 def finish_run(
@@ -39,7 +41,8 @@ def finish_run(
     host_states, metrics = to_host(states), setup.measure(states)
     if not is_sweep(folder.config):
         if is_first_process():
-            _finish_member(folder, folder, dataset, setup, host_states, 0, metrics)
+            _finish_member(folder, dataset, setup, host_states, 0, metrics)
+            _draw_member(folder, folder, dataset, host_states, 0)
         return
     folders = [RunFolder(folder.member_path(number), member.config) for number, member in enumerate(members)]
     unfinished = broadcast([member_folder.result() is None for member_folder in folders])
@@ -51,7 +54,7 @@ def finish_run(
                 member_folder.check_data(folder.data_checksums())
                 _save_member(member_folder, rows.get(number, []), select_member(states, number))
                 if is_first_process():
-                    _finish_member(folder, member_folder, dataset, setup, host_states, number, metrics)
+                    _finish_member(member_folder, dataset, setup, host_states, number, metrics)
     if is_first_process():
         results = [
             {
@@ -63,6 +66,9 @@ def finish_run(
             for number, (member, member_folder) in enumerate(zip(members, folders, strict=True))
         ]
         finish_sweep(folder, dataset, setup, results)
+        for number, member_folder in enumerate(bar(folders, desc="pictures", unit="member")):
+            if has_finished[number] and not (member_folder.path / CURVES).exists():
+                _draw_member(folder, member_folder, dataset, host_states, number)
 
 
 def finish_sweep(folder: RunFolder, dataset: Dataset, setup: Setup, results: list[dict[str, Any]]) -> None:
@@ -84,7 +90,7 @@ def finish_sweep(folder: RunFolder, dataset: Dataset, setup: Setup, results: lis
 
 def _save_member(folder: RunFolder, rows: Sequence[Mapping[str, float]], state: TrainState) -> None:
     """Leave a member's metrics and checkpoint, from which it can be continued as a run of its own."""
-    folder.record_num_epochs()
+    folder.record_changes()
     if is_first_process():
         folder.metrics.write(rows)
     state = state._replace(opt_state=as_single(state.opt_state, folder.config))
@@ -94,36 +100,44 @@ def _save_member(folder: RunFolder, rows: Sequence[Mapping[str, float]], state: 
 
 def _finish_member(
     folder: RunFolder,
-    member_folder: RunFolder,
     dataset: Dataset,
     setup: Setup,
     states: TrainState,
     number: int,
     metrics: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
-    """Leave the result and the pictures of a run, or of a member of a sweep, whose folder is `folder`.
+    """Leave the result of a run, or of a member of a sweep.
 
     `states`, on the host, and `metrics`, by split and name, have an axis of members.
     """
-    variables = jax.tree.map(lambda array: array[number], states.best.variables)
-    rows, best_epoch = member_folder.metrics.read(), int(states.best.epoch[number])
-    # Before the pictures, which must never cost a result.
-    member_folder.finish(
+    folder.finish(
         **{
             split: {name: float(values[number]) for name, values in of_split.items()}
             for split, of_split in metrics.items()
         },
         protocol=dataset.protocol,
         mesh=setup.mesh.devices.shape,
-        best_epoch=best_epoch,
-        wall_seconds=sum(row["seconds"] for row in rows),
+        best_epoch=int(states.best.epoch[number]),
+        wall_seconds=sum(row["seconds"] for row in folder.metrics.read()),
     )
-    task = build_task(folder.config)
-    plots.save_curves(rows, best_epoch, task.curves, member_folder.path / "curves.png")
-    # The network of the sweep, so that one compiled function serves all members.
-    network = build_network(folder.config, dataset.test.inputs.shape[-1])
-    hyper = build_hyperparameters(member_folder.config)
-    save_task_pictures(task, network, hyper, variables, dataset.test, folder.config.data.step_ms, member_folder.path)
+
+
+def _draw_member(
+    folder: RunFolder, member_folder: RunFolder, dataset: Dataset, states: TrainState, number: int
+) -> None:
+    """Leave the pictures of a run, or of a member of a sweep, whose folder is `folder`."""
+    config, path = folder.config, member_folder.path
+    variables = jax.tree.map(lambda array: array[number], states.best.variables)
+    task = build_task(config)
+    try:
+        plots.save_curves(member_folder.metrics.read(), int(states.best.epoch[number]), task.curves, path / CURVES)
+        # The network of the sweep, so that one compiled function serves all members.
+        network = build_network(config, dataset.test.inputs.shape[-1])
+        hyper = build_hyperparameters(member_folder.config)
+        save_task_pictures(task, network, hyper, variables, dataset.test, config.data.step_ms, path)
+    except Exception as error:  # such as of a user's own pictures: the result must not wait for their repair
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        say(f"warning: not all pictures of {path} could be drawn ({reason})")
 
 
 def describe_result(result: Mapping[str, Any]) -> list[str]:
