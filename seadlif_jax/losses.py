@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from seadlif_jax.neurons import Scalar
+from seadlif_jax.utils.errors import InputError
 
 IGNORED = -1  # target of a block that does not count
 
@@ -54,7 +55,7 @@ def aggregate(
     The scores are used as logits. A block index beyond `num_blocks` is dropped; the trainer refuses such data.
 
     Raises:
-      ValueError: `aggregation` is not in `AGGREGATIONS`.
+      InputError: `aggregation` is not in `AGGREGATIONS`.
 
     Example:
       >>> outputs = jnp.array([[[9.0, 9.0], [1.0, 0.0], [3.0, 2.0], [0.0, 5.0]]])  # one sample of four steps
@@ -63,7 +64,7 @@ def aggregate(
       [[[9.0, 9.0], [2.0, 1.0], [0.0, 5.0]]]
     """
     if aggregation not in AGGREGATIONS:
-        raise ValueError(f"unknown aggregation {aggregation!r}; choose one of {', '.join(AGGREGATIONS)}")
+        raise InputError(f"unknown aggregation {aggregation!r}; choose one of {', '.join(AGGREGATIONS)}")
     return AGGREGATIONS[aggregation](outputs, block_index, num_blocks)
 
 
@@ -166,7 +167,7 @@ def classification(
     spreads this share over all classes, the correct one included; its weight is that of the correct class.
 
     Raises:
-      ValueError: `targets` has no column besides that of block 0, which has none.
+      InputError: `targets` has no column besides that of block 0, which has none.
 
     Example:
       >>> outputs = jnp.array([[[9.0, 9.0], [1.0, 0.0], [3.0, 2.0], [0.0, 5.0]]])  # one sample of four steps
@@ -176,7 +177,7 @@ def classification(
       (1.0, 2)
     """
     if targets.ndim != 2 or targets.shape[1] < 2:
-        raise ValueError(
+        raise InputError(
             f"targets have shape {targets.shape}; they must be [batch, num_blocks + 1] with -1 in column 0: for one "
             "class per sample, jnp.stack([jnp.full_like(labels, -1), labels], axis=1)"
         )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from configs import ecg
 from seadlif_jax import config as config_module
 from seadlif_jax.config import (
     CHECKS,
@@ -209,6 +210,8 @@ def test_a_section_within_itself_is_refused(tiny_config):
         ("model.batch_size", "batch_size"),
         ("n_hidden", "model.hidden"),
         ("model.hidden_size", "model.hidden"),
+        ("model.width", "model.hidden"),
+        ("model.data", "devices.data"),
         ("dropout", "model.dropout"),
         ("model.surrogate.dropout", "model.dropout"),
         ("neuron", "model.neuron"),
@@ -224,6 +227,13 @@ def test_an_unknown_field_gets_the_one_that_is_meant(name, field):
     assert str(unknown_field(name, ["data.num_samples"])) == (
         f"config.{name}: unknown field; did you mean config.{field}?"
     )
+
+
+def test_a_number_in_place_of_the_values_of_a_sweep_is_refused():
+    config = ecg.get_config("alif,one_layer").unlock()
+    config.sweep = ConfigDict(config.sweep.to_dict() | {"beta": 1.8})
+    with pytest.raises(ConfigError, match=r"config.sweep.beta = 1.8: it must be a tuple of values"):
+        validate(config)
 
 
 def test_what_there_is_no_field_for_gets_no_false_hint():

@@ -114,6 +114,58 @@ def test_cross_validation_never_uses_the_test_samples_and_averages_over_folds(tm
     assert is_drawn(tmp_path / "folds" / "figure.png")
 
 
+OWN_LOADER = """
+import numpy as np
+from seadlif_jax.data import Dataset, pad_recordings
+
+def load(config):
+    rng = np.random.default_rng(0)
+    split = pad_recordings([rng.poisson(0.3, (12, 4)) for _ in range(24)], np.arange(24) % 2)
+    return Dataset(split, split, split, "last epoch")
+"""
+OWN_CONFIG = """
+from seadlif_jax.config import base_config
+
+def get_config():
+    config = base_config().unlock()
+    config.data.loader, config.data.num_classes = "own_data:load", 2
+    config.model.hidden, config.batch_size, config.num_epochs = (4,), 8, 1
+    return config.lock()
+"""
+
+
+@pytest.fixture
+def own_config(tmp_path):
+    """A config file, with a loader beside it."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "own_data.py").write_text(OWN_LOADER)
+    (folder / "own.py").write_text(OWN_CONFIG)
+    return folder / "own.py"
+
+
+def test_settings_that_diverge_are_counted_with_a_loader_beside_the_config(own_config, tmp_path):
+    result = run(
+        "cross_validate", tmp_path / "folds", f"--config={own_config}", "--folds=2", "--config.sweep.seed=(0,1)",
+        "--config.sweep.learning_rate=(0.01,1e6)",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    learns, diverges = table(tmp_path / "folds")
+    assert (learns["diverged"], diverges["diverged"]) == ("0", "4")
+    assert 0 <= float(learns["accuracy_mean"]) <= 100
+    assert diverges["accuracy_mean"] == diverges["fold_2"] == "nan"
+
+
+@pytest.mark.slow
+def test_a_network_that_diverges_does_not_stop_the_other_folds(own_config, tmp_path):
+    arguments = ("cross_validate", tmp_path / "folds", f"--config={own_config}", "--folds=2")
+    result = run(*arguments, "--config.optimizer.learning_rate=1e6")
+    assert result.returncode == 0, result.stderr
+    assert "fold 2: " in result.stdout
+    (row,) = table(tmp_path / "folds")
+    assert (row["setting"], row["diverged"], row["fold_1"]) == ("all", "2", "nan")
+
+
 def test_folds_share_no_sample_and_hold_whole_groups():
     groups = np.random.default_rng(0).integers(0, 7, 50)
     folds = draw_folds(groups, 3, seed=0)

@@ -17,6 +17,7 @@ from seadlif_jax.config import ConfigError
 from seadlif_jax.inference import load_run, open_run, trained_model
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.training import fit
+from seadlif_jax.utils.errors import InputError
 from tests.recordings_file import write
 
 
@@ -110,6 +111,12 @@ def test_every_step_that_is_not_zero_in_the_mask_counts(trained, test_split):
 def test_a_step_of_another_shape_is_refused(trained):
     with pytest.raises(ValueError, match=r"x has shape \(1, 9\); it must be \[batch, 10 channels\]"):
         trained.step(trained.initial_state(), np.zeros((1, 9)))
+
+
+def test_only_folders_can_have_moved_and_may_be_paths(trained, tmp_path):
+    assert trained.with_data(dir=tmp_path, cache_dir="cache").config.data.dir == str(tmp_path)
+    with pytest.raises(InputError, match="directory: it must be one of dir, cache_dir, loader_dir"):
+        trained.dataset(directory="data")
 
 
 def test_the_data_may_have_moved_but_must_be_the_run_s(finished_run, monkeypatch):

@@ -21,6 +21,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from seadlif_jax.nn import Network
+from seadlif_jax.utils.errors import InputError
 
 NOISE_RANGE = (0.0, 0.1)  # low, and alike at all times
 
@@ -78,13 +79,13 @@ def maximize_activation(
       smoothing: standard deviation in steps of the Gaussian that smooths the gradient.
 
     Raises:
-      ValueError: there is not one start for each class, or the mask is all False or has another length.
+      InputError: there is not one start for each class, or the mask is all False or has another length.
     """
     classes = network.readout.features
     if len(start) != classes:
-        raise ValueError(f"start has {len(start)} inputs; it must have one for each of the {classes} classes")
+        raise InputError(f"start has {len(start)} inputs; it must have one for each of the {classes} classes")
     if len(step_mask) != start.shape[1] or not step_mask.any():
-        raise ValueError(f"step_mask must choose at least one of the {start.shape[1]} steps of the inputs")
+        raise InputError(f"step_mask must choose at least one of the {start.shape[1]} steps of the inputs")
 
     def log_probability(inputs):
         outputs: Any = network.apply(variables, inputs)

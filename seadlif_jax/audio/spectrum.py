@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from seadlif_jax.utils.errors import InputError
+
 MIN_MAGNITUDE = 1e-8
 
 
@@ -30,7 +32,7 @@ def mel_filters(num_mels: int, transform: int, sample_rate: float, min_hz: float
       min_hz: where the first filter begins; the last one ends at half of the sample rate.
 
     Raises:
-      ValueError: a filter lies between two frequencies of the transform.
+      InputError: a filter lies between two frequencies of the transform.
 
     Example:
       >>> mel_filters(num_mels=4, transform=64, sample_rate=8000.0, min_hz=100.0).shape
@@ -43,7 +45,7 @@ def mel_filters(num_mels: int, transform: int, sample_rate: float, min_hz: float
     falling = (corners[2:] - frequencies[:, None]) / np.diff(corners)[1:]
     filters = np.maximum(0, np.minimum(rising, falling))
     if not filters.any(axis=0).all():
-        raise ValueError(
+        raise InputError(
             f"{num_mels} mel filters are too many for a transform of {transform} samples at {sample_rate:g} Hz: some "
             "have no frequency; take fewer filters, or a longer window"
         )

@@ -19,7 +19,7 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
         ),
         **dict.fromkeys(("units", "width", "widths", "layers", "n_layers", "num_layers"), "hidden"),
         **dict.fromkeys(("cell", "model_type", "neuron_type", "neuron_model"), "neuron"),
-        **dict.fromkeys(("classes", "n_classes", "num_outputs", "output_size"), "num_classes"),
+        **dict.fromkeys(("classes", "n_classes", "output_size"), "num_classes"),
         **dict.fromkeys(("drop", "p_drop", "dropout_rate", "dropout_p"), "dropout"),
         **dict.fromkeys(("grad_clip", "clip", "max_grad_norm", "gradient_clip", "gradient_clip_val"), "clip_norm"),
         **dict.fromkeys(("random_seed", "rng_seed", "seeds"), "seed"),
@@ -55,10 +55,9 @@ def unknown_field(name: str, known: Iterable[str] = ()) -> ConfigError:
     word = last.lower()
     close = difflib.get_close_matches(name, fields, n=1, cutoff=0.8)
     close_last = difflib.get_close_matches(word, by_last, n=1, cutoff=0.7)
-    if word in by_last:
-        field = by_last[word]
-    elif word in SYNONYMS:
-        field = by_last[SYNONYMS[word]]
+    meant = [by_last[one] for one in (word, SYNONYMS.get(word)) if one in by_last]
+    if meant:  # model.width is model.hidden rather than devices.width
+        field = next((one for one in meant if one.rpartition(".")[0] == section), meant[0])
     elif close or close_last:
         field = close[0] if close else by_last[close_last[0]]
     else:

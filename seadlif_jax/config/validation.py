@@ -42,7 +42,8 @@ def validate(config: ConfigDict) -> None:
             raise unknown_field(name, [f"{section}.{field}" for field in own])
         check = check_of(field, own[field])
         check = values_of(check) if section == "sweep" else check
-        is_of_kind = isinstance(value, tuple | list) == (section == "sweep" or isinstance(own[field], tuple | list))
+        # A number in place of a range, or the reverse, has an error of its own below.
+        is_of_kind = section == "sweep" or isinstance(value, tuple | list) == isinstance(own[field], tuple | list)
         if is_of_kind and not check.accepts(value):
             raise ConfigError(f"config.{name} = {value!r}: it must be {check.requirement}")
     of_library = config.model.neuron in NEURONS and config.model.neuron not in PAPER

@@ -18,6 +18,7 @@ from seadlif_jax.inference.trained_model import TrainedModel
 from seadlif_jax.losses import IGNORED, SpikeSums, Sums, aggregate, count_spikes
 from seadlif_jax.nn import Network
 from seadlif_jax.tasks import Classification, Task
+from seadlif_jax.utils.errors import InputError
 from seadlif_jax.utils.processes import refuse_fork
 from seadlif_jax.utils.progress import bar
 
@@ -105,7 +106,7 @@ def evaluate(
       DeviceError: the inputs are not for fixed point.
       DatasetError: the split does not fit the network or its task.
       ArrayError: its arrays are not arrays of numbers.
-      ValueError: the network was trained for another task.
+      InputError: the network was trained for another task.
 
     Example:
       >>> model = load_run("runs/bsd-quick-seed0")  # doctest: +SKIP
@@ -124,7 +125,7 @@ def evaluate(
     """
     task = model.task
     if not isinstance(task, Classification):
-        raise ValueError("this network was not trained for classification: there are no classes to compare")
+        raise InputError("this network was not trained for classification: there are no classes to compare")
 
     def function(samples: Samples, number: int) -> Any:
         if fixed_point is None:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Num
 
 from seadlif_jax.inference.trained_model import TrainedModel
 from seadlif_jax.utils.arrays import as_native, value_problem
+from seadlif_jax.utils.errors import InputError
 from seadlif_jax.utils.processes import refuse_fork
 
 MIN_CAPACITY = 16
@@ -34,7 +35,7 @@ class StreamBatch:
 
     def __init__(self, model: TrainedModel, capacity: int = MIN_CAPACITY):
         if capacity < 1:
-            raise ValueError(f"capacity = {capacity}: it must be at least 1")
+            raise InputError(f"capacity = {capacity}: it must be at least 1")
         self._model = model
         self._slots: dict[Hashable, int] = {}
         self._free = list(range(capacity))
@@ -56,20 +57,20 @@ class StreamBatch:
           x: input of each, `[stream, channel]`.
 
         Raises:
-          ValueError: a name is there twice; or `x` has another shape, or values that are NaN or infinite.
+          InputError: a name is there twice; or `x` has another shape, or values that are NaN or infinite.
         """
         refuse_fork()
         if isinstance(names, str):
-            raise ValueError(f"names = {names!r}: it must be a list of names")
+            raise InputError(f"names = {names!r}: it must be a list of names")
         x = as_native(x, "x")
         if problem := value_problem(x):
-            raise ValueError(f"x has values that are {problem}")
+            raise InputError(f"x has values that are {problem}")
         shape = (len(names), self._model.num_channels)
         if x.shape != shape:
-            raise ValueError(f"x has shape {x.shape}; for {len(names)} streams it must be {shape}")
+            raise InputError(f"x has shape {x.shape}; for {len(names)} streams it must be {shape}")
         if len(set(names)) < len(names):
             twice = next(name for name in names if list(names).count(name) > 1)
-            raise ValueError(f"the stream {twice!r} is there twice; a call advances each by one step")
+            raise InputError(f"the stream {twice!r} is there twice; a call advances each by one step")
         slots = [self._slot(name) for name in names]
         capacity = len(self._is_new)
         inputs = np.zeros((capacity, shape[1]), x.dtype if x.dtype.itemsize <= 4 else jnp.result_type(float))

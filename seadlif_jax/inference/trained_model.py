@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, Num
 from ml_collections import ConfigDict
 
 from seadlif_jax.build import build_task
+from seadlif_jax.config import MAY_MOVE
 from seadlif_jax.data.dataset import Split
 from seadlif_jax.data.loader import find_loader
 from seadlif_jax.data.loading import Dataset, load_dataset
@@ -25,6 +26,7 @@ from seadlif_jax.nn.layers import batch_major, time_major
 from seadlif_jax.runs.files import write_atomically
 from seadlif_jax.tasks import Classification, Task
 from seadlif_jax.utils.arrays import as_native, value_problem
+from seadlif_jax.utils.errors import InputError
 from seadlif_jax.utils.paths import local_path
 from seadlif_jax.utils.processes import refuse_fork
 from seadlif_jax.utils.progress import bar
@@ -86,7 +88,7 @@ class TrainedModel:
         """Return the readout `y_t` of every step; for a network that forecasts, its predictions of the next input.
 
         Raises:
-          ValueError: inputs of another shape, with NaN or infinite values, or that are not numbers (all methods).
+          InputError: inputs of another shape, with NaN or infinite values, or that are not numbers (all methods).
         """
         function = functools.partial(run_network, self.network, self.task, self.variables)
         return self._in_batches(lambda samples: function(samples.inputs), unlabelled(self._checked(inputs)))
@@ -100,7 +102,7 @@ class TrainedModel:
             are those that the network was trained to answer in: `block_index == 1`, in its data set.
 
         Raises:
-          ValueError: also for a sample whose mask is all False, and for networks of other tasks.
+          InputError: also for a sample whose mask is all False, and for networks of other tasks.
         """
         return self.probabilities(inputs, step_mask).argmax(axis=-1)
 
@@ -110,10 +112,10 @@ class TrainedModel:
         inputs = self._checked(inputs)
         mask = np.ones(inputs.shape[:2], bool) if step_mask is None else as_native(step_mask, "step_mask") != 0
         if mask.shape != inputs.shape[:2]:
-            raise ValueError(f"step_mask has shape {mask.shape}; for these inputs it must be {inputs.shape[:2]}")
+            raise InputError(f"step_mask has shape {mask.shape}; for these inputs it must be {inputs.shape[:2]}")
         empty = np.flatnonzero(~mask.any(axis=1))
         if len(empty):
-            raise ValueError(f"step_mask is False in all steps of sample {empty[0]}; it needs at least one step")
+            raise InputError(f"step_mask is False in all steps of sample {empty[0]}; it needs at least one step")
         function = functools.partial(_class_probabilities, self.network, task, self.variables)
         return self._in_batches(
             lambda samples: function(samples.inputs, samples.block_index), unlabelled(inputs, mask.astype(np.int32))
@@ -136,7 +138,7 @@ class TrainedModel:
         A network that forecasts is fed what the caller chooses, here in all steps.
         """
         if np.ndim(x) != 2 or np.shape(x)[1] != self.num_channels:
-            raise ValueError(f"x has shape {np.shape(x)}; it must be [batch, {self.num_channels} channels]")
+            raise InputError(f"x has shape {np.shape(x)}; it must be [batch, {self.num_channels} channels]")
         if not isinstance(x, jax.Array):  # which may be traced, and need not leave the device
             x = _converted(x, "x")
         refuse_fork()
@@ -175,19 +177,22 @@ class TrainedModel:
         refuse_fork()
         return trace_network(self.network, self.variables, self._checked(inputs))
 
-    def dataset(self, **moved: str) -> Dataset:
+    def dataset(self, **moved: str | Path) -> Dataset:
         """Return the splits that the network was trained, selected and tested on.
 
         Args:
           moved: `dir` and `cache_dir` if the data are elsewhere now, `loader_dir` if the loader is.
+
+        Raises:
+          InputError: another name is given.
         """
         return load_dataset(self._config(moved))
 
-    def with_data(self, **moved: str) -> "TrainedModel":
+    def with_data(self, **moved: str | Path) -> "TrainedModel":
         """Return the same network, with a config that says where the data are now; `moved` as for `dataset`."""
         return replace(self, config=self._config(moved))
 
-    def read(self, path: str | Path, **moved: str) -> Split:
+    def read(self, path: str | Path, **moved: str | Path) -> Split:
         """Return a file of recordings as in training: `inputs` and `block_index`, and the targets that it has.
 
         Read by the function `read(path, config)` of the run's loader, if it reads files; `moved` as for `dataset`.
@@ -204,10 +209,10 @@ class TrainedModel:
             outputs = exported.call(inputs)
 
         Raises:
-          ValueError: the network forecasts; the step from which it is fed its own output depends on the length.
+          InputError: the network forecasts; the step from which it is fed its own output depends on the length.
         """
         if self.task.feeds_back:
-            raise ValueError("this network forecasts: from which step on depends on the length; use outputs")
+            raise InputError("this network forecasts: from which step on depends on the length; use outputs")
         path = local_path(path, "path")
         path.write_bytes(serialize_network(self.network, self.variables, self.num_channels))
         return path
@@ -244,22 +249,26 @@ class TrainedModel:
         write_atomically(folder / "test_vector.txt", "\n".join(lines) + "\n")
         return size
 
-    def _config(self, moved: Mapping[str, str]) -> ConfigDict:
+    def _config(self, moved: Mapping[str, str | Path]) -> ConfigDict:
+        movable = [name.removeprefix("data.") for name in MAY_MOVE if name.startswith("data.")]
+        for name in moved:
+            if name not in movable:
+                raise InputError(f"{name}: it must be one of {', '.join(movable)}, the folders that may have moved")
         config = ConfigDict(self.config.to_dict())
-        config.data.update(moved)
+        config.data.update({name: str(folder) for name, folder in moved.items()})
         return config.lock()
 
     def _classification(self) -> Classification:
         if not isinstance(self.task, Classification):
-            raise ValueError("this network was not trained for classification; use outputs")
+            raise InputError("this network was not trained for classification; use outputs")
         return self.task
 
     def _checked(self, inputs: Any) -> np.ndarray:
         inputs = _converted(inputs, "inputs")
         if inputs.shape[:1] == (0,):
-            raise ValueError("there is no sample in the inputs")
+            raise InputError("there is no sample in the inputs")
         if inputs.ndim != 3 or 0 in inputs.shape or inputs.shape[2] != self.num_channels:
-            raise ValueError(
+            raise InputError(
                 f"inputs have shape {inputs.shape}; they must be [sample, time, {self.num_channels} channels]"
             )
         return inputs
@@ -323,5 +332,5 @@ def _converted(values: Any, name: str) -> np.ndarray:
     array = as_native(values, name)
     problem = value_problem(array)
     if problem:
-        raise ValueError(f"{name} are {problem}")
+        raise InputError(f"{name} are {problem}")
     return array.astype(jnp.result_type(float)) if array.dtype.itemsize > 4 else array

@@ -22,6 +22,7 @@ from seadlif_jax.config import differing
 from seadlif_jax.neurons import NEURONS, Surrogate
 from seadlif_jax.neurons.registry import PAPER
 from seadlif_jax.nn import LeakyReadout, Network, RecurrentLayer
+from seadlif_jax.utils.errors import InputError
 
 _PARAMETERS = {
     "weight": "kernel",
@@ -45,7 +46,7 @@ def parameters_from_reference(arrays: Mapping[str, Any]) -> dict[str, dict[str, 
     Bounds of time constants (`*.tau_min`, `*.tau_max`) are settings, and left out.
 
     Raises:
-      ValueError: a name is not one of the reference's.
+      InputError: a name is not one of the reference's.
     """
     tree: dict[str, dict[str, Array]] = {}
     for name, array in arrays.items():
@@ -53,7 +54,7 @@ def parameters_from_reference(arrays: Mapping[str, Any]) -> dict[str, dict[str, 
         if _RANGE.fullmatch(parameter):
             continue
         if not re.fullmatch(r"l[1-9]\d*|out_layer", layer) or parameter not in _PARAMETERS:
-            raise ValueError(f"{name!r} is not a parameter of the reference program that this library knows")
+            raise InputError(f"{name!r} is not a parameter of the reference program that this library knows")
         module = "readout" if layer == "out_layer" else f"layers_{int(layer[1:]) - 1}"
         array = np.asarray(array)
         tree.setdefault(module, {})[_PARAMETERS[parameter]] = jnp.asarray(array.T if array.ndim == 2 else array, float)
@@ -70,22 +71,22 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
         `dropout`, `train_tau_out_method` (the readout's time constants are trained if it is "interpolation").
 
     Raises:
-      ValueError: a parameter is unknown, missing, superfluous or of another shape; or a setting is missing.
+      InputError: a parameter is unknown, missing, superfluous or of another shape; or a setting is missing.
     """
     tree = parameters_from_reference(arrays)
     depth = len(tree) - 1
     expected = {"readout", *(f"layers_{index}" for index in range(depth))}
     if depth < 1 or set(tree) != expected:
-        raise ValueError(
+        raise InputError(
             f"the arrays must hold layers l1, l2, ... without a gap and out_layer; they hold {sorted(tree)}"
         )
 
     try:
         cell = settings["cell"]
         if cell not in PAPER:
-            raise ValueError(f"the reference's setting cell is {cell!r}; it must be one of {', '.join(PAPER)}")
+            raise InputError(f"the reference's setting cell is {cell!r}; it must be one of {', '.join(PAPER)}")
         if settings.get("thr", 1) != 1:
-            raise ValueError(f"the reference's setting thr, the firing threshold, is {settings['thr']}; it must be 1")
+            raise InputError(f"the reference's setting thr, the firing threshold, is {settings['thr']}; it must be 1")
         fields: dict[str, Any] = {}
         if cell == "lstm":
             fields["forget_bias"] = settings.get("forget_bias_init")
@@ -96,7 +97,7 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
             fields |= {"tau_w": _range(settings, "tau_w_range"), "q": _number(settings, "q")}
         tau_out = _range(settings, "tau_out_range")
     except KeyError as error:
-        raise ValueError(f"the reference's setting {error} is needed and missing") from None
+        raise InputError(f"the reference's setting {error} is needed and missing") from None
 
     train_tau = settings.get("train_tau_out_method", "fixed") == "interpolation"
     hidden = tuple(
@@ -123,14 +124,14 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
 
 
 def _check_ranges(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Raise a `ValueError` unless the bounds stored with the parameters are those of the settings."""
+    """Raise an `InputError` unless the bounds stored with the parameters are those of the settings."""
     for name, bound in arrays.items():
         layer, _, parameter = name.partition(".")
         if _RANGE.fullmatch(parameter):
             kind = "tau_out_range" if layer == "out_layer" else f"{parameter[:5]}_range"
             expected = settings[kind][0 if parameter.endswith("min") else 1]
             if float(bound) != float(expected):
-                raise ValueError(f"{name} is {float(bound)}, but the setting {kind} is {settings[kind]}")
+                raise InputError(f"{name} is {float(bound)}, but the setting {kind} is {settings[kind]}")
 
 
 def _range(settings: Mapping[str, Any], name: str) -> tuple[float, float]:
@@ -138,14 +139,14 @@ def _range(settings: Mapping[str, Any], name: str) -> tuple[float, float]:
         low, high = settings[name]
         return float(low), float(high)
     except (TypeError, ValueError):
-        raise ValueError(f"the reference's setting {name} is {settings[name]!r}; it must be two numbers") from None
+        raise InputError(f"the reference's setting {name} is {settings[name]!r}; it must be two numbers") from None
 
 
 def _number(settings: Mapping[str, Any], name: str) -> float:
     try:
         return float(settings[name])
     except (TypeError, ValueError):
-        raise ValueError(f"the reference's setting {name} is {settings[name]!r}; it must be a number") from None
+        raise InputError(f"the reference's setting {name} is {settings[name]!r}; it must be a number") from None
 
 
 def _features(arrays: Mapping[str, Any], layer: str, cell: str) -> int:
@@ -154,7 +155,7 @@ def _features(arrays: Mapping[str, Any], layer: str, cell: str) -> int:
 
 def _rows(arrays: Mapping[str, Any], name: str) -> int:
     if name not in arrays:
-        raise ValueError(f"the reference's parameter {name!r} is missing")
+        raise InputError(f"the reference's parameter {name!r} is missing")
     return len(arrays[name])
 
 
@@ -167,4 +168,4 @@ def _check_shapes(network: Network, variables: Mapping[str, Any]) -> None:
     )
     wrong = [f"{name} is {shape}, needed {other}" for name, (shape, other) in differing(stored, needed).items()]
     if wrong:
-        raise ValueError(f"the arrays do not fit the settings: {'; '.join(wrong)}")
+        raise InputError(f"the arrays do not fit the settings: {'; '.join(wrong)}")

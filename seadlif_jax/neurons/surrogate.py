@@ -20,6 +20,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
+from seadlif_jax.utils.errors import InputError
+
 Scalar = float | Float[Array, ""]
 Number = Any  # field of a pytree: a float, an array in its place, or any leaf that JAX puts there
 
@@ -102,7 +104,7 @@ class Surrogate(struct.PyTreeNode):
       c: area of the surrogate, which scales the gradient. May be traced.
 
     Raises:
-      ValueError: the shape is unknown.
+      InputError: the shape is unknown.
 
     Example:
       >>> surrogate = Surrogate(slope=5.0, c=0.4)
@@ -116,7 +118,7 @@ class Surrogate(struct.PyTreeNode):
 
     def __post_init__(self):
         if self.shape not in SURROGATES:
-            raise ValueError(f"unknown surrogate gradient {self.shape!r}; choose one of {', '.join(SURROGATES)}")
+            raise InputError(f"unknown surrogate gradient {self.shape!r}; choose one of {', '.join(SURROGATES)}")
 
     def __call__(self, v: Float[Array, "*shape"] | float) -> Float[Array, "*shape"]:
         """Return the spikes: 1 where `v > 0`, else 0, of the type of `v`."""

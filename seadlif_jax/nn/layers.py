@@ -20,6 +20,7 @@ from seadlif_jax.nn.execution import Execution
 from seadlif_jax.nn.layer import Layer, Weights
 from seadlif_jax.nn.quantization import rounded
 from seadlif_jax.nn.scan import scan_layers
+from seadlif_jax.utils.errors import InputError
 
 Params = Mapping[str, Array]
 
@@ -79,7 +80,7 @@ class _Neurons(nn.Module):
           training_inputs: what `batch_norm` takes mean and variance from; None for the running ones.
         """
         if not 0 < self.output_features <= self.features:
-            raise ValueError(f"num_outputs = {self.num_outputs}: it must be in 1..{self.features}, the features")
+            raise InputError(f"num_outputs = {self.num_outputs}: it must be in 1..{self.features}, the features")
         neuron = self.neuron if neuron is None else neuron
         dtype = jnp.result_type(float)
         width = neuron.gates * self.features
@@ -205,7 +206,7 @@ class RecurrentCell(_Neurons, nn.RNNCellBase):
     def __call__(self, carry: Any, inputs: Num[Array, "batch channel"]) -> tuple[Any, Float[Array, "batch output"]]:
         """Return the state after a step, and its outputs."""
         if self.batch_norm is not None and uses_batch_moments(self):
-            raise ValueError("a cell cannot train batch normalisation, which needs whole sequences: use RecurrentLayer")
+            raise InputError("a cell cannot train batch normalisation, which needs whole sequences: use RecurrentLayer")
         layer = self.as_layer(inputs.shape[-1])
         carry = layer.step(carry, layer.project(inputs))
         return carry, layer.outgoing(carry.output)

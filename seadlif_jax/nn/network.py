@@ -30,6 +30,7 @@ from seadlif_jax.nn.scan import (
     scan_states,
     scan_with_feedback,
 )
+from seadlif_jax.utils.errors import InputError
 
 Activity = tuple[Float[Array, "batch time"], ...]
 
@@ -141,7 +142,7 @@ class Network(nn.Module):
     def as_layers(self, channels: int, hyper: Hyperparameters | None = None) -> tuple[Layer, ...]:
         """Return all layers with their parameters, the readout last, for functions of `seadlif_jax.nn.scan`."""
         if self._trains_batch_norm():
-            raise ValueError('only a call trains batch normalisation; leave out mutable=["batch_stats"]')
+            raise InputError('only a call trains batch normalisation; leave out mutable=["batch_stats"]')
         neurons = self._neurons(hyper)
         widths = (channels, *(layer.output_features for layer in self.layers))
         hidden = [

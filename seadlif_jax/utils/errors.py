@@ -36,6 +36,10 @@ class SeadlifError(ValueError):
     """
 
 
+class InputError(SeadlifError):
+    """Arrays or arguments that a function cannot take; the message says what they must be."""
+
+
 class MissingPackageError(SeadlifError, ImportError):
     """A package of one of the extras is not installed."""
 
