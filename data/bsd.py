@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from seadlif_jax.data.dataset import LAST, DataError, Dataset, Split, check_protocol, divide_generated
+from seadlif_jax.data.dataset import LAST, Dataset, Split, check_protocol, divide_generated
+from seadlif_jax.data.fields import check_fields, is_whole
 
 FIELDS = ("num_samples",)  # fields of `config.data` beyond those that all tasks share
 NUM_CHANNELS = 10
@@ -32,8 +33,8 @@ def load(config: Any) -> Dataset:
       DataError: fewer than ten samples, or another protocol than "held_out" and "last".
     """
     check_protocol(config.data.validation, ("held_out", LAST))
-    if config.data.num_samples < 10:
-        raise DataError(f"config.data.num_samples = {config.data.num_samples}: at least 10 are needed for three splits")
+    count = config.data.num_samples
+    check_fields(config.data, {"num_samples": (is_whole(count, 10), "a whole number of at least 10, for three splits")})
     samples = generate(config.data.num_samples, config.data.num_classes, config.data.seed)
     return divide_generated(samples, config.data.validation, train=0.7, test=0.2)
 

@@ -6,14 +6,14 @@ displacements step by step and predicts the next ones; from the middle on, it is
 al., section on the prediction of a spring-mass system.)
 """
 
-import math
-import numbers
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
 
 from seadlif_jax.data.dataset import LAST, DataError, Dataset, Split, check_protocol, divide_generated
+from seadlif_jax.data.fields import check_fields, is_number, is_whole
 
 # Fields of `config.data` beyond those that all tasks share.
 FIELDS = (
@@ -118,29 +118,37 @@ def displacements(
 
 
 def _check(data: Any) -> None:
-    def refuse(name: str, requirement: str) -> DataError:
-        return DataError(f"config.data.{name} = {data[name]!r}: {requirement}")
-
     check_protocol(data.validation, ("held_out", LAST))
-    for name, low in (("num_masses", 1), ("num_samples", 10), ("num_steps", 2)):
-        if not isinstance(data[name], int) or data[name] < low:
-            raise refuse(name, f"it must be a whole number of at least {low}")
-    if not (_is_range(data.mass) and data.mass[0] > 0):
-        raise refuse("mass", "it must be a pair (min, max) of kg with 0 < min <= max, such as (1.0, 1.0)")
-    if not (_is_range(data.spring, numbers.Integral) and data.spring[0] > 0 and data.spring[1] < 2**31):
-        raise refuse("spring", "it must be a pair (min, max) of whole N/m with 0 < min <= max, such as (500, 10000)")
-    if not (_is_range(data.damping) and data.damping[0] >= 0):
-        raise refuse("damping", "it must be a pair (min, max) of kg/s with 0 <= min <= max, such as (0.0, 0.0)")
-    if not (math.isfinite(data.initial_velocity) and data.initial_velocity >= 0):
-        raise refuse("initial_velocity", "it must be a standard deviation of at least 0; 0 starts the masses at rest")
-    if data.step_ms is None:
-        raise refuse("step_ms", "it must be the milliseconds between two steps, such as 2.5")
-    if not (isinstance(data.ignore_first_steps, int) and 0 <= data.ignore_first_steps < data.num_steps):
-        raise refuse("ignore_first_steps", f"it must be in 0..{data.num_steps - 1}, below config.data.num_steps")
+    lows = {"num_masses": 1, "num_samples": 10, "num_steps": 2}
+    check_fields(
+        data, {name: (is_whole(data[name], low), f"a whole number of at least {low}") for name, low in lows.items()}
+    )
+    requirements = {
+        "mass": (
+            _is_range(data.mass) and data.mass[0] > 0,
+            "a pair (min, max) of kg with 0 < min <= max, such as (1.0, 1.0)",
+        ),
+        "spring": (
+            _is_range(data.spring, is_whole) and data.spring[0] > 0 and data.spring[1] < 2**31,
+            "a pair (min, max) of whole N/m with 0 < min <= max, such as (500, 10000)",
+        ),
+        "damping": (
+            _is_range(data.damping) and data.damping[0] >= 0,
+            "a pair (min, max) of kg/s with 0 <= min <= max, such as (0.0, 0.0)",
+        ),
+        "initial_velocity": (
+            is_number(data.initial_velocity, 0),
+            "a standard deviation of at least 0; 0 starts the masses at rest",
+        ),
+        "step_ms": (data.step_ms is not None, "the milliseconds between two steps, such as 2.5"),
+        "ignore_first_steps": (
+            is_whole(data.ignore_first_steps, 0, data.num_steps - 1),
+            f"in 0..{data.num_steps - 1}, below config.data.num_steps",
+        ),
+    }
+    check_fields(data, requirements)
 
 
-def _is_range(value: Any, kind: Any = numbers.Real) -> bool:
-    """Return whether a value is a pair (min, max) of finite numbers of this kind."""
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        return False
-    return all(isinstance(v, kind) and math.isfinite(v) for v in value) and value[0] <= value[1]
+def _is_range(value: Any, is_kind: Callable[[Any], bool] = is_number) -> bool:
+    """Return whether a value is a pair (min, max) of numbers of this kind."""
+    return isinstance(value, tuple | list) and len(value) == 2 and all(map(is_kind, value)) and value[0] <= value[1]

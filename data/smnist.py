@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from seadlif_jax.data.dataset import LAST, DataError, Dataset, Split, check_protocol, draw_validation
+from seadlif_jax.data.fields import check_fields, is_number, is_whole
 from seadlif_jax.utils.errors import storage_error
 
 # Fields of `config.data` beyond those that all tasks share.
@@ -128,13 +129,10 @@ def _find(folder: Path, name: str) -> Path:
 def _check_fields(data: Any) -> None:
     check_protocol(data.validation, ("held_out", LAST))
     answer_from, seed = data.answer_from, data.permutation_seed
-    is_seed = isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0
     requirements = {
         "order": (data.order in ORDERS, f"one of {', '.join(ORDERS)}"),
-        "permutation_seed": (is_seed, "a whole number of at least 0"),
-        "answer_from": (isinstance(answer_from, int | float) and 0 <= answer_from < 1, "a number in [0, 1)"),
+        "permutation_seed": (is_whole(seed, 0), "a whole number of at least 0"),
+        "answer_from": (is_number(answer_from, 0) and answer_from < 1, "a number in [0, 1)"),
         "num_classes": (data.num_classes == NUM_CLASSES, str(NUM_CLASSES)),
     }
-    for name, (satisfied, requirement) in requirements.items():
-        if not satisfied:
-            raise DataError(f"config.data.{name} = {data[name]!r}: it must be {requirement}")
+    check_fields(data, requirements)

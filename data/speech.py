@@ -13,7 +13,17 @@ import numpy as np
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
-from seadlif_jax.data.dataset import LAST, DataError, Dataset, Split, check_protocol, draw_groups, draw_samples
+from seadlif_jax.data.dataset import (
+    LAST,
+    DataError,
+    Dataset,
+    Split,
+    check_fraction,
+    check_protocol,
+    draw_groups,
+    draw_samples,
+)
+from seadlif_jax.data.fields import check_fields, is_whole
 from seadlif_jax.data.file_cache import cached_from_files, file_identity
 from seadlif_jax.utils.errors import storage_error
 
@@ -249,22 +259,21 @@ def _protocol(data: Any, validated_on: str, trained_on: str) -> str:
 def _check_fields(data: Any) -> None:
     check_protocol(data.validation, ("held_out", LAST))
     lows = {"sample_rate": 1000, "chunk": 1, "delay": 0, "ignore_first_steps": 0}
-    for name, low in lows.items():
-        value = data[name]
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            raise DataError(f"config.data.{name} = {value!r}: it must be a whole number of at least {low}")
+    folders = {"train_dir": True, "test_dir": True, "validation_dir": False}  # whether it is needed
+    requirements = {
+        **{name: (is_whole(data[name], low), f"a whole number of at least {low}") for name, low in lows.items()},
+        **{
+            name: (isinstance(data[name], str) and (data[name] != "" or not is_needed), "the name of a folder")
+            for name, is_needed in folders.items()
+        },
+    }
+    check_fields(data, requirements)
+    check_fraction(data.validation_fraction)
     if data.delay + data.ignore_first_steps >= data.chunk:
         raise DataError(
             f"config.data.chunk = {data.chunk}: it must be more than delay + ignore_first_steps, "
             f"{data.delay + data.ignore_first_steps}, the steps of a chunk that do not count"
         )
-    fraction = data.validation_fraction
-    if not isinstance(fraction, int | float) or isinstance(fraction, bool) or not 0 < fraction < 1:
-        raise DataError(f"config.data.validation_fraction = {fraction!r}: it must be above 0 and below 1")
-    for name in ("train_dir", "test_dir", "validation_dir"):
-        value = data[name]
-        if not isinstance(value, str) or (not value and name != "validation_dir"):
-            raise DataError(f"config.data.{name} = {value!r}: it must be the name of a folder")
 
 
 def _sound_file() -> Any:

@@ -50,10 +50,15 @@ def test_splits_are_70_10_20(tiny_config):
     assert dataset.train.inputs.dtype == np.uint8
 
 
-def test_bad_settings_are_refused(tiny_config):
-    tiny_config.data.num_samples = 9
-    with pytest.raises(DataError, match=r"config.data.num_samples = 9: at least 10"):
+@pytest.mark.parametrize("value", [9, 4e3, True, "20"])
+def test_a_number_of_samples_that_makes_no_three_splits_is_refused(tiny_config, value):
+    with tiny_config.ignore_type():
+        tiny_config.data.num_samples = value
+    with pytest.raises(DataError, match=rf"num_samples = {value!r}: it must be a whole number of at least 10"):
         bsd.load(tiny_config)
+
+
+def test_a_protocol_that_there_is_not_is_refused(tiny_config):
     tiny_config.data.validation = "test"
     with pytest.raises(DataError, match=r"config.data.validation = 'test': it must be one of held_out, last"):
         bsd.load(tiny_config)

@@ -138,6 +138,7 @@ def test_the_files_are_found_wherever_data_dir_may_point(config, tmp_path, given
         ("validation_fraction", 0.001, "holds out 0 of 40 training samples"),
         ("validation_fraction", 1.5, "above 0 and below 1"),
         ("validation_fraction", float("nan"), "above 0 and below 1"),
+        ("validation_fraction", None, "above 0 and below 1"),
         ("step_ms", None, "a whole number of milliseconds"),
         ("step_ms", 2.5, "a whole number of milliseconds"),
         ("step_ms", 1e10, "a whole number of milliseconds"),
@@ -171,6 +172,9 @@ def test_what_is_wrong_shows_before_anything_is_binned(config, tmp_path):
         shd.load(config)
     write(tmp_path / "SHD" / "shd_train.h5", **{"extra/speaker": None})
     with pytest.raises(DataError, match=r"shd_train.h5 has no speakers"):
+        shd.load(config)
+    config.data = {**config.data, "validation_speakers": 1.5}
+    with pytest.raises(DataError, match=r"config.data.validation_speakers = 1.5: it must be a whole number"):
         shd.load(config)
     assert not list((tmp_path / "cache").glob("**/counts.npy"))
 

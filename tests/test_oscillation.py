@@ -175,6 +175,8 @@ def test_a_masked_start_is_block_0(config):
         ("spring", (10_000, 500), "0 < min <= max"),
         ("damping", (-1.0, 0.0), "0 <= min <= max"),
         ("damping", (0.0, float("inf")), "a pair"),
+        ("num_masses", True, "a whole number of at least 1"),
+        ("initial_velocity", None, "at least 0"),
         ("initial_velocity", -1.0, "at least 0"),
         ("initial_velocity", float("nan"), "at least 0"),
         ("step_ms", None, "the milliseconds between two steps"),

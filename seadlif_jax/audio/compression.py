@@ -18,7 +18,6 @@ Source: Baronig et al. (Nature Communications, 2025), neuromorphic audio compres
 """
 
 import dataclasses
-import math
 from typing import Any
 
 import jax
@@ -32,6 +31,7 @@ from seadlif_jax.audio.a_law import expected_sound, level_of
 from seadlif_jax.audio.quality import si_snr
 from seadlif_jax.audio.spectrum import mel_filters, spectral_distance
 from seadlif_jax.config import ConfigError, configured_neuron
+from seadlif_jax.data.fields import is_number, is_whole
 from seadlif_jax.losses import Sums
 from seadlif_jax.neurons import Scalar
 from seadlif_jax.nn import Network
@@ -97,31 +97,31 @@ class Compression(Task):
         if not configured_neuron(model).neuron.spiking:
             raise ConfigError(f"config.model.neuron = {model.neuron!r}: only spikes can be sent to the decoder")
         for name, low in (("sample_rate", 1000), ("delay", 0), ("ignore_first_steps", 0)):
-            if not _is_whole(data.get(name), low):
+            if not is_whole(data.get(name), low):
                 raise ConfigError(
                     f"config.data.{name} = {data.get(name)!r}: it must be a whole number of at least {low}"
                 )
         requirements = {
-            "levels": (_is_whole(loss.levels, 2), "a whole number of at least 2"),
-            "spectral_weight": (_is_number(loss.spectral_weight, 0), "a number of at least 0"),
+            "levels": (is_whole(loss.levels, 2), "a whole number of at least 2"),
+            "spectral_weight": (is_number(loss.spectral_weight, 0), "a number of at least 0"),
             "windows": (
-                isinstance(loss.windows, tuple | list) and loss.windows and all(_is_whole(n, 4) for n in loss.windows),
+                isinstance(loss.windows, tuple | list) and loss.windows and all(is_whole(n, 4) for n in loss.windows),
                 "a tuple of whole numbers of at least 4, such as (64, 256, 1024)",
             ),
-            "num_mels": (_is_whole(loss.num_mels, 1), "a whole number of at least 1"),
+            "num_mels": (is_whole(loss.num_mels, 1), "a whole number of at least 1"),
             "temperature": (
                 isinstance(loss.temperature, tuple | list)
                 and len(loss.temperature) == 2
-                and all(_is_number(t) and t > 0 for t in loss.temperature)
+                and all(is_number(t) and t > 0 for t in loss.temperature)
                 and loss.temperature[0] >= loss.temperature[1],
                 "a pair (first, last) of numbers above 0, the last no greater than the first",
             ),
             "temperature_decay": (
-                _is_number(loss.temperature_decay) and 0 < loss.temperature_decay <= 1,
+                is_number(loss.temperature_decay) and 0 < loss.temperature_decay <= 1,
                 "a number in (0, 1]",
             ),
-            "temperature_from": (_is_whole(loss.temperature_from, 0), "a whole number of at least 0"),
-            "temperature_every": (_is_whole(loss.temperature_every, 1), "a whole number of at least 1"),
+            "temperature_from": (is_whole(loss.temperature_from, 0), "a whole number of at least 0"),
+            "temperature_every": (is_whole(loss.temperature_every, 1), "a whole number of at least 1"),
         }
         for name, (satisfied, requirement) in requirements.items():
             if not satisfied:
@@ -213,11 +213,3 @@ class Compression(Task):
 def last_encoder_layer(network: Network) -> int:
     """Return the index of the layer of which only some neurons have outputs."""
     return next(index for index, layer in enumerate(network.layers) if layer.num_outputs is not None)
-
-
-def _is_whole(value: Any, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
-
-
-def _is_number(value: Any, low: float = -math.inf) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= low

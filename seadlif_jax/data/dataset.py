@@ -57,8 +57,7 @@ def draw_samples(num_samples: int, fraction: float, seed: int) -> tuple[np.ndarr
     Raises:
       DataError: the fraction is out of range, or one of the parts would be empty.
     """
-    if not 0 < fraction < 1:
-        raise DataError(f"config.data.validation_fraction = {fraction}: it must be above 0 and below 1")
+    check_fraction(fraction)
     order = np.random.default_rng(seed).permutation(num_samples)
     held_out = round(fraction * num_samples)
     if not 0 < held_out < num_samples:
@@ -84,6 +83,7 @@ def draw_validation(data: Any, num_samples: int, noun: str = "recordings") -> tu
       DataError: the protocol is another one, or the fraction is out of range.
     """
     check_protocol(data.validation, ("held_out", LAST))
+    check_fraction(data.validation_fraction)
     others, part = draw_samples(num_samples, data.validation_fraction, data.seed)
     of_train = f"{100 * data.validation_fraction:g} % of the training {noun}"
     if data.validation == LAST:
@@ -119,6 +119,12 @@ def check_protocol(validation: str, protocols: Sequence[str]) -> None:
     """Raise a `DataError` if `config.data.validation` is none of these."""
     if validation not in protocols:
         raise DataError(f"config.data.validation = {validation!r}: it must be one of {', '.join(protocols)}")
+
+
+def check_fraction(fraction: Any) -> None:
+    """Raise a `DataError` if `config.data.validation_fraction` is not a fraction of the training samples."""
+    if not isinstance(fraction, int | float) or not 0 < fraction < 1:
+        raise DataError(f"config.data.validation_fraction = {fraction!r}: it must be above 0 and below 1")
 
 
 def draw_groups(groups: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from seadlif_jax.data import recordings
 from seadlif_jax.data.dataset import LAST, DataError, Dataset, Split, draw_groups, draw_validation
 from seadlif_jax.data.download import download_file
 from seadlif_jax.data.events import MAX_TIME, Binning
+from seadlif_jax.data.fields import check_fields, is_number, is_whole
 
 # Fields of `config.data` beyond those that all tasks share.
 OPTIONAL = ("max_seconds", "num_units", "skip_empty")  # may be missing, as in configs of earlier versions, or None
@@ -232,12 +233,6 @@ def _say(text: str) -> None:
 
 
 def _check_fields(data: Any, official: bool) -> None:
-    def is_whole(value: Any, low: int, high: float) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-    def is_positive(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_TIME
-
     num_units, max_seconds = _num_units(data), data.get("max_seconds")
     step_ms = int(data.step_ms) if isinstance(data.step_ms, float) and data.step_ms % 1 == 0 else data.step_ms
     protocols = (*(("official",) if official else ()), "held_out", "held_out_speakers", LAST, "test")
@@ -245,13 +240,18 @@ def _check_fields(data: Any, official: bool) -> None:
         "step_ms": (is_whole(step_ms, 1, 1000), "a whole number of milliseconds in 1..1000, the width of a bin"),
         "num_units": (is_whole(num_units, 1, MAX_UNITS), f"in 1..{MAX_UNITS}, or None for {recordings.NUM_UNITS}"),
         "num_channels": (is_whole(data.num_channels, 1, num_units), f"in 1..{num_units}, the number of units"),
-        "max_seconds": (max_seconds is None or is_positive(max_seconds), "a number of seconds above 0, or None"),
+        "max_seconds": (
+            max_seconds is None or (is_number(max_seconds, high=MAX_TIME) and max_seconds > 0),
+            "a number of seconds above 0, or None",
+        ),
         "skip_empty": (data.get("skip_empty") in (None, False, True), "True or False"),
         "pad_to": (is_whole(data.pad_to, 0, MAX_STEPS), f"a number of steps in 0..{MAX_STEPS}"),
         "ignore_first_steps": (is_whole(data.ignore_first_steps, 0, MAX_STEPS), "a number of steps"),
+        "validation_speakers": (
+            data.validation != "held_out_speakers" or is_whole(data.validation_speakers, 1),
+            "a whole number of at least 1",
+        ),
         "cache_dir": (isinstance(data.cache_dir, str) and data.cache_dir != "", "a folder"),
         "validation": (data.validation in protocols, f"one of {', '.join(protocols)}"),
     }
-    for name, (satisfied, requirement) in requirements.items():
-        if not satisfied:
-            raise DataError(f"config.data.{name} = {data.get(name)!r}: it must be {requirement}")
+    check_fields(data, requirements)
