@@ -6,9 +6,11 @@ seadlif train --config=examples/own_data.py
 import numpy as np
 
 from seadlif_jax.config import base_config
-from seadlif_jax.data import Dataset, Split
+from seadlif_jax.data import Dataset, Split, draw_validation
 from seadlif_jax.data.events import Binning, bin_events, count_bins
 
+FIELDS = ("validation_fraction",)  # of config.data, beyond those of every config
+NUM_TRAIN = 500
 BINNING = Binning(num_units=20, num_channels=20, bin_ms=4)
 
 
@@ -25,8 +27,24 @@ def load(config):
     targets = np.stack([np.full(600, -1), labels], axis=1)  # block 0 has no target, block 1 the label
     block_index = np.ones(frames.shape[:2], np.uint8)  # every step counts for block 1
     samples = Split(frames, targets, block_index)
-    parts = (slice(0, 400), slice(400, 500), slice(500, 600))
-    return Dataset(*map(samples.take, parts), protocol="best epoch on 100 recordings held out")
+    train, test = samples.take(slice(NUM_TRAIN)), samples.take(slice(NUM_TRAIN, None))
+    # With config.data.validation = "held_out", a part of the training recordings; with "last", none of them.
+    kept, held_out, protocol = draw_validation(config.data, NUM_TRAIN)
+    return Dataset(train.take(kept), train.take(held_out), test, protocol)
+
+
+def groups(config):
+    """Return who each training recording is of, for `studies.cross_validate --by_group`: ten people, 50 each."""
+    return np.arange(NUM_TRAIN) // 50
+
+
+def parts(config, split):
+    """Return parts of the targets of a split, whose accuracy `seadlif evaluate` reports, too."""
+    if split != "test":
+        return {}
+    first_half = np.zeros((100, 2), bool)  # in the shape of the targets
+    first_half[:50] = True
+    return {"first half": first_half, "second half": ~first_half}
 
 
 def get_config():
@@ -35,5 +53,6 @@ def get_config():
     config.batch_size = 20
     config.data.loader = "own_data:load"
     config.data.num_classes = 2
+    config.data.validation_fraction = 0.2
     config.model.hidden = (32,)
     return config.lock()

@@ -3,10 +3,11 @@
     python -m studies.cross_validate --config=configs/ecg.py --output_dir=runs/ecg-folds [--folds=5]
         [--config.<field>=<value> ...] [--config.sweep.<name>=<values> ...]
 
-The training samples are divided at random into folds. For each fold, a network is trained on the others up to the last
-epoch, and scored on the fold. No epoch is selected, so that the scores estimate those of `data.validation = "last"`;
-the test samples are not used. Use it to choose a recipe when samples are few: the mean over the folds is less noisy
-than the score on one held-out part.
+The training samples, which the loader returns with `data.validation = "last"`, are divided at random into folds. For
+each fold, a network is trained on the others up to the last epoch, and scored on the fold. No epoch is selected, so
+that the scores estimate those of "last"; the test samples are not used. (The validation scores of the progress lines
+are of samples that are trained on.) Use it to choose a recipe when samples are few: the mean over the folds is less
+noisy than the score on one held-out part.
 
 The loader, the neuron and the task of the config are looked for beside its file, as `seadlif train` does.
 
@@ -38,13 +39,15 @@ from seadlif_jax.data.loading import load_dataset
 from seadlif_jax.members import describe_setting
 from seadlif_jax.plots import STYLE, label_of, scale_of
 from seadlif_jax.runs.files import write_table
+from seadlif_jax.tasks import Classification
 from seadlif_jax.training import fit
 from seadlif_jax.training.divergence import DivergenceError
 from seadlif_jax.utils.modules import search_path
 from seadlif_jax.utils.paths import local_path
+from seadlif_jax.utils.progress import say
 from seadlif_jax.utils.tables import table_lines
 from studies.command import FOLDER, run
-from studies.folds import draw_folds, fold_dataset
+from studies.folds import draw_folds, fold_dataset, untrained_targets
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file FILE.py[:VARIANT].")
 FOLDERS = loader_folders(option(sys.argv, "config") or "")
@@ -82,6 +85,7 @@ def study() -> None:
         validate(config)
         config = record_folders(config, FOLDERS)
         task = build_task(config)
+        print(f"loading all training samples, with config.data.validation = {LAST!r}", flush=True)
         train = load_dataset(config).train
         count = len(train.inputs)
         groups = find_loader(config.data).groups(config, count) if BY_GROUP.value else np.arange(count)
@@ -89,6 +93,8 @@ def study() -> None:
         for number, fold in enumerate(folds, 1):
             print(f"fold {number} of {len(folds)}: {len(fold)} samples", flush=True)
             dataset = fold_dataset(train, fold, number, len(folds))
+            for target in untrained_targets(dataset) if isinstance(task, Classification) else ():
+                say(f"warning: class {target} is in this fold, but not in the samples to train on")
             try:
                 result = fit(config, folder / f"fold-{number}", dataset)
             except DivergenceError as error:  # of a config without a sweep

@@ -41,6 +41,13 @@ def test_a_field_given_twice_is_refused(form):
     assert "config.model.hidden" not in flags.FLAGS
 
 
+def test_a_config_file_that_sets_an_unknown_field_is_told_how_to_add_one(tmp_path):
+    text = "from seadlif_jax.config import base_config\ndef get_config():\n    config = base_config()\n    {}\n"
+    (tmp_path / "own.py").write_text(text.format("config.data.units = 16\n    return config"))
+    with pytest.raises(SystemExit, match=r"the config file sets 'units', which is no field .* call unlock\(\)"):
+        main(["train", f"--config={tmp_path / 'own.py'}"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -82,7 +89,10 @@ def test_a_field_given_twice_is_refused(form):
         ((QUICK, "--config.devices.mesh=(3,)"), "config.devices.mesh = (3,): it must be two numbers of devices"),
         ((QUICK, "--config.data.loader=data.bsd:lod"), "config.data.loader = 'data.bsd:lod': module data.bsd has no"),
         ((QUICK, "--config.data.loader=nowhere:load"), "'nowhere:load': no module nowhere in"),
-        ((QUICK, "--config.data.num_samples=5"), "config.data.num_samples = 5: at least 10"),
+        (
+            (QUICK, "--config.data.num_samples=5"),
+            "config.data.num_samples = 5: it must be a whole number of at least 10",
+        ),
         ((QUICK, "--config.data.validation=test"), "config.data.validation = 'test'"),
         ((QUICK, "--config.batch_size=5000"), "config.batch_size = 5000: the train split has only 2800 samples"),
         ((OSCILLATION, "--config.data.spring=(0,9)"), "config.data.spring = (0, 9): it must be a"),

@@ -229,6 +229,12 @@ def test_an_unknown_field_gets_the_one_that_is_meant(name, field):
     )
 
 
+def test_a_field_that_cannot_be_swept_is_not_suggested_again():
+    assert str(unknown_field("sweep.hidden")) == (
+        "config.sweep.hidden: config.model.hidden cannot be swept; train a separate run for each of its values"
+    )
+
+
 def test_a_number_in_place_of_the_values_of_a_sweep_is_refused():
     config = ecg.get_config("alif,one_layer").unlock()
     config.sweep = ConfigDict(config.sweep.to_dict() | {"beta": 1.8})

@@ -59,6 +59,11 @@ def test_recordings_are_padded_in_block_0(labels):
         ([np.ones((2, 3))] * 2, np.array([0.0, 1.0]), "labels are of type float64; they must be whole numbers"),
         ([np.ones((2, 3))] * 2, np.array([False, True]), "labels are of type bool"),
         ([np.ones((2, 3)), np.ones((2, 4))], [0, 1], "recording 1 has shape (2, 4); all must be [time, channel]"),
+        (
+            [np.ones((2, 3)), np.ones((0, 3))],
+            [0, 1],
+            "recording 1 has shape (0, 3); all must be [time, channel], wi",
+        ),
         ([np.ones(3), np.ones(3)], [0, 1], "recording 0 has shape (3,)"),
     ],
 )

@@ -2,13 +2,14 @@
 
 import shutil
 import sys
+import types
 
 import pytest
 
 from seadlif_jax import fit, load_run
 from seadlif_jax.cli import main
 from seadlif_jax.config import ConfigError
-from seadlif_jax.data.loader import find_loader, record_folders
+from seadlif_jax.data.loader import Loader, find_loader, record_folders
 from seadlif_jax.runs.folder import read_config
 from tests.helpers import ROOT, make_tiny_config, seadlif
 
@@ -143,3 +144,11 @@ def test_an_unknown_loader_on_the_command_line_leaves_nothing(project, tmp_path)
     with pytest.raises(SystemExit, match=f"^error: config.data.loader = .* no module data.mine in {project}"):
         main(["train", f"--config={project / 'mine.py'}", f"--workdir={tmp_path / 'run'}"])
     assert not (tmp_path / "run").exists()
+
+
+def test_parts_that_are_no_dictionary_are_refused(tiny_config):
+    module = types.ModuleType("with_parts")
+    module.parts = lambda config, split: None
+    loader = Loader("with_parts:load", module, lambda config: None, None)
+    with pytest.raises(ConfigError, match=r"parts\(config, 'test'\) returned a value of type NoneType; it must be"):
+        loader.parts(tiny_config, "test")

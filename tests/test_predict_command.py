@@ -1,10 +1,14 @@
 import csv
+import dataclasses
 import re
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
+from seadlif_jax.cli import predict_command
 from seadlif_jax.inference import load_run
+from seadlif_jax.inference.batching import unlabelled
 from tests.helpers import seadlif
 
 
@@ -121,3 +125,21 @@ def test_a_file_that_cannot_be_classified_is_named_and_nothing_is_written(
     assert re.search(message, found.stderr), found.stderr
     assert found.stderr.count("\n") == 1
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_an_archive_of_other_arrays_is_read_by_the_loader_if_it_reads_files(finished_run, inputs, tmp_path):
+    config = ConfigDict(load_run(finished_run).config.to_dict())
+    config.data.loader = "tests.test_predict_command:load"
+    trained = dataclasses.replace(load_run(finished_run), config=config.lock())
+    np.savez(tmp_path / "own.npz", counts=inputs, patient=np.arange(5))
+    np.testing.assert_array_equal(predict_command._read(str(tmp_path / "own.npz"), trained, {}).inputs, inputs)
+    np.savez(tmp_path / "ours.npz", inputs=inputs[:2], other=np.zeros(3))
+    assert len(predict_command._read(str(tmp_path / "ours.npz"), trained, {}).inputs) == 2
+
+
+def load(config):
+    """The loader of the test above, which only reads."""
+
+
+def read(path, config):
+    return unlabelled(np.load(path)["counts"])

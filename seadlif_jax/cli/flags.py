@@ -111,6 +111,11 @@ def _unknown_field(text: str, argv: Sequence[str]) -> str | None:
         return None
     # The error has a part of the name, the command line all of it, unless the field is set in the config file.
     whole = next((name for name in given if key[1] in name.split(".")), None)
+    if whole is None and "config is locked" in text:
+        return (
+            f"the config file sets {key[1]!r}, which is no field of the config: correct the name, or, for a field of "
+            "your own, call unlock() on the config before"
+        )
     similar = re.search(r'Did you mean "(\w+)"', text)  # among the fields that only this loader has, too
     known = [whole.replace(key[1], similar[1])] if whole and similar else []
     return str(unknown_field(whole or key[1], known))

@@ -8,12 +8,13 @@ run's loader gives every step a label of its own, as that of the ECG data. In pl
 `--pretrained=ecg` or `--pretrained=bsd` is a network that comes with the library.
 
 Files are .npy with an array [recording, time, channel], .npz with one such array, or with one named `inputs`; or files
-that the run's loader reads, such as .h5 for SHD and .mat for ECG. Of these, the steps that count are known; of arrays,
-all count, unless --steps names those in which the network was trained to answer, or a file .npz has an array
-`block_index` [recording, time], which is 1 there.
+that the run's loader reads, such as .h5 for SHD, .mat for ECG, or .npz with other arrays. Of these, the steps that
+count are known; of arrays, all count, unless --steps names those in which the network was trained to answer, or a file
+.npz has an array `block_index` [recording, time], which is 1 there.
 """
 
 import argparse
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.parsers import MOVABLE, Parser, add_network, chosen_network, moved_data
 from seadlif_jax.config import ConfigError
 from seadlif_jax.data.dataset import DataError, Split
+from seadlif_jax.data.loader import find_loader
 from seadlif_jax.inference import TrainedModel
 from seadlif_jax.inference.batching import unlabelled
 from seadlif_jax.runs.errors import RunError
@@ -94,7 +96,7 @@ def _select(split: Split, steps: slice | None, name: str) -> Split:
 def _read(name: str, trained: TrainedModel, moved: dict[str, str]) -> Split:
     """Return the recordings of a file; of arrays, all steps are in block 1."""
     path = local_path(name, "FILE")
-    if path.suffix not in (".npy", ".npz"):
+    if path.suffix not in (".npy", ".npz") or _is_for_the_loader(path, trained):
         try:
             return trained.read(path, **moved)
         except ConfigError as error:
@@ -111,6 +113,16 @@ def _read(name: str, trained: TrainedModel, moved: dict[str, str]) -> Split:
     if block_index is not None and block_index.shape != (recordings, steps):
         raise DataError(f"{path}: block_index has shape {block_index.shape}; it must be {(recordings, steps)}")
     return unlabelled(array, None if block_index is None else block_index.astype(np.int32))
+
+
+def _is_for_the_loader(path: Path, trained: TrainedModel) -> bool:
+    """Return whether a file .npz has several arrays, none of them `inputs`, and the run's loader reads files."""
+    if path.suffix != ".npz" or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    reads = hasattr(find_loader(trained.config.data).module, "read")
+    return len(names) > 1 and "inputs.npy" not in names and reads
 
 
 def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

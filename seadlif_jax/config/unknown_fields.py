@@ -62,4 +62,8 @@ def unknown_field(name: str, known: Iterable[str] = ()) -> ConfigError:
         field = close[0] if close else by_last[close_last[0]]
     else:
         return ConfigError(f"config.{name}: unknown field")
+    if section == "sweep" and not field.startswith("sweep."):
+        return ConfigError(
+            f"config.{name}: config.{field} cannot be swept; train a separate run for each of its values"
+        )
     return ConfigError(f"config.{name}: unknown field; did you mean config.{field}?")

@@ -46,8 +46,11 @@ def pad_recordings(recordings: Sequence[Any], labels: Sequence[int] | np.ndarray
         )
     classes = classes.astype(np.int64)  # which has room for -1
     for number, array in enumerate(arrays):
-        if array.ndim != 2 or array.shape[1] != arrays[0].shape[-1]:
-            raise DataError(f"recording {number} has shape {array.shape}; all must be [time, channel], as the first")
+        if array.ndim != 2 or not len(array) or array.shape[1] != arrays[0].shape[-1]:
+            raise DataError(
+                f"recording {number} has shape {array.shape}; all must be [time, channel], with at least one step, and "
+                "the channels of the first"
+            )
     longest = max(map(len, arrays))
     inputs = np.zeros((len(arrays), longest, arrays[0].shape[1]), np.result_type(*arrays))
     block_index = np.zeros((len(arrays), longest), np.uint8)

@@ -52,11 +52,21 @@ class Loader(NamedTuple):
             return self.module.read(path, config)
 
     def parts(self, config: ConfigDict, split: str) -> Mapping[str, np.ndarray]:
-        """Return named masks over a split's `targets`, by the module's `parts(config, split)`; none without it."""
+        """Return named masks over a split's `targets`, by the module's `parts(config, split)`; none without it.
+
+        Raises:
+          ConfigError: it does not return a dictionary.
+        """
         if not hasattr(self.module, "parts"):
             return {}
         with search_path([self.folder] if self.folder else []):
-            return self.module.parts(config, split)
+            parts = self.module.parts(config, split)
+        if not isinstance(parts, Mapping):
+            raise ConfigError(
+                f"config.data.loader = {self.name!r}: parts(config, {split!r}) returned a value of type "
+                f"{type(parts).__name__}; it must be a dictionary of masks by name"
+            )
+        return parts
 
     def recordings(self, config: ConfigDict, split: str) -> Sequence[tuple[str, np.ndarray]] | None:
         """Return the whole recordings of a split, with their names, by the module's `recordings(config, split)`.

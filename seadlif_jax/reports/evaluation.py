@@ -102,6 +102,7 @@ def _report_parts(trained: TrainedModel, split: Split, parts: Mapping[str, np.nd
       DatasetError: a mask does not have the shape of the targets, or is not boolean.
     """
     for name, mask in parts.items():
+        mask = np.asarray(mask)
         if mask.shape != split.targets.shape or mask.dtype != bool:
             raise DatasetError(
                 f"parts(config, split) of {trained.config.data.loader}: {name!r} is {mask.dtype} {mask.shape}; it must "

@@ -27,6 +27,7 @@ from seadlif_jax.utils.progress import say
 MAX_RETRIES = 5  # of a member
 FINITE_METRICS = ("train_loss", "validation_loss", "gradient_norm")
 SATURATED_RATE = 0.9  # spikes of a neuron in a step, of which there can be at most 1
+REPORTED_AFTER = 3  # epochs: many networks are silent at first
 
 
 class DivergenceError(SeadlifError):
@@ -163,29 +164,31 @@ class DivergenceMonitor:
 
 
 class LayerMonitor:
-    """Warns of hidden layers that are silent, or spike nearly all the time: once, until they have recovered.
+    """Warns of hidden layers that are silent, or spike nearly all the time, for some epochs, or in the last one.
 
     Args:
       names: names of the members of a sweep; none for a single run.
+      num_epochs: number of epochs of the run.
     """
 
-    def __init__(self, names: Sequence[str]):
+    def __init__(self, names: Sequence[str], num_epochs: int):
         self._names = names
-        self._reported: set[tuple[int, int]] = set()
+        self._num_epochs = num_epochs
+        self._epochs: dict[tuple[int, int], int] = {}  # how many in a row, by member and layer
 
     def check(self, row: Mapping[str, float]) -> None:
         """Warn about an epoch of a member, from its row of metrics."""
         member, layer = int(row["member"]), 1
         while (rate := row.get(f"validation_spike_rate_{layer}")) is not None:
-            if 0 < rate <= SATURATED_RATE:
-                self._reported.discard((member, layer))
-            elif (member, layer) not in self._reported:
-                self._reported.add((member, layer))
+            is_working = 0 < rate <= SATURATED_RATE
+            epochs = self._epochs[member, layer] = 0 if is_working else self._epochs.get((member, layer), 0) + 1
+            is_last = row["epoch"] == self._num_epochs
+            if epochs == REPORTED_AFTER or (is_last and 0 < epochs < REPORTED_AFTER):
                 state, remedy = ("silent", "up") if rate == 0 else ("saturated", "down")
                 of_member = f" of {member_name(self._names, member)}" if self._names else ""
                 say(
                     f"warning: hidden layer {layer}{of_member} is {state}: on validation, a mean of {rate:.4g} spikes "
-                    f"per neuron and step; if it stays so for some epochs, scale the inputs {remedy}"
+                    f"per neuron and step; if it stays so, scale the inputs {remedy}"
                 )
             layer += 1
 

@@ -161,7 +161,7 @@ def train_members(
         setup = setup._replace(initial=warm_start.replace_parameters(setup.initial, start, setup.mesh))
     num_steps = setup.trainer.steps_per_epoch(setup.train)
     names = [str(member) for member in members] if is_sweep(config) else []
-    divergences, layers = DivergenceMonitor(config, names), LayerMonitor(names)
+    divergences, layers = DivergenceMonitor(config, names), LayerMonitor(names, num_epochs)
     with (
         Checkpoints(folder.checkpoints, config, writing=True) as checkpoints,
         Progress(config, num_steps, setup.trainer.task, names) as progress,
