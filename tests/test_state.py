@@ -24,7 +24,7 @@ def test_a_position_is_restored_to_the_last_bit(tmp_path, tiny_config, step):
     """Between epochs, or within one."""
     tiny_config.optimizer.plateau_factor = 0.5
     state, running = states_of(tiny_config, seed=3)
-    position = Position(state, running if step else None, step, 0.75 if step else 0.0, metrics=7)
+    position = Position(state, running if step else None, step, 0.75 if step else 0.0, metrics_checksum=7)
     with Checkpoints(tmp_path, tiny_config, writing=True) as checkpoints:
         assert Position.restore(checkpoints, *states_of(tiny_config, seed=0)) is None
         position.save(checkpoints)

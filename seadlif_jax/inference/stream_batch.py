@@ -20,7 +20,7 @@ class StreamBatch:
     """Streams of a trained network, each with a state of its own, by name.
 
     A name that is new starts a stream. The states have room for a number of streams that is doubled when it does not
-    suffice; this, and nothing else, compiles the step again.
+    suffice; this, and inputs of another dtype, compile the step again.
 
     Args:
       model: the network.

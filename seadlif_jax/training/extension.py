@@ -217,4 +217,4 @@ def _merge_checkpoints(addition: Addition, states: TrainState, whole: RunFolder)
         lambda old, new: jnp.asarray(np.concatenate([old, new])[places]), *map(to_host, (saved.trees["last"], states))
     )
     with Checkpoints(whole.checkpoints, whole.config, writing=True) as checkpoints:
-        Position(merged, metrics=whole.metrics.checksum).save(checkpoints)
+        Position(merged, metrics_checksum=whole.metrics.checksum).save(checkpoints)

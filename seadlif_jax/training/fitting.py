@@ -178,22 +178,22 @@ def train_members(
                 try:
                     to_retry = divergences.members_to_retry(outcome, epoch, state.variables["params"])
                 except DivergenceError:
-                    saver.save(Position(state, metrics=folder.metrics.checksum))  # the last finite state
+                    saver.save(Position(state, metrics_checksum=folder.metrics.checksum))  # the last finite state
                     raise
                 if to_retry:  # all members repeat the epoch, those that have not diverged to the same bits
                     state = _count_retry(position.state, to_retry, setup.mesh)
-                    position = Position(state, metrics=folder.metrics.checksum)
+                    position = Position(state, metrics_checksum=folder.metrics.checksum)
                     continue
                 rows = _rows(outcome, epoch + 1, seconds)
                 if not rows:  # all members have diverged
-                    position = Position(state, metrics=folder.metrics.checksum)
+                    position = Position(state, metrics_checksum=folder.metrics.checksum)
                     saver.save(position)
                     break
                 epoch += 1
                 # The rows first: one without its checkpoint is dropped on resuming, the reverse could not be mended.
                 folder.metrics.append(rows)
                 write_events(rows)
-                position = Position(state, metrics=folder.metrics.checksum)
+                position = Position(state, metrics_checksum=folder.metrics.checksum)
                 due = saver.due()
                 if due.save or epoch % config.checkpoint.every_epochs == 0 or epoch == num_epochs:
                     saver.save(position)
@@ -255,7 +255,7 @@ def _resume(setup: Setup, folder: RunFolder, saver: Saver, num_steps: int) -> Po
     saved = Position.restore(saver.checkpoints, setup.initial, running)
     position = saved or Position(setup.initial)
     epochs = to_host(position.state.epoch)
-    folder.metrics.rewind(epochs.tolist(), saved.metrics if saved else None)
+    folder.metrics.rewind(epochs.tolist(), saved.metrics_checksum if saved else None)
     if saved and epochs.max() < folder.config.num_epochs:
         steps = f", step {position.step}/{num_steps} of the next" if position.step else ""
         say(f"continuing after epoch {epochs.max()}{steps}")

@@ -95,7 +95,7 @@ def _save_member(folder: RunFolder, rows: Sequence[Mapping[str, float]], state: 
         folder.metrics.write(rows)
     state = state._replace(opt_state=as_single(state.opt_state, folder.config))
     with Checkpoints(folder.checkpoints, folder.config, writing=True) as checkpoints:
-        Position(state, metrics=folder.metrics.checksum).save(checkpoints)
+        Position(state, metrics_checksum=folder.metrics.checksum).save(checkpoints)
 
 
 def _finish_member(

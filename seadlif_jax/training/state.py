@@ -154,14 +154,14 @@ class Position(NamedTuple):
       running: values changed by the steps of the next epoch so far; None before the first step.
       step: number of these steps.
       seconds: time that they took.
-      metrics: checksum of the rows of metrics so far.
+      metrics_checksum: checksum of the rows of metrics so far, `MetricsLog.checksum`; 0 for none.
     """
 
     state: TrainState
     running: Running | None = None
     step: int = 0
     seconds: float = 0.0
-    metrics: int = 0
+    metrics_checksum: int = 0
 
     def save(self, checkpoints: Checkpoints) -> None:
         """Save the position in the background; raises a `CheckpointError` if this or the save before has failed."""
@@ -177,7 +177,7 @@ class Position(NamedTuple):
                 "epochs": epochs.tolist(),
                 "step": self.step,
                 "seconds": self.seconds,
-                "metrics": self.metrics,
+                "metrics": self.metrics_checksum,
                 "best_epochs": best_epochs.tolist(),
                 "best_scores": best_scores.tolist(),
                 "members": members,

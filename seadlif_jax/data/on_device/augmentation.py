@@ -8,7 +8,7 @@ batch, not on how the batch is divided among devices.
 
 Block indices move with their steps, and so do the targets; a block that loses all its steps loses its target. The
 numbers of steps and channels do not change: what is moved out of range is dropped, and vacated entries are 0. Vacated
-steps are in block 0.
+steps are in block 0, but for those between the steps of a recording that became slower: they belong to the next one.
 """
 
 import enum
