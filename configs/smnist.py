@@ -25,7 +25,7 @@ CHOICES = {
 
 def get_config(variant: str = "") -> ConfigDict:
     choice = variants.parse(variant, CHOICES)
-    neuron, rows = choice["neuron"], choice["order"] == "rows"
+    neuron, rows, permuted = choice["neuron"], choice["order"] == "rows", choice["order"] == "permuted"
 
     config = base_config().unlock()
     config.num_epochs = 20
@@ -36,7 +36,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.num_classes = 10
     config.data.order = choice["order"]
     config.data.permutation_seed = 0  # seed of the permutation of the pixels, for "permuted"
-    config.data.answer_from = 0.5  # the readout counts from this fraction of the sequence on
+    # The readout counts from this fraction of the sequence on. Permuted pixels tell of the digit from the first on.
+    config.data.answer_from = 0.0 if permuted else 0.5
     config.data.validation = "held_out"
     config.data.validation_fraction = 0.1  # of the training images
 
@@ -49,7 +50,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.dropout = 0.0
     config.model.aggregation = "softmax"
     config.model.surrogate.slope = 5.0
-    config.model.surrogate.c = 0.4
+    config.model.surrogate.c = 0.2 if permuted else 0.4  # with 0.4, gradients of permuted sequences explode
 
     config.optimizer.learning_rate = 0.005
     config.optimizer.schedule = "cosine"

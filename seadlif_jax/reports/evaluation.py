@@ -49,7 +49,8 @@ def _(task: Classification, trained, split, name, stem):
 
 @report_evaluation.register
 def _(task: Forecast, trained, split, name, stem):
-    samples, outputs = Samples.of(split), jnp.asarray(trained.outputs(split.inputs))
+    samples = task.prepare(Samples.of(split))
+    outputs = jnp.asarray(trained.outputs(samples.inputs))
     errors = draw_forecast(samples, outputs, trained.config.data.step_ms, Path(f"{stem}_forecast"))
     print(f"{name} mse {errors.second_half:.4f}  (second half, from the network's own output)", flush=True)
 

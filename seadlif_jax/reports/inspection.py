@@ -23,6 +23,7 @@ def save_sample(task: Task, trained: TrainedModel, sample: Samples, path: Path) 
 
 @save_sample.register
 def _(task: Classification, trained, sample, path):
+    sample = task.prepare(sample)
     outputs, states = trained.trace(sample.inputs)
     thresholds = [layer.neuron.constant_threshold for layer in trained.network.layers]
     plots.save_raster(sample, outputs, states, thresholds, task.aggregation, path)
@@ -30,4 +31,5 @@ def _(task: Classification, trained, sample, path):
 
 @save_sample.register
 def _(task: Forecast, trained, sample, path):
+    sample = task.prepare(sample)
     plots.save_forecast(sample, trained.outputs(sample.inputs), trained.config.data.step_ms, path)

@@ -46,7 +46,7 @@ def save_task_pictures(
 @save_task_pictures.register
 def _(task: Classification, network, hyper, variables, test, step_ms, folder):
     """Draw the network at work: on the first test sample that it gets right, or else on the first of all."""
-    samples = Samples.of(test, 0, RASTER_CANDIDATES)
+    samples = task.prepare(Samples.of(test, 0, RASTER_CANDIDATES))
     outputs, states = trace_network(network, variables, samples.inputs, hyper)
     scores = aggregate(outputs, samples.block_index, samples.targets.shape[1] - 1, task.aggregation)
     correct = (scores.argmax(axis=-1) == samples.targets) | (samples.targets == IGNORED)
@@ -59,7 +59,7 @@ def _(task: Classification, network, hyper, variables, test, step_ms, folder):
 
 @save_task_pictures.register
 def _(task: Forecast, network, hyper, variables, test, step_ms, folder):
-    samples = Samples.of(test)
+    samples = task.prepare(Samples.of(test))
     outputs = run_network(network, task, variables, samples.inputs, hyper)
     draw_forecast(samples, outputs, step_ms, folder / "forecast")
 
