@@ -37,6 +37,10 @@ def test_neurons_and_losses_load_no_training_program():
     assert not modules_after("from seadlif_jax import NEURONS, aggregate") & {"matplotlib", "ml_collections", "h5py"}
 
 
+def test_loaders_load_no_jax_since_processes_of_their_own_read_new_files():
+    assert not modules_after("import data.ecg, data.shd, data.smnist, seadlif_jax.data") & {"jax", "flax", "optax"}
+
+
 def test_layers_load_no_more_than_flax_does():
     by_flax = modules_after("import flax.linen, optax")
     assert not (modules_after("from seadlif_jax import Network, aggregate") - by_flax) & HEAVY

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seadlif_jax import evaluate, fit, load_run
-from seadlif_jax.config import ConfigError, base_config
+from seadlif_jax.config import base_config
 from seadlif_jax.data import DataError, Dataset, pad_recordings
 from seadlif_jax.runs.errors import RunError
 
@@ -38,7 +38,7 @@ def test_a_run_on_arrays_is_repeated_only_on_other_arrays_and_elsewhere(tmp_path
     assert f"already finished on {result['finished']}" in capsys.readouterr().out
     with pytest.raises(RunError, match="holds a run on other data: the train split has changed"):
         fit(make_config(), tmp_path / "run", make_dataset(1))
-    with pytest.raises(ConfigError, match="the data of this run were given to fit, and are not stored"):
+    with pytest.raises(DataError, match="the data of this run were given to fit, and are not stored"):
         trained.dataset()
 
 

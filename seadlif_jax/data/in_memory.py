@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from seadlif_jax.config import ConfigError
 from seadlif_jax.data.dataset import DataError, Split
 
 LOADER = "seadlif_jax.data.in_memory:load"
 """`config.data.loader` of a run whose data were given to `fit`."""
 
 
-def load(config: ConfigDict) -> NoReturn:
-    """Raise a `ConfigError`: the arrays of the run are not stored."""
-    raise ConfigError(
+def load(config: Any) -> NoReturn:
+    """Raise a `DataError`: the arrays of the run are not stored."""
+    raise DataError(
         f"config.data.loader = {config.data.loader!r}: the data of this run were given to fit, and are not stored; "
         "give them again, as fit(config, workdir, dataset) or evaluate(load_run(workdir), split)"
     )
