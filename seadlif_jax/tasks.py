@@ -187,7 +187,10 @@ class Classification(Task):
 
     def target_problem(self, inputs: np.ndarray, targets: np.ndarray, block_index: np.ndarray) -> str | None:
         if targets.ndim != 2 or len(targets) != len(inputs) or not np.issubdtype(targets.dtype, np.integer):
-            return f"targets are {targets.dtype} {targets.shape}; they must be integers [sample, num_blocks + 1]"
+            return (
+                f"targets are {targets.dtype} {targets.shape}; they must be integers [{len(inputs)} samples, "
+                "num_blocks + 1]"
+            )
         num_blocks = targets.shape[1] - 1
         if block_index.max() > num_blocks:
             return f"block_index reaches {block_index.max()}, but there are targets for 0..{num_blocks}"

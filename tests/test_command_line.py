@@ -41,11 +41,26 @@ def test_a_field_given_twice_is_refused(form):
     assert "config.model.hidden" not in flags.FLAGS
 
 
-def test_a_config_file_that_sets_an_unknown_field_is_told_how_to_add_one(tmp_path):
-    text = "from seadlif_jax.config import base_config\ndef get_config():\n    config = base_config()\n    {}\n"
-    (tmp_path / "own.py").write_text(text.format("config.data.units = 16\n    return config"))
-    with pytest.raises(SystemExit, match=r"the config file sets 'units', which is no field .* call unlock\(\)"):
-        main(["train", f"--config={tmp_path / 'own.py'}"])
+@pytest.mark.parametrize(
+    ("lines", "variant", "message"),
+    [
+        ("config.data.units = 16", "", r"the config file sets 'units', which is no field .* call unlock\(\)"),
+        (
+            "config.optimizer.learning_rate = '0.1'",
+            "",
+            "sets learning_rate to 0.1, of type str; it must be",
+        ),
+        ("return None", "", r"get_config\(\) of the file returned None; end it with `return config`"),
+        ("pass", ":small", "the config file has no variants; leave out the colon"),
+    ],
+)
+def test_mistakes_in_a_config_file_are_named(tmp_path, lines, variant, message):
+    (tmp_path / "own.py").write_text(
+        "from seadlif_jax.config import base_config\n"
+        f"def get_config():\n    config = base_config()\n    {lines}\n    return config\n"
+    )
+    with pytest.raises(SystemExit, match=f"^error: .*{message}"):
+        main(["train", f"--config={tmp_path / 'own.py'}{variant}"])
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_fields_that_the_loader_does_not_know_or_lacks_are_refused(tiny_config):
 
 def test_a_loader_that_returns_something_else_is_refused(tiny_config):
     tiny_config.data.loader = "builtins:repr"
-    with pytest.raises(DatasetError, match="builtins:repr returned a value without 'train'"):
+    with pytest.raises(DatasetError, match="builtins:repr: a value without 'train'; it must be a Dataset"):
         load_dataset(tiny_config)
 
 

@@ -13,6 +13,11 @@ from ml_collections import ConfigDict
 from seadlif_jax.config import CHECKS, ConfigError, add_neuron_fields, set_neuron, unknown_field
 from seadlif_jax.neurons import NEURONS
 
+WRONG_TYPE = re.compile(  # an error of ml_collections
+    r"Could not override field '(\w+)' \(reference\)\. (.*) is of original type <class '(\w+)'> "
+    r"and cannot be casted to type <class '(\w+)'>"
+)
+
 
 def parse_flags(
     argv: Sequence[str], check: Callable[[], None] = lambda: None, values: flags.FlagValues = flags.FLAGS
@@ -90,6 +95,10 @@ def _reason(error: Exception, argv: Sequence[str]) -> str:
     text = lines[-1] if "Traceback" in str(message) else " ".join(" ".join(lines).split())
     text = text.removeprefix(f"{ConfigError.__module__}.ConfigError: ")
     text = text.partition("Attempted [Relative path]: ")[2] or text
+    if "get_config() takes 0 positional arguments" in text:
+        return "the config file has no variants; leave out the colon and what follows it"
+    if kinds := WRONG_TYPE.search(text):
+        return "the config file sets {} to {}, of type {}; it must be of type {}".format(*kinds.groups())
     return _unknown_field(text, argv) or text
 
 

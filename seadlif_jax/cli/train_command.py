@@ -55,6 +55,8 @@ def define_flags(argv: Sequence[str], folders: Sequence[Path] = ()) -> flags.Fla
 
 def check_flags(values: flags.FlagValues) -> None:
     """Exit with one line if the flags do not fit together."""
+    if values.config is None and values["config"].present:
+        sys.exit("error: --config: get_config() of the file returned None; end it with `return config`")
     if values.config is None:
         sys.exit("error: --config is missing; pass a config file, such as --config=configs/bsd.py:quick")
     if not values.distributed and (values.coordinator or values.num_processes or values.process_id is not None):

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from seadlif_jax.build import build_task
 from seadlif_jax.config import ConfigError, base_config, unknown_field
 from seadlif_jax.data.dataset import LAST, SPLITS, Dataset, Split
+from seadlif_jax.data.in_memory import LOADER
 from seadlif_jax.data.loader import find_loader
 from seadlif_jax.tasks import Task
 from seadlif_jax.utils.arrays import ArrayError, as_native, value_problem
@@ -53,13 +54,18 @@ def load_dataset(config: ConfigDict, given: Any = None) -> Dataset:
     dataset = loader.load(config) if given is None else given
     for name in (*SPLITS, "protocol"):
         if not hasattr(dataset, name):
-            raise DatasetError(f"{config.data.loader} returned a value without {name!r}; return a Dataset")
-    dataset = _native(dataset, config.data.loader)
+            raise DatasetError(f"{_source(config)}: a value without {name!r}; it must be a Dataset")
+    dataset = _native(dataset, _source(config))
     check_dataset(dataset, config)
     warnings = _silent_channels(dataset, config), build_task(config).target_warning(dataset.train.targets)
     for warning in filter(None, warnings):
         say(f"warning: {warning}")
     return dataset
+
+
+def _source(config: ConfigDict) -> str:
+    """Return where the data come from, for errors."""
+    return "the data set given to fit" if config.data.loader == LOADER else str(config.data.loader)
 
 
 def _silent_channels(dataset: Dataset, config: ConfigDict) -> str | None:
@@ -120,7 +126,7 @@ def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
         if problem is None and channels != train_channels:
             problem = f"inputs have {channels[0]} channels, those of the train split {train_channels[0]}"
         if problem:
-            raise DatasetError(f"the {name} split of {config.data.loader}: {problem}")
+            raise DatasetError(f"the {name} split of {_source(config)}: {problem}")
     _check_augmentation(dataset.train, config)
     if len(dataset.train.inputs) < config.batch_size:
         raise ConfigError(
@@ -130,7 +136,7 @@ def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
     is_last = str(dataset.protocol).startswith("last epoch")
     if is_last != (config.data.validation == LAST):
         raise DatasetError(
-            f"config.data.validation = {config.data.validation!r}, but the protocol of {config.data.loader} is "
+            f"config.data.validation = {config.data.validation!r}, but the protocol of {_source(config)} is "
             f"{dataset.protocol!r}: it must begin with 'last epoch' if, and only if, the validation is 'last'"
         )
 
