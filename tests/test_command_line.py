@@ -48,7 +48,7 @@ def test_a_field_given_twice_is_refused(form):
         (
             "config.optimizer.learning_rate = '0.1'",
             "",
-            "sets learning_rate to 0.1, of type str; it must be",
+            "the field learning_rate is set to 0.1, of type str; it must be of type f",
         ),
         ("return None", "", r"get_config\(\) of the file returned None; end it with `return config`"),
         ("pass", ":small", "the config file has no variants; leave out the colon"),

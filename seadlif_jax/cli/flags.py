@@ -98,7 +98,7 @@ def _reason(error: Exception, argv: Sequence[str]) -> str:
     if "get_config() takes 0 positional arguments" in text:
         return "the config file has no variants; leave out the colon and what follows it"
     if kinds := WRONG_TYPE.search(text):
-        return "the config file sets {} to {}, of type {}; it must be of type {}".format(*kinds.groups())
+        return "the field {} is set to {}, of type {}; it must be of type {}".format(*kinds.groups())
     return _unknown_field(text, argv) or text
 
 
