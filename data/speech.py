@@ -14,6 +14,7 @@ from scipy.signal import resample_poly
 from tqdm import tqdm
 
 from seadlif_jax.data.dataset import (
+    FRACTION,
     LAST,
     DataError,
     Dataset,
@@ -242,7 +243,7 @@ def _hold_out(speakers: np.ndarray, data: Any) -> tuple[np.ndarray, np.ndarray, 
     """Return the recordings to train on, those held out, and what is held out, in words."""
     names = np.unique(speakers)
     if len(names) in (1, len(speakers)):
-        kept, held_out = draw_samples(len(speakers), data.validation_fraction, data.seed)
+        kept, held_out = draw_samples(len(speakers), data.validation_fraction, data.seed, FRACTION)
         return kept, held_out, f"{100 * data.validation_fraction:g} % of the recordings of {data.train_dir}"
     count = min(max(1, round(data.validation_fraction * len(names))), len(names) - 1)
     kept, held_out = draw_groups(speakers, count, data.seed)

@@ -186,5 +186,5 @@ def test_groups_are_held_out_whole_and_by_seed():
 
 @pytest.mark.parametrize("count", [0, 5, 6, -1])
 def test_a_part_without_groups_is_refused(count):
-    with pytest.raises(DataError, match=f"config.data.validation_speakers = {count}: there are 5 speakers"):
+    with pytest.raises(DataError, match=f"^count = {count}: there are 5 groups"):
         draw_groups(np.arange(5), count, seed=0)

@@ -8,6 +8,7 @@ import numpy as np
 from seadlif_jax.utils.errors import SeadlifError
 
 SPLITS = ("train", "validation", "test")
+FRACTION = "config.data.validation_fraction"
 LAST = "last"  # `config.data.validation` without a selection: the network is that of the last epoch
 
 
@@ -51,19 +52,27 @@ class Dataset(NamedTuple):
     protocol: str
 
 
-def draw_samples(num_samples: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_samples(
+    num_samples: int, fraction: float, seed: int, field: str = "fraction"
+) -> tuple[np.ndarray, np.ndarray]:
     """Return sorted indices `(kept, held out)`, with `round(fraction * num_samples)` samples held out at random.
+
+    Args:
+      num_samples: number of samples.
+      fraction: of the samples that are held out.
+      seed: of the draw.
+      field: what an error calls the fraction.
 
     Raises:
       DataError: the fraction is out of range, or one of the parts would be empty.
     """
-    check_fraction(fraction)
+    check_fraction(fraction, field)
     order = np.random.default_rng(seed).permutation(num_samples)
     held_out = round(fraction * num_samples)
     if not 0 < held_out < num_samples:
         raise DataError(
-            f"config.data.validation_fraction = {fraction} holds out {held_out} of {num_samples} training samples; "
-            "at least one must be held out, and one kept"
+            f"{field} = {fraction} holds out {held_out} of {num_samples} training samples; at least one must be held "
+            "out, and one kept"
         )
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
@@ -84,7 +93,7 @@ def draw_validation(data: Any, num_samples: int, noun: str = "recordings") -> tu
     """
     check_protocol(data.validation, ("held_out", LAST))
     check_fraction(data.validation_fraction)
-    others, part = draw_samples(num_samples, data.validation_fraction, data.seed)
+    others, part = draw_samples(num_samples, data.validation_fraction, data.seed, FRACTION)
     of_train = f"{100 * data.validation_fraction:g} % of the training {noun}"
     if data.validation == LAST:
         return slice(None), part, f"last epoch, trained on all training {noun}; validation is on {of_train}"
@@ -121,19 +130,23 @@ def check_protocol(validation: str, protocols: Sequence[str]) -> None:
         raise DataError(f"config.data.validation = {validation!r}: it must be one of {', '.join(protocols)}")
 
 
-def check_fraction(fraction: Any) -> None:
-    """Raise a `DataError` if `config.data.validation_fraction` is not a fraction of the training samples."""
+def check_fraction(fraction: Any, field: str = FRACTION) -> None:
+    """Raise a `DataError` if a field is not a fraction of the training samples."""
     if not isinstance(fraction, int | float) or not 0 < fraction < 1:
-        raise DataError(f"config.data.validation_fraction = {fraction!r}: it must be above 0 and below 1")
+        raise DataError(f"{field} = {fraction!r}: it must be above 0 and below 1")
 
 
-def draw_groups(groups: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_groups(
+    groups: np.ndarray, count: int, seed: int, field: str = "count", noun: str = "groups"
+) -> tuple[np.ndarray, np.ndarray]:
     """Return sorted indices `(kept, held out)`, with all samples of `count` random groups (speakers) held out.
 
     Args:
       groups: the group of each sample, `[sample]`.
       count: number of groups to hold out.
       seed: of the draw.
+      field: what an error calls the count.
+      noun: what the groups are.
 
     Raises:
       DataError: one of the parts would be empty.
@@ -141,8 +154,7 @@ def draw_groups(groups: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, 
     names = np.unique(groups)
     if not 0 < count < len(names):
         raise DataError(
-            f"config.data.validation_speakers = {count}: there are {len(names)} speakers in the training file; at "
-            "least one must be held out, and one kept"
+            f"{field} = {count}: there are {len(names)} {noun}; at least one must be held out, and one kept"
         )
     held_out = np.isin(groups, np.random.default_rng(seed).choice(names, count, replace=False))
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

@@ -157,7 +157,13 @@ def _protocol(data: Any, train: recordings.Recordings, official: bool) -> tuple[
         return draw_validation(data, len(train.labels))
     if train.speakers is None:
         raise DataError(f"{train.path} has no speakers (extra/speaker); choose another config.data.validation")
-    kept, held_out = draw_groups(train.speakers, data.validation_speakers, data.seed)
+    kept, held_out = draw_groups(
+        train.speakers,
+        data.validation_speakers,
+        data.seed,
+        "config.data.validation_speakers",
+        "speakers in the training file",
+    )
     speakers = np.unique(train.speakers[held_out])
     names = f" ({', '.join(map(str, speakers))})" if len(speakers) <= MAX_NAMES else ""
     of_speakers = f"the training recordings of {len(speakers)} speakers{names}"
