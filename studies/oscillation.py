@@ -64,7 +64,7 @@ def study() -> None:
         {f"from_{windows.unit}": windows.edges[:-1], f"to_{windows.unit}": windows.edges[1:], **trajectory},
     )
     with rc_context(STYLE):
-        figure = Figure(figsize=(9, 3.6))
+        figure = Figure(figsize=(9.5, 3.8))
         of_systems, along = figure.subplots(1, 2, width_ratios=(2, 3))
         draw_scores(of_systems, scores)
         draw_trajectory(along, windows, trajectory, data)
@@ -96,7 +96,7 @@ def draw_scores(ax: Any, scores: Mapping[tuple[str, int], np.ndarray]) -> None:
         if len(mses):
             ax.hlines(mses.mean(), position - 0.25, position + 0.25, color=COLOURS[neuron], linewidth=2)
     ax.set_yscale("log")
-    ax.set_xticks(range(len(selected(NEURONS))), selected(NEURONS).values())
+    ax.set_xticks(range(len(selected(NEURONS))), selected(NEURONS).values(), rotation=30)
     ax.set_ylabel("MSE of the second half")
     ax.set_title("(a) systems, and their mean")
 
