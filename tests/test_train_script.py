@@ -93,7 +93,10 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path):
     [
         ((), "--config is missing"),
         ((QUICK, "--config.optimizer.lr=1"), "did you mean config.optimizer.learning_rate?"),
-        ((QUICK, "--config.data.num_samples=5"), "config.data.num_samples = 5: at least 10"),
+        (
+            (QUICK, "--config.data.num_samples=5"),
+            "config.data.num_samples = 5: it must be a whole number of at least 10",
+        ),
     ],
 )
 def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path, arguments, message):
