@@ -22,6 +22,7 @@ from seadlif_jax.data.on_device.samples import Samples
 from seadlif_jax.inference import load_run
 from seadlif_jax.losses import feedback_start
 from seadlif_jax.plots import PURPLE, STYLE, YELLOW
+from seadlif_jax.plots.forecast_curves import FEEDBACK
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.utils.paths import local_path
 from studies import colours
@@ -56,9 +57,9 @@ def study() -> None:
     windows = cut_windows(data.num_steps, data.step_ms)
     trajectory = {}
     for neuron in selected(NEURONS):
-        of_neuron = np.concatenate([error for (other, _), error in errors.items() if other == neuron])
-        if len(of_neuron):
-            trajectory[neuron] = windows.mean(of_neuron.mean(axis=0))
+        of_neuron = [steps for (other, _), of_case in errors.items() if other == neuron for steps in of_case]
+        if of_neuron:
+            trajectory[neuron] = windows.mean(np.mean(of_neuron, axis=0))
     write_table(
         figure_path.with_name("trajectory.csv"),
         {f"from_{windows.unit}": windows.edges[:-1], f"to_{windows.unit}": windows.edges[1:], **trajectory},
@@ -77,15 +78,15 @@ def case_name(case: tuple[str, int]) -> str:
     return f"{neuron}-system-{system}"
 
 
-def errors_of_steps(case: tuple[str, int], members: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Return the mean squared error of every step of the test samples, `[member, time]`, of members with a result."""
+def errors_of_steps(case: tuple[str, int], members: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the mean squared error of every step of the test samples, `[time]`, for each member with a result."""
     folder = local_path(FOLDER.value, "--output_dir") / case_name(case)
     networks = [load_run(folder, member["member"]) for member in members if not member["diverged"]]
     if not networks:
-        return np.zeros((0, oscillation.get_config().data.num_steps))
+        return []
     test = networks[0].dataset().test  # the seeds share the data
-    outputs = [jnp.asarray(trained.outputs(test.inputs)) for trained in networks]
-    return np.array([squared_errors(of_network, Samples.of(test)).steps for of_network in outputs])
+    samples = Samples.of(test)
+    return [squared_errors(jnp.asarray(trained.outputs(test.inputs)), samples).steps for trained in networks]
 
 
 def draw_scores(ax: Any, scores: Mapping[tuple[str, int], np.ndarray]) -> None:
@@ -104,7 +105,7 @@ def draw_scores(ax: Any, scores: Mapping[tuple[str, int], np.ndarray]) -> None:
 def draw_trajectory(ax: Any, windows: Windows, trajectory: Mapping[str, np.ndarray], data: ConfigDict) -> None:
     """Draw the mean error of each neuron in windows along the trajectory."""
     start, end = data.step_ms * feedback_start(data.num_steps), data.step_ms * data.num_steps
-    ax.axvspan(start, end, color=YELLOW, alpha=0.3, linewidth=0, label="fed its own output")
+    ax.axvspan(start, end, color=YELLOW, alpha=0.3, linewidth=0, label=FEEDBACK)
     for neuron, mses in trajectory.items():
         ax.stairs(mses, windows.edges, baseline=None, color=COLOURS[neuron], linewidth=1.8, label=NEURONS[neuron])
     ax.set_yscale("log")

@@ -161,12 +161,19 @@ def test_a_picture_that_fails_costs_no_result(tmp_path, sweep_config, monkeypatc
     def fail(*args):
         raise OSError("no space left")
 
-    monkeypatch.setattr("seadlif_jax.training.report.save_task_pictures", fail)
     sweep_config.num_epochs = 1
-    assert fit(sweep_config, tmp_path)["summary"]
-    assert all((tmp_path / "members" / str(member) / "curves.png").exists() for member in range(4))
+    with monkeypatch.context() as patch:
+        patch.setattr("seadlif_jax.training.report.save_task_pictures", fail)
+        assert fit(sweep_config, tmp_path)["summary"]
+    curves = [tmp_path / "members" / str(member) / "curves.png" for member in range(4)]
+    before = [path.read_bytes() for path in curves]
     message = f"warning: not all pictures of {tmp_path / 'members' / '3'} could be drawn (OSError: no space left)"
     assert message in capsys.readouterr().out
+
+    sweep_config.num_epochs = 2  # after more epochs, all pictures are drawn anew
+    fit(sweep_config, tmp_path)
+    assert all(path.read_bytes() != old for path, old in zip(curves, before, strict=True))
+    assert all(path.with_name("raster.png").exists() for path in curves)
 
 
 @pytest.mark.pictures

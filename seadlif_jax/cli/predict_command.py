@@ -121,8 +121,9 @@ def _is_for_the_loader(path: Path, trained: TrainedModel) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-    reads = hasattr(find_loader(trained.config.data).module, "read")
-    return len(names) > 1 and "inputs.npy" not in names and reads
+    if len(names) == 1 or "inputs.npy" in names:  # these need no loader
+        return False
+    return hasattr(find_loader(trained.config.data).module, "read")
 
 
 def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

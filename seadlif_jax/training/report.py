@@ -67,7 +67,8 @@ def finish_run(
         ]
         finish_sweep(folder, dataset, setup, results)
         for number, member_folder in enumerate(bar(folders, desc="pictures", unit="member")):
-            if has_finished[number] and not (member_folder.path / CURVES).exists():
+            is_drawn = not unfinished[number] and (member_folder.path / CURVES).exists()
+            if has_finished[number] and not is_drawn:
                 _draw_member(folder, member_folder, dataset, host_states, number)
 
 
