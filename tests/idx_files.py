@@ -12,6 +12,11 @@ def idx_bytes(array):
     return header + array.astype(np.uint8).tobytes()
 
 
+def gzipped(content):
+    """Without the time in the header, which would be in the names of tests, and differ between their processes."""
+    return gzip.compress(content, mtime=0)
+
+
 def write_mnist(folder, train=40, test=20, compress=True):
     """The four files of MNIST; return images and labels by split."""
     rng, written = np.random.default_rng(0), {}
@@ -21,7 +26,7 @@ def write_mnist(folder, train=40, test=20, compress=True):
         for name, array in (("images-idx3", images), ("labels-idx1", labels)):
             path = folder / f"{NAMES[split]}-{name}-ubyte"
             if compress:
-                path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(idx_bytes(array)))
+                path.with_name(f"{path.name}.gz").write_bytes(gzipped(idx_bytes(array)))
             else:
                 path.write_bytes(idx_bytes(array))
         written[split] = images, labels

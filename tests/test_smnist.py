@@ -1,5 +1,3 @@
-import gzip
-
 import numpy as np
 import pytest
 
@@ -7,7 +5,7 @@ from configs.smnist import get_config
 from data import smnist
 from seadlif_jax.data.dataset import DataError
 from seadlif_jax.data.loading import check_dataset
-from tests.idx_files import idx_bytes, write_mnist
+from tests.idx_files import gzipped, idx_bytes, write_mnist
 
 
 @pytest.fixture
@@ -72,18 +70,18 @@ def test_a_missing_file_is_named_with_the_remedy(config, tmp_path, name):
     [
         (b"", "is not a file of bytes in the IDX format"),
         (b"not gzip", "is damaged"),
-        (gzip.compress(idx_bytes(np.zeros((40, 28, 28))))[:-20], "is damaged"),
-        (gzip.compress(idx_bytes(np.zeros((40, 28, 28)))[:-1]), "is damaged: it has 31375 bytes"),
-        (gzip.compress(idx_bytes(np.zeros((40, 28, 28))) + b"0"), "is damaged: it has 31377 bytes"),
-        (gzip.compress(b""), "is not a file of bytes in the IDX format"),
-        (gzip.compress(b"\0\0\x08\x03\0\0"), "is not a file of bytes in the IDX format"),
+        (gzipped(idx_bytes(np.zeros((40, 28, 28))))[:-20], "is damaged"),
+        (gzipped(idx_bytes(np.zeros((40, 28, 28)))[:-1]), "is damaged: it has 31375 bytes"),
+        (gzipped(idx_bytes(np.zeros((40, 28, 28))) + b"0"), "is damaged: it has 31377 bytes"),
+        (gzipped(b""), "is not a file of bytes in the IDX format"),
+        (gzipped(b"\0\0\x08\x03\0\0"), "is not a file of bytes in the IDX format"),
         (
-            gzip.compress(b"\0\0\x0d" + idx_bytes(np.zeros((40, 28, 28)))[3:]),
+            gzipped(b"\0\0\x0d" + idx_bytes(np.zeros((40, 28, 28)))[3:]),
             "is not a file of bytes in the IDX format",
         ),
-        (gzip.compress(idx_bytes(np.zeros((40, 14, 14)))), r"its shape is \(40, 14, 14\)"),
-        (gzip.compress(idx_bytes(np.zeros(40))), r"its shape is \(40,\)"),
-        (gzip.compress(idx_bytes(np.zeros((39, 28, 28)))), r"has labels of shape \(40,\), but .* 39 images"),
+        (gzipped(idx_bytes(np.zeros((40, 14, 14)))), r"its shape is \(40, 14, 14\)"),
+        (gzipped(idx_bytes(np.zeros(40))), r"its shape is \(40,\)"),
+        (gzipped(idx_bytes(np.zeros((39, 28, 28)))), r"has labels of shape \(40,\), but .* 39 images"),
     ],
 )
 def test_a_damaged_or_foreign_file_is_refused(config, tmp_path, content, problem):
@@ -95,7 +93,7 @@ def test_a_damaged_or_foreign_file_is_refused(config, tmp_path, content, problem
 
 def test_labels_beyond_9_are_refused(config, tmp_path):
     write_mnist(tmp_path)
-    (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(np.full(20, 10))))
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzipped(idx_bytes(np.full(20, 10))))
     with pytest.raises(DataError, match="it must hold labels from 0 to 9"):
         smnist.load(config)
 
