@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 import jax
+import jaxtyping
 import pytest
 
 from seadlif_jax.training import fit
@@ -70,6 +71,14 @@ def x64():
     """Float64, for tests that compare numbers."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def as_for_users():
+    """Without the check of annotated shapes, which only tests have, and which comes before that of the library."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

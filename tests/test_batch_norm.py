@@ -253,3 +253,12 @@ def test_a_run_starts_from_the_moments_of_another(tiny_config, tmp_path, without
     config.model.batch_norm = False
     with pytest.raises(ConfigError, match=r"config\.model\.batch_norm is True there and False here"):
         fit(config, tmp_path / "third")
+
+
+def test_in_training_the_readout_has_a_precision_of_its_own(inputs):
+    """A CPU rounds to bfloat16, too, where it is asked to."""
+    net = network(Execution("bfloat16"))
+    variables = initial(net, inputs)
+    rounded = net.clone(readout=LeakyReadout(3, execution=Execution("bfloat16")))
+    outputs = [trained_once(each, variables, inputs)[0] for each in (net, rounded)]
+    assert not jnp.array_equal(*outputs)

@@ -1,6 +1,7 @@
 import pytest
 
 from seadlif_jax.nn.execution import Execution
+from seadlif_jax.utils.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -21,3 +22,17 @@ def test_padding_stays_small_and_chunks_near_their_size(num_steps):
 
 def test_a_step_larger_than_a_chunk_is_a_chunk():
     assert Execution(chunk_mib=1).chunk_steps(50, 2**23) in (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"engine": "Native"}, "engine = 'Native': it must be one of xla, native"),
+        ({"precision": "high"}, "precision = 'high': it must be one of highest, tensorfloat32, bfloat16"),
+        ({"unroll": 0}, "unroll = 0: it must be at least 1"),
+        ({"chunk_mib": 0.0}, "chunk_mib = 0.0: it must be positive"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(field, message):
+    with pytest.raises(InputError, match=message):
+        Execution(**field)

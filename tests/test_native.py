@@ -1,5 +1,6 @@
 """The native kernel: equal to XLA in float64, and one clear line where it cannot be used."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -48,7 +49,9 @@ def test_it_equals_xla(problem):
     with jax.enable_x64(True):
         trained, inputs, cotangent = arrays(**problem)
         execution = Execution(chunk_mib=problem["chunk_mib"])
-        gradient, spikes = gradients(problem, execution._replace(engine="native"))(trained, inputs, cotangent)
+        gradient, spikes = gradients(problem, dataclasses.replace(execution, engine="native"))(
+            trained, inputs, cotangent
+        )
         expected, expected_spikes = gradients(problem, execution)(trained, inputs, cotangent)
         np.testing.assert_array_equal(spikes, expected_spikes)
         assert_close(gradient, expected, 1e-12)

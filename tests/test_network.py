@@ -9,6 +9,10 @@ from seadlif_jax.inference.streaming import serialize_network
 from seadlif_jax.neurons import LIF, LSTM, NEURONS, EFAdLIF, SEAdLIF, Surrogate
 from seadlif_jax.nn import Hyperparameters, LeakyReadout, Network, RecurrentCell, RecurrentLayer
 from seadlif_jax.nn.dropout import Dropout
+from seadlif_jax.nn.execution import Execution
+from seadlif_jax.nn.scan import scan_layers
+from seadlif_jax.utils.errors import InputError
+from tests.test_native import needs_compiler
 
 NUM_STEPS = 30
 BATCH = 4
@@ -20,6 +24,11 @@ ALL = {name: neuron() for name, neuron in NEURONS.items()} | {
     "ef_adlif, trained threshold and rest": EFAdLIF(train_threshold=True, train_rest=True),
     "se_adlif, trained threshold and rest": SEAdLIF(train_threshold=True, train_rest=True),
 }
+EXECUTIONS = [
+    Execution(),
+    Execution(plain_scan=True),
+    pytest.param(Execution(engine="native"), marks=needs_compiler),
+]
 each_neuron = pytest.mark.parametrize("neuron", ALL.values(), ids=ALL)
 
 
@@ -284,3 +293,82 @@ def test_a_dropout_key_of_the_older_kind_is_as_good():
         network.apply(variables, inputs, rngs={"dropout": key(3)}) for key in (jax.random.key, jax.random.PRNGKey)
     )
     np.testing.assert_array_equal(typed, raw)
+
+
+@pytest.mark.usefixtures("as_for_users")
+@pytest.mark.parametrize("execution", EXECUTIONS)
+@pytest.mark.parametrize("shape", [(4, 4), (5,), (2, 6, 5, 4), (200_000, 5)])
+@pytest.mark.parametrize("of", [RecurrentLayer(4, LIF()), LeakyReadout(4)])
+def test_inputs_without_the_three_axes_are_refused(of, shape, execution):
+    module = of.clone(execution=execution)
+    variables = module.init(jax.random.key(0), jnp.ones((1, 1, shape[-1])))
+    with pytest.raises(InputError, match=r"they must be \[batch, time, channel\]"):
+        module.apply(variables, jnp.ones(shape))
+
+
+@pytest.mark.usefixtures("as_for_users")
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_layers_that_do_not_fit_are_refused(execution):
+    layer = RecurrentLayer(4, LIF(), execution=execution)
+    layers = [layer.init_with_output(jax.random.key(0), width, method="as_layer")[0] for width in (3, 4, 5)]
+    scan_layers(layers[:2], jnp.ones((6, 2, 3)))
+    for wrong, inputs in ((layers[:1], (6, 2, 4)), ((layers[0], layers[2]), (6, 2, 3))):
+        with pytest.raises(InputError, match=r"layer [12] has weights for [35] inputs, but gets 4"):
+            scan_layers(wrong, jnp.ones(inputs))
+    with pytest.raises(InputError, match=r"they must be \[time, batch, channel\]"):
+        scan_layers(layers[:1], jnp.ones((6, 3)))
+    with pytest.raises(InputError, match=r"dropout has keys of shape \(3,\) for 2 samples"):
+        scan_layers(layers[:2], jnp.ones((6, 2, 3)), Dropout(jax.random.split(jax.random.key(0), 3), 0.5))
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_another_number_of_dropout_keys_is_refused(number, inputs):
+    network, variables = build(LIF(), 0.5)
+    with pytest.raises(InputError, match=rf"dropout_key has shape \({number},\); it must be one key, or one for each"):
+        network.apply(variables, inputs, jax.random.split(jax.random.key(0), number))
+
+
+@pytest.mark.parametrize("rate", [1.0, 15, -0.2, float("nan")])
+def test_a_rate_of_dropout_that_is_no_probability_is_refused(rate, inputs):
+    with pytest.raises(InputError, match="it is a probability, at least 0 and less than 1"):
+        build(LIF(), rate)
+
+
+def test_streaming_has_no_dropout(inputs):
+    network, variables = build(LIF(), 0.5)
+    state = network.initial_state(BATCH)
+    _, expected = network.apply(variables, state, inputs[:, 0], method="step")
+    _, found = network.apply(variables, state, inputs[:, 0], method="step", rngs={"dropout": jax.random.key(0)})
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_forecast_needs_as_many_outputs_as_channels(inputs):
+    network, variables = build(LIF(), outputs=4)
+    with pytest.raises(InputError, match="is fed its own outputs, but has 4 outputs and 5 channels"):
+        network.apply(variables, inputs, feedback_from=3)
+
+
+def test_a_forecast_of_no_step_is_empty(inputs):
+    network, variables = build(LIF())
+    assert network.apply(variables, inputs[:, :0], feedback_from=0).shape == (BATCH, 0, 5)
+
+
+def test_a_forecast_takes_parameters_of_a_narrower_type(inputs):
+    network, variables = build(LIF())
+    narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables)
+    found = network.apply(narrow, inputs, feedback_from=NUM_STEPS)
+    np.testing.assert_allclose(found, network.apply(narrow, inputs), rtol=1e-5, atol=1e-5)
+
+
+def test_hyperparameters_for_other_layers_are_refused(inputs):
+    network, variables = build(LIF())
+    for wrong in ((LIF(),), (LIF(), SEAdLIF())):
+        with pytest.raises(InputError, match=r"the hyperparameters are for layers of LIF.*; the network has LIF, LIF"):
+            network.apply(variables, inputs, hyper=Hyperparameters(wrong))
+
+
+@pytest.mark.parametrize(("features", "channels"), [(0, 3), (3, 0)])
+def test_layers_without_neurons_or_inputs_are_refused(features, channels):
+    for layer in (RecurrentLayer(features, LIF()), LeakyReadout(features)):
+        with pytest.raises(InputError, match=f"a layer has {features} neurons and {channels} inputs"):
+            layer.init(jax.random.key(0), jnp.ones((1, 1, channels)))

@@ -8,13 +8,24 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from seadlif_jax.neurons import Scalar
 from seadlif_jax.nn.execution import save_residual
+from seadlif_jax.utils.errors import InputError
 
 
 def sample_keys(key: Array | None, batch: int) -> Key[Array, " batch"] | None:
-    """Return a key for each sample, from one for the batch, or one for each; None for no dropout."""
-    if key is not None and not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+    """Return a key for each sample, from one for the batch, or one for each; None for no dropout.
+
+    Raises:
+      InputError: there is another number of keys.
+    """
+    if key is None:
+        return None
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.wrap_key_data(key)  # of the older kind, `jax.random.PRNGKey`
-    return jax.random.split(key, batch) if key is not None and key.ndim == 0 else key
+    if key.shape not in ((), (batch,)):
+        raise InputError(
+            f"dropout_key has shape {key.shape}; it must be one key, or one for each of the {batch} samples"
+        )
+    return key if key.ndim else jax.random.split(key, batch)
 
 
 class Dropout(NamedTuple):

@@ -1,14 +1,16 @@
 """Execution of a layer: precision, chunks, unrolling. Results are the same up to rounding."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, PyTree
+
+from seadlif_jax.utils.errors import InputError
 
 # Types to which the operands of matrix products are rounded; sums and states keep the full type.
 # tensorfloat32 is that of GPUs; a TPU takes three bfloat16 products for it, and six for highest; a CPU is always exact.
@@ -38,7 +40,8 @@ def remat_unsaved(function: Callable) -> Callable:
 ENGINES = ("xla", "native")
 
 
-class Execution(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Execution:
     """How to compute a layer.
 
     Attributes:
@@ -50,6 +53,9 @@ class Execution(NamedTuple):
         forward-mode and higher derivatives.
       engine: "xla"; or "native", a kernel for CPUs that makes use of sparse spikes (see `seadlif_jax.native`).
 
+    Raises:
+      InputError: precision or engine is unknown, `unroll` is less than 1, or `chunk_mib` not positive.
+
     Example:
       >>> Execution(chunk_mib=1.0).chunk_steps(num_steps=1000, step_bytes=2**14)
       50
@@ -60,6 +66,19 @@ class Execution(NamedTuple):
     unroll: int = 1
     plain_scan: bool = False
     engine: str = "xla"
+
+    def __post_init__(self) -> None:
+        for name, known in (("precision", tuple(PRECISIONS)), ("engine", ENGINES)):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} = {getattr(self, name)!r}: it must be one of {', '.join(known)}")
+        if self.unroll < 1:
+            raise InputError(f"unroll = {self.unroll}: it must be at least 1")
+        if self.chunk_mib is not None and not self.chunk_mib > 0:
+            raise InputError(f"chunk_mib = {self.chunk_mib}: it must be positive, or None for the backend's default")
+
+    def in_network(self, first: "Execution") -> "Execution":
+        """Return what holds in a network whose first layer has another execution, which decides for all layers."""
+        return dataclasses.replace(self, engine=first.engine, plain_scan=first.plain_scan, chunk_mib=first.chunk_mib)
 
     def chunk_steps(self, num_steps: int, step_bytes: int) -> int:
         """Return the number of steps in a chunk: near `chunk_mib`, with little padding of the last one."""

@@ -15,6 +15,7 @@ import optax.projections
 from jaxtyping import Array, Float, Key, Num
 
 from seadlif_jax.neurons import LeakyIntegrator, Neuron, Range, SEAdLIF, decay, interpolate, symmetric_uniform
+from seadlif_jax.neurons.neuron import refuse_nonpositive
 from seadlif_jax.nn.batch_norm import BatchNorm, Moments
 from seadlif_jax.nn.execution import Execution
 from seadlif_jax.nn.layer import Layer, Weights
@@ -25,8 +26,14 @@ from seadlif_jax.utils.errors import InputError
 Params = Mapping[str, Array]
 
 
-def time_major(x: Num[Array, "batch time ..."]) -> Num[Array, "time batch ..."]:
-    """Swap the axes of batch and time."""
+def time_major(x: Num[Array, "batch time channel"]) -> Num[Array, "time batch channel"]:
+    """Swap the axes of batch and time.
+
+    Raises:
+      InputError: the array has other than three axes.
+    """
+    if jnp.ndim(x) != 3:
+        raise InputError(f"inputs have shape {jnp.shape(x)}; they must be [batch, time, channel]")
     return jnp.swapaxes(x, 0, 1)
 
 
@@ -79,6 +86,7 @@ class _Neurons(nn.Module):
           neuron: replaces the layer's own; of the same class, with other, possibly traced, numbers.
           training_inputs: what `batch_norm` takes mean and variance from; None for the running ones.
         """
+        _check_sizes(self.features, channels)
         if not 0 < self.output_features <= self.features:
             raise InputError(f"num_outputs = {self.num_outputs}: it must be in 1..{self.features}, the features")
         neuron = self.neuron if neuron is None else neuron
@@ -143,6 +151,11 @@ class _Neurons(nn.Module):
         return project(params, self.bounds(neuron))
 
 
+def _check_sizes(features: int, channels: int) -> None:
+    if features < 1 or channels < 1:
+        raise InputError(f"a layer has {features} neurons and {channels} inputs; there must be at least one of each")
+
+
 def _between_neurons(recurrent_kernel: Float[Array, "neuron current"]) -> Float[Array, "neuron current"]:
     """Return the weights with zero for those of a neuron to itself."""
     features, width = recurrent_kernel.shape
@@ -158,7 +171,7 @@ class RecurrentLayer(_Neurons):
       features: number of neurons.
       neuron: the neuron (see `seadlif_jax.neurons`).
       recurrent: whether the outputs reach the inputs of the same layer one step later.
-      execution: how to compute.
+      execution: how to compute; `engine`, `plain_scan` and `chunk_mib` are those of a network's first layer.
       self_connections: whether the output of a neuron also reaches the neuron itself.
       batch_norm: normalisation of the feed-forward current, by the moments of the batch if the collection
         "batch_stats" is mutable, as in training, and otherwise by the running ones; None for none.
@@ -183,7 +196,7 @@ class RecurrentLayer(_Neurons):
     ) -> Float[Array, "batch time output"]:
         """Return the outputs for a batch of sequences, from the initial state."""
         x = time_major(inputs)
-        layer = self.as_layer(inputs.shape[-1], neuron, x if uses_batch_moments(self) else None)
+        layer = self.as_layer(x.shape[-1], neuron, x if uses_batch_moments(self) else None)
         return batch_major(scan_layers((layer,), x)[0])
 
 
@@ -249,6 +262,8 @@ class LeakyReadout(nn.Module):
     @nn.compact
     def as_layer(self, channels: int) -> Layer:
         """Return the layer with its parameters, for functions of `seadlif_jax.nn.scan`."""
+        _check_sizes(self.features, channels)
+        refuse_nonpositive(self, "tau")
         dtype = jnp.result_type(float)
         kernel = self.param("kernel", symmetric_uniform(channels), (channels, self.features), dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), dtype)
@@ -267,7 +282,8 @@ class LeakyReadout(nn.Module):
 
     def __call__(self, inputs: Num[Array, "batch time neuron"]) -> Float[Array, "batch time output"]:
         """Return the membrane potentials for a batch of sequences, from zero."""
-        return batch_major(scan_layers((self.as_layer(inputs.shape[-1]),), time_major(inputs))[0])
+        x = time_major(inputs)
+        return batch_major(scan_layers((self.as_layer(x.shape[-1]),), x)[0])
 
     def _tau(self, dtype: Any) -> Float[Array, " output"]:
         shape = (self.features,)

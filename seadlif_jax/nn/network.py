@@ -96,14 +96,14 @@ class Network(nn.Module):
           return_activity: return a pair of readout and activity: a tuple with, for each spiking hidden layer, the
             fraction of the neurons with outputs that spike in each step, before dropout, `[batch, time]`.
         """
-        dropout = self._dropout(dropout_key, len(inputs), hyper)
+        x = time_major(inputs)
+        dropout = self._dropout(dropout_key, x.shape[1], hyper)
         if feedback_from is not None:
-            results = self._forecast(inputs, feedback_from, dropout, hyper)
+            results = self._forecast(x, feedback_from, dropout, hyper)
         elif self._trains_batch_norm():
-            results = self._normalized_by_batch(time_major(inputs), dropout, hyper, return_activity)
+            results = self._normalized_by_batch(x, dropout, hyper, return_activity)
         else:
-            layers = self.as_layers(inputs.shape[-1], hyper)
-            results = scan_layers(layers, time_major(inputs), dropout, return_activity)
+            results = scan_layers(self.as_layers(x.shape[-1], hyper), x, dropout, return_activity)
         outputs, activity = jax.tree.map(batch_major, results)
         return (outputs, activity) if return_activity else outputs
 
@@ -117,9 +117,9 @@ class Network(nn.Module):
 
         For inspection: slower than a call, and far slower to differentiate.
         """
-        dropout = self._dropout(dropout_key, len(inputs), hyper)
-        *hidden, readout = self.as_layers(inputs.shape[-1], hyper)
         x = time_major(inputs)
+        dropout = self._dropout(dropout_key, x.shape[1], hyper)
+        *hidden, readout = self.as_layers(x.shape[-1], hyper)
         traces = []
         for index, layer in enumerate(hidden):
             states = scan_states(layer, x)
@@ -136,8 +136,8 @@ class Network(nn.Module):
     def step(
         self, state: tuple[Any, ...], x: Num[Array, "batch channel"], hyper: Hyperparameters | None = None
     ) -> tuple[tuple[Any, ...], Float[Array, "batch output"]]:
-        """Return the state after one step of streaming, and its readout: `(state, x_t) -> (state, y_t)`."""
-        return step_layers(self.as_layers(x.shape[-1], hyper), state, x, self._dropout(None, x.shape[0], hyper))
+        """Return the state after one step of streaming, and its readout: `(state, x_t) -> (state, y_t)`. No dropout."""
+        return step_layers(self.as_layers(x.shape[-1], hyper), state, x)
 
     def as_layers(self, channels: int, hyper: Hyperparameters | None = None) -> tuple[Layer, ...]:
         """Return all layers with their parameters, the readout last, for functions of `seadlif_jax.nn.scan`."""
@@ -169,36 +169,50 @@ class Network(nn.Module):
     def _normalized_by_batch(self, x, dropout, hyper, return_activity):
         """Run layer after layer, since the moments of a layer's inputs are those of all steps."""
         rates: tuple[Any, ...] = ()
+
+        def run(layer, x):
+            layer = layer.replace(execution=layer.execution.in_network(self.layers[0].execution))
+            return scan_layers((layer,), x, None, return_activity)
+
         for index, (layer, neuron) in enumerate(zip(self.layers, self._neurons(hyper), strict=True)):
-            x, of_layer = scan_layers(
-                (layer.as_layer(x.shape[-1], neuron, training_inputs=x),), x, None, return_activity
-            )
+            x, of_layer = run(layer.as_layer(x.shape[-1], neuron, training_inputs=x), x)
             rates += of_layer
             if dropout is not None:
                 x = dropout.apply_to_steps(x, index, jnp.arange(len(x)))
-        readout = self.readout.as_layer(x.shape[-1]).replace(execution=self.layers[0].execution)
-        return scan_layers((readout,), x)[0], rates
+        return run(self.readout.as_layer(x.shape[-1]), x)[0], rates
 
     def _trains_batch_norm(self):
         return uses_batch_moments(self) and any(layer.batch_norm is not None for layer in self.layers)
 
     def _neurons(self, hyper):
-        return [layer.neuron for layer in self.layers] if hyper is None else hyper.neurons
+        neurons = tuple(layer.neuron for layer in self.layers)
+        if hyper is None:
+            return neurons
+        if list(map(type, hyper.neurons)) != list(map(type, neurons)):
+            given, needed = (", ".join(type(neuron).__name__ for neuron in each) for each in (hyper.neurons, neurons))
+            raise InputError(f"the hyperparameters are for layers of {given}; the network has {needed}")
+        return hyper.neurons
 
     def _dropout(self, key, batch, hyper):
         if key is None and self.has_rng("dropout"):
             key = self.make_rng("dropout")
         keys = None if key is None else sample_keys(key, batch)  # a batch without a fixed size has no key
         rate = (self.dropout or None) if hyper is None else hyper.dropout
+        if isinstance(rate, int | float) and not 0 <= rate < 1:
+            raise InputError(f"dropout = {rate}: it is a probability, at least 0 and less than 1")
         return None if keys is None or rate is None else Dropout(keys, rate)
 
-    def _forecast(self, inputs, feedback_from, dropout, hyper):
-        """Return the predictions, and the activity of the hidden layers; both time-major."""
-        layers = self.as_layers(inputs.shape[-1], hyper)
+    def _forecast(self, x, feedback_from, dropout, hyper):
+        """Return the predictions, and the activity of the hidden layers; all is time-major."""
+        if x.shape[-1] != self.readout.features:
+            raise InputError(
+                f"a forecast is fed its own outputs, but has {self.readout.features} outputs and {x.shape[-1]} channels"
+            )
+        layers = self.as_layers(x.shape[-1], hyper)
         return scan_with_feedback(
             lambda state, x, t: step_layers(layers, state, x, dropout, t),
-            self.initial_state(len(inputs)),
-            time_major(inputs).astype(layers[0].weights.kernel.dtype),
+            self.initial_state(x.shape[1]),
+            x.astype(float),  # as states are
             feedback_from,
             observe=lambda state: activity(layers, list(map(_outgoing, layers, state))),
         )

@@ -26,6 +26,7 @@ from seadlif_jax.neurons.neuron import before_each, first_order
 from seadlif_jax.nn.dropout import Dropout
 from seadlif_jax.nn.execution import remat_unsaved, save_residual
 from seadlif_jax.nn.layer import Layer, Weights
+from seadlif_jax.utils.errors import InputError
 
 
 class Outputs(NamedTuple):
@@ -52,14 +53,18 @@ def scan_layers(
     chunks, only the states and the neurons' residuals are kept for the backward pass.
 
     Args:
-      layers: from first to last. The execution of the first decides the length of a chunk.
+      layers: from first to last. `engine`, `plain_scan` and `chunk_mib` are those of the first.
       inputs: of the first layer.
       dropout: on what each layer but the last gives to the next.
       with_activity: also return the fraction of neurons that spike, of each layer of spiking neurons.
 
     Returns:
       the outputs of the last layer for all steps, and the activity, or `()`.
+
+    Raises:
+      InputError: shapes do not fit.
     """
+    _check_shapes(layers, inputs, dropout)
     execution = layers[0].execution
     run_layer = _run_plain if execution.plain_scan else run_chunk
 
@@ -94,6 +99,19 @@ def scan_layers(
     run_remat = remat_unsaved(run)
     _, out = jax.lax.scan(lambda carries, chunk: run_remat(carries, *chunk), carries, (chunks, steps))
     return jax.tree.map(lambda chunks: chunks.reshape(-1, *chunks.shape[2:])[:num_steps], out)
+
+
+def _check_shapes(layers: Sequence[Layer], inputs: Array, dropout: Dropout | None = None) -> None:
+    """Raise an `InputError` unless inputs fit the first layer, each layer the next one, and dropout the batch."""
+    if inputs.ndim != 3:
+        raise InputError(f"inputs have shape {inputs.shape}; they must be [time, batch, channel]")
+    width = inputs.shape[-1]
+    for number, layer in enumerate(layers, 1):
+        if len(layer.weights.kernel) != width:
+            raise InputError(f"layer {number} has weights for {len(layer.weights.kernel)} inputs, but gets {width}")
+        width = layer.features if layer.num_outputs is None else layer.num_outputs
+    if dropout is not None and dropout.keys.shape != inputs.shape[1:2]:
+        raise InputError(f"dropout has keys of shape {dropout.keys.shape} for {inputs.shape[1]} samples")
 
 
 def activity(
@@ -182,7 +200,12 @@ run_chunk.defvjp(_run_forward, _run_backward)
 
 
 def scan_states(layer: Layer, inputs: Num[Array, "time batch channel"]) -> Any:
-    """Run a layer from the initial state; return the states after all steps, stacked over time."""
+    """Run a layer from the initial state; return the states after all steps, stacked over time.
+
+    Raises:
+      InputError: the inputs do not fit the layer.
+    """
+    _check_shapes((layer,), inputs)
     return _scan(layer, layer.initial_state(inputs.shape[1]), inputs)[1]
 
 
@@ -210,7 +233,8 @@ def scan_with_feedback(
 ) -> tuple[Float[Array, "time batch channel"], Any]:
     """Run a network step by step; from step `feedback_from` on, its input is its own, detached output.
 
-    `step` is `(state, x_t, t) -> (state, y_t)`. Return all `y_t`, and `observe(state)` of all steps.
+    `step` is `(state, x_t, t) -> (state, y_t)`, with outputs of the shape and type of the inputs. Return all `y_t`, and
+    `observe(state)` of all steps.
     """
 
     def body(carry, step_input):
@@ -220,5 +244,5 @@ def scan_with_feedback(
         state, y = step(state, x, t)
         return (state, y), (y, observe(state))
 
-    first = (state, jnp.zeros_like(inputs[0]))
+    first = (state, jnp.zeros(inputs.shape[1:], inputs.dtype))
     return jax.lax.scan(body, first, (inputs, jnp.arange(len(inputs))))[1]
