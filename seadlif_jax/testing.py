@@ -81,6 +81,23 @@ def _check_step(neuron: Neuron) -> None:
         f"state.output has shape {state.output.shape}; it must have one value a neuron, {(BATCH, FEATURES)}"
     )
     _check_elementwise(neuron, coefficients, state, current)
+    _check_single_sample(neuron, coefficients, state, current)
+
+
+def _check_single_sample(neuron: Neuron, coefficients: Any, state: Any, current: Array) -> None:
+    """Advance the first sample alone, in arrays without the axis of the batch, as the gradient does."""
+    expected = neuron.step(coefficients, state, current)
+    try:
+        found = neuron.step(coefficients, jax.tree.map(lambda array: array[0], state), current[0])
+    except Exception as error:  # code of the user's
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise AssertionError(
+            f"step fails for a single sample, arrays [neuron] ({reason}); count axes from the end, such as axis=-1"
+        ) from error
+    for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert jnp.allclose(one, two[0], rtol=1e-9, atol=1e-9, equal_nan=True), (
+            "step gives another state for a single sample, arrays [neuron], than for the same one in a batch"
+        )
 
 
 def _check_elementwise(neuron: Neuron, coefficients: Any, state: Any, current: Array) -> None:

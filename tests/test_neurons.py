@@ -21,9 +21,11 @@ from seadlif_jax.neurons import (
     SEAdLIF,
     SiLIF,
     Surrogate,
+    SynapticLIF,
     decay,
     find_neuron,
 )
+from seadlif_jax.nn import LeakyReadout
 from seadlif_jax.utils.errors import SeadlifError
 
 RNG = np.random.default_rng(0)
@@ -180,7 +182,22 @@ def test_a_subclass_with_another_step_has_the_gradient_of_that_step():
     assert Fast.backward is SEAdLIF.backward
 
 
-@pytest.mark.parametrize("neuron", [RadLIF(tau_u=(25.0, 5.0)), SiLIF(rate_u=(250.0, 10.0))])
-def test_a_range_that_ends_below_its_start_is_refused_however_it_is_transformed(neuron):
-    with pytest.raises(SeadlifError, match=r"the initial (alpha|log_rate_u) of .* is not within its bounds"):
+@pytest.mark.parametrize(
+    ("neuron", "name"),
+    [
+        (RadLIF(tau_u=(25.0, 5.0)), "tau_u"),
+        (SiLIF(rate_u=(250.0, 10.0)), "rate_u"),
+        (LIF(tau_u=(-5.0, -1.0)), "tau_u"),
+        (SEAdLIF(tau_w=(0.0, 300.0)), "tau_w"),
+        (EFAdLIF(tau_w=(300.0, 60.0)), "tau_w"),
+        (SynapticLIF(tau_syn=(-2.0, 10.0)), "tau_syn"),
+    ],
+)
+def test_a_range_of_time_constants_that_is_not_positive_or_not_in_order_is_refused(neuron, name):
+    with pytest.raises(SeadlifError, match=rf"{name} = \(.*\), but it must be positive, the lower first"):
         neuron.named_parameters()
+
+
+def test_the_time_constants_of_a_readout_are_checked_too():
+    with pytest.raises(SeadlifError, match=r"LeakyReadout: tau = \(-3.0, 3.0\)"):
+        LeakyReadout(2, tau=(-3.0, 3.0)).init(jax.random.key(0), jnp.ones((1, 1, 1)))

@@ -7,7 +7,7 @@ import pytest
 
 from seadlif_jax import load_run, neurons
 from seadlif_jax.cli import main
-from seadlif_jax.neurons import BRF, LIF, RadLIF, SEAdLIF
+from seadlif_jax.neurons import BRF, LIF, EFAdLIF, RadLIF, SEAdLIF
 from seadlif_jax.testing import check_neuron
 from seadlif_jax.utils.errors import SeadlifError
 from tests.alif import ALIF
@@ -126,7 +126,15 @@ def test_a_part_of_a_gradient_by_hand_is_refused():
                 return super().outputs(coefficients, replayed)
 
 
-@pytest.mark.parametrize("neuron", [neurons.ALIF(baseline=-0.1), BRF(theta=-1.0), RadLIF(threshold=-1.0)])
+@pytest.mark.parametrize(
+    "neuron",
+    [
+        neurons.ALIF(baseline=-0.1),
+        BRF(theta=-1.0),
+        RadLIF(threshold=-1.0),
+        *(neuron(threshold=-1.0) for neuron in (LIF, EFAdLIF, SEAdLIF)),
+    ],
+)
 def test_a_negative_threshold_is_refused(neuron):
     with pytest.raises(SeadlifError, match=r"= -.*, but a threshold must be at least 0"):
         neuron.named_parameters()

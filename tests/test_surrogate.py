@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seadlif_jax.neurons import SURROGATES, Surrogate
+from seadlif_jax.neurons import LIF, SURROGATES, Surrogate
 from seadlif_jax.neurons.surrogate import SIGMAS
+from seadlif_jax.testing import check_neuron
 
 
 def test_a_neuron_spikes_only_above_threshold():
@@ -62,3 +63,13 @@ def test_an_unknown_surrogate_is_refused_by_name():
 def test_the_derivative_is_the_gradient(name, x64):
     v, surrogate = jnp.linspace(-2, 2, 41), Surrogate(name, 3.0, 0.5)
     np.testing.assert_array_equal(surrogate.derivative(v), jax.vmap(jax.grad(surrogate))(v))
+
+
+def test_a_subclass_with_another_derivative_is_differentiated_by_it():
+    class Box(Surrogate):
+        def derivative(self, v):
+            return (jnp.abs(v) < self.c).astype(v.dtype)
+
+    box = Box(c=0.5)
+    assert jax.vmap(jax.grad(box))(jnp.array([-1.0, 0.2, 1.0])).tolist() == [0.0, 1.0, 0.0]
+    check_neuron(LIF(surrogate=box))  # by hand, and by automatic differentiation

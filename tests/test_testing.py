@@ -118,6 +118,12 @@ class Unused(Own):
         return {**super().parameters(), "beta": (0.0, 1.0)}
 
 
+class CountingAxes(Own):
+    def step(self, coefficients, state, current):
+        part, rest = jnp.split(current, [2], axis=1)
+        return super().step(coefficients, state, jnp.concatenate([part, rest], axis=1))
+
+
 class Branching(Own):
     def step(self, coefficients, state, current):
         state = super().step(coefficients, state, current)
@@ -139,6 +145,7 @@ class Branching(Own):
         (WrongCarry(), "a whole sequence gives other outputs than its steps"),
         (WrongGradient(), "the gradient for bias differs by 0.01 of its largest entry"),
         (Unused(), "the gradient for beta is zero"),
+        (CountingAxes(), "step fails for a single sample, arrays \\[neuron\\] .* count axes from the end"),
         (Branching(), "cannot be computed with traced hyperparameters"),
     ],
 )

@@ -58,6 +58,7 @@ from seadlif_jax.neurons.neuron import (
     before_each,
     decay,
     interpolate,
+    refuse_nonpositive,
 )
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
@@ -124,6 +125,7 @@ class _AdLIF(UntrainedThreshold):
     State = AdLIFState
 
     def parameters(self) -> Mapping[str, Range | Parameter]:
+        refuse_nonpositive(self, "tau_u", "tau_w")
         return {"k_u": (0.0, 1.0), "k_w": (0.0, 1.0), "a": self.a, "b": self.b, **threshold_parameters(self)}
 
     def coefficients(self, params: Mapping[str, PerNeuron]) -> AdLIFCoefficients:

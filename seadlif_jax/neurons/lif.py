@@ -31,6 +31,8 @@ from seadlif_jax.neurons.neuron import (
     before_each,
     decay,
     interpolate,
+    refuse_negative,
+    refuse_nonpositive,
 )
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
@@ -115,6 +117,7 @@ class LIF(UntrainedThreshold):
     kernel = "lif"
 
     def parameters(self) -> Mapping[str, Range | Parameter]:
+        refuse_nonpositive(self, "tau_u")
         return {"k_u": (0.0, 1.0), **threshold_parameters(self)}
 
     def coefficients(self, params: Mapping[str, PerNeuron]) -> LIFCoefficients:
@@ -189,7 +192,12 @@ def trains_threshold(neuron: Any) -> bool:
 
 
 def threshold_parameters(neuron: Any) -> Mapping[str, Parameter]:
-    """Return the parameters of a neuron that trains its threshold, its resting potential, or both."""
+    """Return the parameters of a neuron that trains its threshold, its resting potential, or both.
+
+    Raises:
+      SeadlifError: the threshold is negative.
+    """
+    refuse_negative(neuron, "threshold")
     parameters = {}
     if neuron.train_threshold:
         parameters["threshold"] = Parameter((neuron.threshold, neuron.threshold), (0.0, math.inf))

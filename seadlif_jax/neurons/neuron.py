@@ -147,8 +147,8 @@ class Neuron(struct.PyTreeNode):
 
         Args:
           coefficients: of `coefficients`; arrays `[neuron]`.
-          state: before the step; arrays `[batch, neuron]`.
-          current: all input of this step, feed-forward and recurrent, `[batch, gates * neuron]`.
+          state: before the step; arrays `[batch, neuron]`, or `[neuron]` for a single sample, as in the gradient.
+          current: all input of this step, feed-forward and recurrent, `[batch, gates * neuron]`, or without `batch`.
         """
         raise NotImplementedError
 
@@ -307,6 +307,17 @@ def refuse_negative(neuron: Any, name: str) -> None:
     value = getattr(neuron, name)
     if isinstance(value, int | float) and value < 0:
         raise SeadlifError(f"{type(neuron).__name__}: {name} = {value}, but a threshold must be at least 0")
+
+
+def refuse_nonpositive(owner: Any, *names: str) -> None:
+    """Raise a `SeadlifError` for a range, such as one of time constants, that is not positive or not in order."""
+    for name in names:
+        low, high = getattr(owner, name)
+        is_known = isinstance(low, int | float) and isinstance(high, int | float)  # not traced
+        if is_known and not 0 < low <= high:
+            raise SeadlifError(
+                f"{type(owner).__name__}: {name} = ({low}, {high}), but it must be positive, the lower first"
+            )
 
 
 def before_each(first: Array, after: Array) -> Array:

@@ -32,6 +32,7 @@ from seadlif_jax.neurons.neuron import (
     Range,
     decay,
     refuse_negative,
+    refuse_nonpositive,
 )
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
@@ -112,6 +113,7 @@ class RadLIF(_SoftReset):
 
     def parameters(self) -> Mapping[str, Range]:
         refuse_negative(self, "threshold")
+        refuse_nonpositive(self, "tau_u", "tau_w")
         alpha, beta = (tuple(decay(jnp.asarray(tau)) for tau in taus) for taus in (self.tau_u, self.tau_w))
         return {"alpha": alpha, "beta": beta, "a": self.a, "b": self.b}
 
@@ -146,6 +148,7 @@ class SiLIF(_SoftReset):
 
     def parameters(self) -> Mapping[str, Range | Parameter]:
         refuse_negative(self, "threshold")
+        refuse_nonpositive(self, "dt", "rate_u", "rate_w")
         logarithms = {
             f"log_{name}": Parameter((jnp.log(low), jnp.log(high)))
             for name, (low, high) in {"dt": self.dt, "rate_u": self.rate_u, "rate_w": self.rate_w}.items()

@@ -9,7 +9,6 @@ Every shape has `shape(0) = 1` and integral 2. The surrogate's peak is therefore
 whichever shape is chosen: shapes can be compared at equal `slope` and `c`.
 """
 
-import functools
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -96,7 +95,7 @@ SURROGATES: Mapping[str, Callable] = MappingProxyType(
 
 
 class Surrogate(struct.PyTreeNode):
-    """The spike function `v -> H(v)`, with a surrogate gradient.
+    """The spike function `v -> H(v)`, with a surrogate gradient: a subclass may define another `derivative`.
 
     Attributes:
       shape: a name in `SURROGATES`.
@@ -122,21 +121,21 @@ class Surrogate(struct.PyTreeNode):
 
     def __call__(self, v: Float[Array, "*shape"] | float) -> Float[Array, "*shape"]:
         """Return the spikes: 1 where `v > 0`, else 0, of the type of `v`."""
-        return _heaviside(self.shape, jnp.asarray(v), self.slope, self.c)
+        return _heaviside(self, jnp.asarray(v))
 
     def derivative(self, v: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Return the surrogate derivative `dz/dv`."""
         return (self.c * self.slope / 2 * SURROGATES[self.shape](self.slope * v)).astype(v.dtype)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _heaviside(shape, v, slope, c):
-    del shape, slope, c
+@jax.custom_jvp
+def _heaviside(surrogate, v):
+    del surrogate
     return (v > 0).astype(v.dtype)
 
 
 @_heaviside.defjvp
-def _heaviside_jvp(shape, primals, tangents):
-    v, slope, c = primals
+def _heaviside_jvp(primals, tangents):
+    surrogate, v = primals
     # Slope and area are not trained: their tangents are dropped.
-    return _heaviside(shape, v, slope, c), Surrogate(shape, slope, c).derivative(v) * tangents[0]
+    return _heaviside(surrogate, v), surrogate.derivative(v) * tangents[1]

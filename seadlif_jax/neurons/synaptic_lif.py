@@ -15,7 +15,16 @@ from typing import NamedTuple
 
 import jax
 
-from seadlif_jax.neurons.neuron import Neuron, PerNeuron, PerSample, Range, decay, interpolate, refuse_negative
+from seadlif_jax.neurons.neuron import (
+    Neuron,
+    PerNeuron,
+    PerSample,
+    Range,
+    decay,
+    interpolate,
+    refuse_negative,
+    refuse_nonpositive,
+)
 from seadlif_jax.neurons.surrogate import Number, Surrogate
 
 
@@ -65,6 +74,7 @@ class SynapticLIF(Neuron):
 
     def parameters(self) -> Mapping[str, Range]:
         refuse_negative(self, "threshold")
+        refuse_nonpositive(self, "tau_syn", "tau_u")
         return {"k_syn": (0.0, 1.0), "k_u": (0.0, 1.0)}
 
     def coefficients(self, params: Mapping[str, PerNeuron]) -> SynapticLIFCoefficients:
