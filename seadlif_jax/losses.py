@@ -20,6 +20,11 @@ from seadlif_jax.utils.errors import InputError
 IGNORED = -1  # target of a block that does not count
 
 
+def _in_full(outputs: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return outputs in float32, or their own type if it is wider: sums over many steps need its digits."""
+    return outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
+
+
 def _block_sum(
     values: Float[Array, "batch time *class"], block_index: Int[Array, "batch time"], num_blocks: int
 ) -> Array:
@@ -33,13 +38,14 @@ def softmax_sum(
     outputs: Float[Array, "batch time class"], block_index: Int[Array, "batch time"], num_blocks: int
 ) -> Float[Array, "batch blocks class"]:
     """Return the sum over each block's steps of `softmax(y_t)`."""
-    return _block_sum(jax.nn.softmax(outputs), block_index, num_blocks)
+    return _block_sum(jax.nn.softmax(_in_full(outputs)), block_index, num_blocks)
 
 
 def block_mean(
     outputs: Float[Array, "batch time class"], block_index: Int[Array, "batch time"], num_blocks: int
 ) -> Float[Array, "batch blocks class"]:
     """Return the mean over each block's steps of `y_t`; zero for a block without steps."""
+    outputs = _in_full(outputs)
     steps = _block_sum(jnp.ones_like(outputs[..., 0]), block_index, num_blocks)
     return _block_sum(outputs, block_index, num_blocks) / jnp.maximum(steps, 1)[..., None]
 
@@ -157,7 +163,7 @@ def classification(
     block_index: Int[Array, "batch time"],
     targets: Int[Array, "batch blocks"],
     aggregation: str,
-    class_weights: Sequence[float] | None = None,
+    class_weights: Sequence[float] | Float[Array, " class"] | None = None,
     label_smoothing: Scalar | None = None,
 ) -> Sums:
     """Return cross-entropy and number of correct predictions over all blocks whose target is not -1.
@@ -167,7 +173,8 @@ def classification(
     spreads this share over all classes, the correct one included; its weight is that of the correct class.
 
     Raises:
-      InputError: `targets` has no column besides that of block 0, which has none.
+      InputError: `targets` has no column besides that of block 0, which has none; or there is not one weight for each
+        class.
 
     Example:
       >>> outputs = jnp.array([[[9.0, 9.0], [1.0, 0.0], [3.0, 2.0], [0.0, 5.0]]])  # one sample of four steps
@@ -184,19 +191,20 @@ def classification(
     scores = aggregate(outputs, block_index, targets.shape[1] - 1, aggregation)
     counted = targets != IGNORED
     labels = jnp.where(counted, targets, 0)
-    if label_smoothing is None:
-        losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
-    else:
-        one_hot = jax.nn.one_hot(labels, scores.shape[-1], dtype=scores.dtype)
-        losses = optax.softmax_cross_entropy(scores, optax.smooth_labels(one_hot, label_smoothing))
-    if class_weights:
+    losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+    if label_smoothing is not None:
+        of_all_classes = -jnp.mean(jax.nn.log_softmax(scores), axis=-1)
+        losses = (1 - label_smoothing) * losses + label_smoothing * of_all_classes
+    if class_weights is not None:
+        if len(class_weights) != scores.shape[-1]:
+            raise InputError(f"there are {len(class_weights)} class_weights for {scores.shape[-1]} classes")
         losses = losses * jnp.asarray(class_weights, losses.dtype)[labels]
     correct = jnp.argmax(scores, axis=-1) == targets
     terms = jnp.sum(counted)
     return Sums(
         loss=jnp.sum(jnp.where(counted, losses, 0)),
         loss_terms=terms,
-        score=jnp.sum(correct & counted, dtype=outputs.dtype),
+        score=jnp.sum(correct & counted, dtype=losses.dtype),
         score_terms=terms,
     )
 
@@ -209,16 +217,23 @@ def feedback_start(num_steps: int) -> int:
 def forecast(
     outputs: Float[Array, "batch time channel"],
     block_index: Int[Array, "batch time"],
-    targets: Float[Array, "batch targets channel"],
+    targets: Float[Array, "batch time+1 channel"],
 ) -> Sums:
     """Return the squared error of `y_t` against the next input `targets[:, t + 1]`, a mean over channels.
 
     The loss counts the steps whose block is not 0; the score those of the second half, where the network is fed its
     own output.
+
+    Raises:
+      InputError: `targets` has not one step more than `outputs`, or differs from it in other axes.
     """
-    errors = jnp.mean((outputs - targets[:, 1:]) ** 2, axis=-1)
+    batch, num_steps, channels = outputs.shape
+    needed = (batch, num_steps + 1, channels)
+    if targets.shape != needed:
+        raise InputError(f"targets have shape {targets.shape}; they must be [batch, time + 1, channel], {needed}")
+    errors = jnp.mean((_in_full(outputs) - targets[:, 1:]) ** 2, axis=-1)
     counted = block_index != 0
-    second_half = counted & (jnp.arange(outputs.shape[1]) >= feedback_start(outputs.shape[1]))
+    second_half = counted & (jnp.arange(num_steps) >= feedback_start(num_steps))
     return Sums(
         loss=jnp.sum(jnp.where(counted, errors, 0)),
         loss_terms=jnp.sum(counted),

@@ -8,6 +8,7 @@ RNG = np.random.default_rng(0)
 OUTPUTS = RNG.normal(size=(2, 7, 3))
 BLOCKS = np.array([[0, 1, 1, 2, 2, 2, 0], [0, 0, 1, 1, 1, 1, 4]])
 TARGETS = np.array([[-1, 2, 0, -1, 1], [-1, 0, -1, 1, 2]])
+ARRAYS = tuple(map(jnp.asarray, (OUTPUTS, BLOCKS, TARGETS)))
 
 
 def by_hand(aggregation):
@@ -110,3 +111,39 @@ def test_label_smoothing_mixes_the_loss_with_the_mean_of_the_losses_of_all_class
 def test_labels_without_the_column_of_block_0_are_refused():
     with pytest.raises(ValueError, match=r"targets have shape \(3, 1\); .* jnp.stack\("):
         losses.classification(jnp.zeros((3, 5, 2)), jnp.ones((3, 5), int), jnp.zeros((3, 1), int), "softmax")
+
+
+@pytest.mark.parametrize("weights", [(1.0, 5.0), (1.0, 5.0, 1.0, 1.0), ()])
+def test_another_number_of_class_weights_is_refused(weights):
+    with pytest.raises(ValueError, match=f"there are {len(weights)} class_weights for 3 classes"):
+        losses.classification(*ARRAYS, "mean", weights)
+
+
+def test_class_weights_may_be_an_array():
+    expected = losses.classification(*ARRAYS, "mean", (1.0, 2.0, 3.0))
+    assert losses.classification(*ARRAYS, "mean", jnp.array([1.0, 2.0, 3.0])) == expected
+
+
+@pytest.mark.parametrize("smoothing", [None, 0.1])
+def test_a_target_that_is_no_class_gives_no_loss_that_could_be_true(smoothing):
+    sums = losses.classification(*ARRAYS[:2], jnp.where(ARRAYS[2] == 2, 7, ARRAYS[2]), "mean", None, smoothing)
+    assert np.isnan(sums.loss)
+
+
+@pytest.mark.usefixtures("as_for_users")
+@pytest.mark.parametrize("shape", [(2, 7, 3), (2, 2, 3), (1, 8, 3), (2, 8, 1), (2, 8)])
+def test_targets_of_a_forecast_that_do_not_fit_are_refused(shape):
+    with pytest.raises(ValueError, match=r"they must be \[batch, time \+ 1, channel\], \(2, 8, 3\)"):
+        losses.forecast(*ARRAYS[:2], jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("aggregation", losses.AGGREGATIONS)
+def test_many_steps_of_a_narrow_type_are_summed_in_float32(aggregation, dtype):
+    outputs = jnp.arange(1000)[None, :, None] * jnp.array([1.0, 1.0])
+    exact = outputs.astype(dtype).astype(jnp.float32)
+    blocks = jnp.ones((1, 1000), int)
+    expected = losses.aggregate(exact, blocks, 1, aggregation)
+    found = losses.aggregate(outputs.astype(dtype), blocks, 1, aggregation)
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, expected)
