@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from seadlif_jax import load_pretrained
-from seadlif_jax.device import DeviceError, device_layers, quantize, write_c
+from seadlif_jax.device import DeviceError, DeviceLayer, device_layers, quantize, write_c
 from seadlif_jax.inference import evaluate
 from seadlif_jax.neurons import BRF, LIF, EFAdLIF, SEAdLIF
 from seadlif_jax.nn import BatchNorm, LeakyReadout, Network, RecurrentLayer
@@ -312,3 +312,56 @@ def test_the_program_of_the_page_has_the_accuracy_of_the_evaluation(dtype, tmp_p
     fixed_point = quantize(device_layers(model.network, model.variables)) if dtype == "int8" else None
     # The sum over the steps is that of the outputs here, and of their softmax in training.
     assert accuracy == pytest.approx(evaluate(model, test, fixed_point=fixed_point).accuracy, abs=0.01)
+
+
+@needs_compiler
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_readout_alone_is_a_network_too(fixed, tmp_path):
+    network, variables, inputs = build(LIF(), ())
+    layers = device_layers(network, variables)
+    fixed_point = quantize(layers)
+    compiled(fixed_point if fixed else layers, tmp_path, *SANITIZED)
+    expected = fixed_point.run(inputs)[0] if fixed else network.apply(variables, jnp.asarray(inputs))
+    for mode, lines in (((), steps), (("events",), events)):
+        np.testing.assert_allclose(run_c(tmp_path, lines(inputs[0]), *mode), expected[0], rtol=1e-5, atol=1e-6)
+
+
+@needs_compiler
+def test_large_outputs_in_fixed_point_are_written_with_all_digits(tmp_path):
+    layer = DeviceLayer("readout", np.eye(1), np.array([20000.25]), None, alpha=np.array([0.1]))
+    fixed_point = quantize((layer,))
+    compiled(fixed_point, tmp_path)
+    inputs = np.zeros((1, 3, 1), int)
+    np.testing.assert_array_equal(run_c(tmp_path, steps(inputs[0])), fixed_point.run(inputs)[0][0])
+
+
+@pytest.mark.parametrize("name", ["main", "stdint", "string"])
+def test_names_of_other_files_are_refused(name, tmp_path):
+    (tmp_path / "main.c").write_text("/* mine */")
+    network, variables, _ = build(LIF(), (3,))
+    with pytest.raises(DeviceError, match=f"name '{name}': the file of this name is the example's, or a header of C"):
+        write_c(device_layers(network, variables), tmp_path, name=name)
+    assert (tmp_path / "main.c").read_text() == "/* mine */"
+
+
+def test_code_of_nothing_or_for_nowhere_is_refused(tmp_path):
+    with pytest.raises(DeviceError, match="there is no layer to write"):
+        write_c((), tmp_path)
+    network, variables, _ = build(LIF(), (3,))
+    with pytest.raises(DeviceError, match="nowhere: there is no such folder"):
+        write_c(device_layers(network, variables), tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("field", "name"), [("bias", "biases"), ("threshold", "thresholds")])
+def test_values_beyond_the_range_of_fixed_point_are_refused(field, name):
+    network, variables, _ = build(LIF(), (3,))
+    hidden, readout = device_layers(network, variables)
+    with pytest.raises(DeviceError, match=f"the largest of the {name}, 5e\\+04, is beyond the range of fixed point"):
+        quantize((hidden._replace(**{field: np.full(3, 50000.0, np.float32)}), readout))
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (1, 2, CHANNELS + 1), (1, 1, 2, CHANNELS)])
+def test_inputs_of_another_shape_are_refused(shape):
+    network, variables, _ = build(LIF())
+    with pytest.raises(DeviceError, match=rf"they must be \[sample, time, {CHANNELS} channels\]"):
+        quantize(device_layers(network, variables)).run(np.ones(shape, int))

@@ -54,3 +54,22 @@ def test_a_model_that_does_not_fit_is_refused(reference, change, message):
     change(arrays, settings)
     with pytest.raises(ValueError, match=message):
         from_reference(arrays, settings)
+
+
+def test_ranges_are_compared_as_they_are_stored(reference):
+    arrays, settings = reference
+    low, high = settings["tau_u_range"] = [5.3, 25.7]  # which float32 rounds
+    for name in list(arrays):
+        if name.endswith(("tau_u_trainer.tau_min", "tau_u_trainer.tau_max")) and not name.startswith("out_layer"):
+            arrays[name] = np.float32(low if name.endswith("min") else high)
+    network, _ = from_reference(arrays, settings)
+    assert network.layers[0].neuron.tau_u == (5.3, 25.7)
+
+
+def test_a_stored_range_without_its_setting_is_refused(reference):
+    arrays, settings = reference
+    arrays["l1.tau_w_trainer.tau_min"] = np.float32(1)
+    settings.update(cell="lif")
+    del settings["tau_w_range"]
+    with pytest.raises(ValueError, match="setting 'tau_w_range' is needed and missing"):
+        from_reference(arrays, settings)

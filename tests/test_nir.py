@@ -97,3 +97,8 @@ def test_the_command_refuses_adaptive_networks_and_writes_them_on_request(finish
     found = seadlif(*arguments, "--nir_metadata")
     assert not found.returncode, found.stderr
     assert nir_file.read_nir(tmp_path / "network.nir")[0].neuron == "se_adlif"
+
+
+def test_a_step_without_duration_is_refused(tmp_path):
+    with pytest.raises(DeviceError, match=r"step_ms = 0.0: the duration of a step must be positive"):
+        nir_file.write_nir((), tmp_path / "net.nir", step_ms=0.0)

@@ -27,6 +27,7 @@ from seadlif_jax.nn.quantization import LEVELS
 POTENTIAL_BITS = 16  # fractional bits of potentials
 DECAY_BITS = 15  # fractional bits of decays
 INT32_MAX = 2**31 - 1
+WEIGHTS, COUPLINGS = "weights", "couplings a and b"  # for errors
 
 
 class FixedPointLayer(NamedTuple):
@@ -93,9 +94,12 @@ class FixedPointNetwork:
           inputs: whole numbers `[sample, time, channel]`.
 
         Raises:
-          DeviceError: inputs are no whole numbers of 16 bits; or a step has so many events that a sum overflows.
+          DeviceError: inputs have another shape, or are no whole numbers of 16 bits; or a step has so many events that
+            a sum overflows.
         """
-        array = np.asarray(inputs)
+        array, channels = np.asarray(inputs), self.layers[0].channels
+        if array.ndim != 3 or array.shape[2] != channels:
+            raise DeviceError(f"inputs have shape {array.shape}; they must be [sample, time, {channels} channels]")
         if array.size and (not np.array_equal(array, np.rint(array)) or np.abs(array).max() > 2**15 - 1):
             raise DeviceError("in fixed point, inputs must be whole numbers, such as counts of events, below 32768")
         if array.size and np.abs(array.astype(np.int64)).sum(-1).max() * LEVELS > INT32_MAX:
@@ -167,7 +171,7 @@ def _saturate(value: jax.Array) -> jax.Array:
 
 
 def quantize(layers: Sequence[DeviceLayer]) -> FixedPointNetwork:
-    """Return a network in fixed point; raises a `DeviceError` for weights or couplings beyond its range."""
+    """Return a network in fixed point; raises a `DeviceError` for values beyond its range."""
     return FixedPointNetwork(tuple(map(_quantize_layer, layers)))
 
 
@@ -178,29 +182,29 @@ def _quantize_layer(layer: DeviceLayer) -> FixedPointLayer:
     if layer.recurrent_kernel is not None:
         recurrent_kernel, recurrent_scale = _quantize_weights(layer.recurrent_kernel)
         scales = np.concatenate([scale, recurrent_scale])
-    shift = _shift(float(scales.max()) * 2**POTENTIAL_BITS, 30, "weights")
+    shift = _shift(float(scales.max()) * 2**POTENTIAL_BITS, 30, WEIGHTS)
     arrays: dict[str, Any] = {}
     if layer.threshold is not None:
-        arrays["threshold"] = _integers(layer.threshold, POTENTIAL_BITS, np.int32)
+        arrays["threshold"] = _integers(layer.threshold, POTENTIAL_BITS, np.int32, "thresholds")
     if layer.beta is not None:
         assert layer.a is not None
         assert layer.b is not None
-        coupling_shift = _shift(float(np.abs([layer.a, layer.b]).max()), 15, "couplings a and b")
+        coupling_shift = _shift(float(np.abs([layer.a, layer.b]).max()), 15, COUPLINGS)
         arrays |= {
-            "beta": _integers(layer.beta, DECAY_BITS, np.int16),
-            "a": _integers(layer.a, coupling_shift, np.int16),
-            "b": _integers(layer.b, coupling_shift, np.int16),
+            "beta": _integers(layer.beta, DECAY_BITS, np.int16, "decays"),
+            "a": _integers(layer.a, coupling_shift, np.int16, COUPLINGS),
+            "b": _integers(layer.b, coupling_shift, np.int16, COUPLINGS),
             "coupling_shift": coupling_shift,
         }
     if recurrent_scale is not None:
-        arrays["recurrent_gain"] = _integers(recurrent_scale, POTENTIAL_BITS + shift, np.int32)
+        arrays["recurrent_gain"] = _integers(recurrent_scale, POTENTIAL_BITS + shift, np.int32, WEIGHTS)
     return FixedPointLayer(
         neuron=layer.neuron,
         kernel=kernel,
-        gain=_integers(scale, POTENTIAL_BITS + shift, np.int32),
-        bias=_integers(layer.bias, POTENTIAL_BITS, np.int32),
+        gain=_integers(scale, POTENTIAL_BITS + shift, np.int32, WEIGHTS),
+        bias=_integers(layer.bias, POTENTIAL_BITS, np.int32, "biases"),
         shift=shift,
-        alpha=_integers(layer.alpha, DECAY_BITS, np.int16),
+        alpha=_integers(layer.alpha, DECAY_BITS, np.int16, "decays"),
         recurrent_kernel=recurrent_kernel,
         **arrays,
     )
@@ -218,11 +222,19 @@ def _shift(largest: float, bits: int, name: str) -> int:
         return 0
     shift = bits - 1 - math.floor(math.log2(largest))
     if shift < 0:
-        raise DeviceError(f"the largest of the {name}, {largest:.4g}, is beyond the range of fixed point")
+        raise _beyond_range(name, largest)
     return min(shift, 30)
 
 
-def _integers(values: np.ndarray, bits: int, dtype: Any) -> np.ndarray:
-    """Return values with so many fractional bits, cut to the range of the type."""
+def _integers(values: np.ndarray, bits: int, dtype: Any, name: str) -> np.ndarray:
+    """Return values with so many fractional bits; of those just beyond the range of the type, the nearest in it."""
     limits = np.iinfo(dtype)
-    return np.clip(np.rint(values.astype(np.float64) * 2.0**bits), limits.min, limits.max).astype(dtype)
+    exact = np.rint(values.astype(np.float64) * 2.0**bits)
+    nearest = np.clip(exact, limits.min, limits.max)
+    if np.any(np.abs(exact - nearest) > 1):  # a decay of 1, and what is rounded up, are 1 beyond it
+        raise _beyond_range(name, float(np.abs(values).max()))
+    return nearest.astype(dtype)
+
+
+def _beyond_range(name: str, largest: float) -> DeviceError:
+    return DeviceError(f"the largest of the {name}, {largest:.4g}, is beyond the range of fixed point")

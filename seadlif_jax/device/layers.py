@@ -63,7 +63,7 @@ def device_layers(network: Network, variables: Mapping[str, Any]) -> tuple[Devic
       DeviceError: a layer has other neurons than LIF, EF-adLIF and SE-adLIF, trained resting potentials, or values that
         are not finite.
     """
-    channels = len(variables["params"]["layers_0"]["kernel"])
+    channels = len(variables["params"]["layers_0" if network.layers else "readout"]["kernel"])
     layers: Any = network.apply(variables, channels, method="as_layers")
     found = [_device_layer(layer) for layer in layers]
     for index, layer in enumerate(found[:-1]):  # neurons without outputs send to the next layer by weights of 0

@@ -32,8 +32,10 @@ def write_nir(layers: Sequence[DeviceLayer], path: Path, step_ms: float = 1.0, m
       metadata: write adaptive neurons as LIF neurons, and their adaptation as metadata.
 
     Raises:
-      DeviceError: there are adaptive neurons, and `metadata` is False.
+      DeviceError: there are adaptive neurons, and `metadata` is False; or a step has no duration.
     """
+    if not step_ms > 0:
+        raise DeviceError(f"step_ms = {step_ms}: the duration of a step must be positive")
     adaptive = sorted({layer.neuron for layer in layers if layer.beta is not None})
     if adaptive and not metadata:
         raise DeviceError(

@@ -96,6 +96,7 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
         if cell.endswith("adlif"):
             fields |= {"tau_w": _range(settings, "tau_w_range"), "q": _number(settings, "q")}
         tau_out = _range(settings, "tau_out_range")
+        _check_ranges(arrays, settings)
     except KeyError as error:
         raise InputError(f"the reference's setting {error} is needed and missing") from None
 
@@ -114,7 +115,6 @@ def from_reference(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
         dropout=settings.get("dropout") or 0.0,
     )
 
-    _check_ranges(arrays, settings)
     variables: dict[str, Any] = {"params": tree}
     if not train_tau and "k_u" in tree["readout"]:
         # Where the reference does not train the readout's time constants, it stores them as they are.
@@ -129,8 +129,9 @@ def _check_ranges(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> Non
         layer, _, parameter = name.partition(".")
         if _RANGE.fullmatch(parameter):
             kind = "tau_out_range" if layer == "out_layer" else f"{parameter[:5]}_range"
-            expected = settings[kind][0 if parameter.endswith("min") else 1]
-            if float(bound) != float(expected):
+            low, high = _range(settings, kind)
+            expected = low if parameter.endswith("min") else high
+            if bound != np.asarray(bound).dtype.type(expected):  # rounded as it is stored
                 raise InputError(f"{name} is {float(bound)}, but the setting {kind} is {settings[kind]}")
 
 

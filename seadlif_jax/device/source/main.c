@@ -95,7 +95,7 @@ int main(int argc, char **argv)
                 difference = difference < 0 ? -difference : difference;
                 largest = difference <= largest ? largest : difference; /* also if it is no number */
             } else {
-                printf(i ? " %.9g" : "%.9g", (double)y[i]);
+                printf(i ? " %.*g" : "%.*g", sizeof x[0] == 2 ? 10 : 9, (double)y[i]); /* all digits */
             }
         }
         if (!check) {
