@@ -48,7 +48,9 @@ def expand_sweep(config: ConfigDict) -> list[Member]:
 
 def format_value(value: Any) -> str:
     """Return a value as short text: `0.01` -> `0.01`, `(5.0, 25.0)` -> `5..25`."""
-    return "..".join(map(format_value, value)) if isinstance(value, tuple | list) else f"{value:.10g}"
+    if isinstance(value, tuple | list):
+        return "..".join(map(format_value, value))
+    return f"{value:.10g}" if isinstance(value, int | float) else str(value)
 
 
 def describe_setting(varied: Setting) -> str:

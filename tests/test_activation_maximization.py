@@ -101,11 +101,12 @@ def test_peaks_are_at_the_centres_of_bursts():
     assert found.height[3] < 1e-6
 
 
+@pytest.mark.usefixtures("as_for_users")
 def test_bad_arguments_are_refused(variables):
     with pytest.raises(ValueError, match="start has 2 inputs; it must have one for each of the 3 classes"):
         maximize_activation(NETWORK, variables, start()[:2], COUNTED)
-    for counted in (COUNTED[1:], np.zeros(60, bool)):
-        with pytest.raises(ValueError, match="step_mask must choose at least one of the 60 steps"):
+    for counted in (COUNTED[1:], np.zeros(60, bool), COUNTED.astype(int)):
+        with pytest.raises(ValueError, match="step_mask must be bools that choose at least one of the 60 steps"):
             maximize_activation(NETWORK, variables, start(), counted)
 
 
@@ -162,3 +163,10 @@ def test_the_study_refuses_a_folder_without_a_run(tmp_path):
     result = run_study(f"--output_dir={tmp_path / 'study'}", f"--workdir={tmp_path}")
     assert result.returncode == 1
     assert result.stderr.strip() == f"error: {tmp_path} holds no run: there is no config.json"
+
+
+def test_a_width_of_zero_smooths_nothing():
+    x = start()
+    np.testing.assert_array_equal(smooth(x, 0.0), x)
+    with pytest.raises(ValueError, match=r"the standard deviation of a Gaussian is -1.0; it must be at least 0"):
+        smooth(x, -1.0)

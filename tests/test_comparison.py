@@ -1,6 +1,7 @@
 import pytest
 
 from seadlif_jax.analysis.comparison import comparison_table, read_runs
+from seadlif_jax.members import format_value
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.training import fit
 
@@ -33,3 +34,9 @@ def test_folders_without_an_epoch_are_skipped_with_the_reason(tmp_path, finished
         assert part in reason
     with pytest.raises(RunError, match="none of these folders holds a run with a finished epoch"):
         read_runs(folders)
+
+
+def test_values_of_any_type_are_texts():
+    assert [format_value(value) for value in (0.01, (5.0, 25.0), ("a", "b"), None, ("a", 2))] == [
+        "0.01", "5..25", "a..b", "None", "a..2"
+    ]  # fmt: skip

@@ -3,16 +3,19 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 
-from seadlif_jax import plots
+from seadlif_jax import LeakyReadout, Network, RecurrentLayer, neurons, plots
 from seadlif_jax.analysis.comparison import ComparedRun
-from seadlif_jax.analysis.trained_parameters import NeuronParameter
+from seadlif_jax.analysis.trained_parameters import NeuronParameter, neuron_parameters
 from seadlif_jax.plots.style import picture
 from tests.helpers import is_drawn
 
@@ -113,3 +116,17 @@ def test_parameters_without_bounds_are_drawn(tmp_path):
         tmp_path / "parameters.png",
     )
     assert is_drawn(tmp_path / "parameters.png")
+
+
+@pytest.mark.usefixtures("as_for_users")  # a namespace stands for the trained model
+def test_a_parameter_named_like_a_position_in_a_range_needs_no_range():
+    class Own(neurons.LIF):
+        def parameters(self):
+            return {"k_w": (0.0, 1.0), **super().parameters()}
+
+    network = Network((RecurrentLayer(3, Own()),), LeakyReadout(2))
+    variables = network.init(jax.random.key(0), jnp.ones((1, 1, 4)))
+    model = SimpleNamespace(network=network, variables=variables)
+    found = {parameter.name: parameter for parameter in neuron_parameters(model, initial=False)}
+    np.testing.assert_array_equal(found["k_w"].after, variables["params"]["layers_0"]["k_w"])
+    assert found["tau_u"].after.min() >= 5

@@ -88,3 +88,8 @@ def test_ranges_that_allow_unstable_neurons_are_reported(tiny_config, neuron, q,
     warning = instability_warning(tiny_config.model)
     assert (warning is not None) == unstable
     assert not unstable or warning.endswith("ef_adlif is stable only below q a = 65.02, and q a may become 70")
+
+
+def test_a_neuron_without_a_bound_is_refused_by_name():
+    with pytest.raises(ValueError, match="there is no bound for 'lif'; choose one of ef_adlif, se_adlif"):
+        stability.max_stable_a("lif", 5, 60)

@@ -207,3 +207,14 @@ def test_the_rows_become_a_table(tmp_path):
 def test_inputs_without_a_cost_are_refused(inputs, message):
     with pytest.raises(CostError, match=message):
         measure_costs(SURE, SURE_VARIABLES, inputs)
+
+
+def test_weights_that_are_rounded_to_zero_do_no_work():
+    inputs = counts(2)
+    network = Network((RecurrentLayer(4, LIF(), recurrent=False, round_weights=True),), LeakyReadout(2))
+    variables = network.init(jax.random.key(0), inputs)
+    kernel = jnp.full((3, 4), 1e-4).at[0].set(1.0)  # of which the scale is 1 / 127
+    variables["params"]["layers_0"]["kernel"] = kernel
+    hidden = measure_costs(network, variables, inputs)[0]
+    assert hidden.connection_sparsity == pytest.approx(2 / 3)
+    assert hidden.effective_acs + hidden.effective_macs == pytest.approx(4 * np.sum(inputs[..., 0] != 0) / 2)

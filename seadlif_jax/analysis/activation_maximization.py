@@ -76,16 +76,20 @@ def maximize_activation(
       iterations: number of iterations of Adam.
       learning_rate: its step, in units of the input.
       penalty: factor of the sum of squares over time and channels; the default is for some 2,000 entries.
-      smoothing: standard deviation in steps of the Gaussian that smooths the gradient.
+      smoothing: standard deviation in steps of the Gaussian that smooths the gradient; 0 for none.
 
     Raises:
-      InputError: there is not one start for each class, or the mask is all False or has another length.
+      InputError: there is not one start for each class, the mask is not one of bools, is all False or has another
+        length, or the smoothing is negative.
     """
     classes = network.readout.features
     if len(start) != classes:
         raise InputError(f"start has {len(start)} inputs; it must have one for each of the {classes} classes")
-    if len(step_mask) != start.shape[1] or not step_mask.any():
-        raise InputError(f"step_mask must choose at least one of the {start.shape[1]} steps of the inputs")
+    step_mask = np.asarray(step_mask)
+    if step_mask.dtype != bool or step_mask.shape != start.shape[1:2] or not step_mask.any():
+        raise InputError(
+            f"step_mask must be bools that choose at least one of the {start.shape[1]} steps of the inputs"
+        )
 
     def log_probability(inputs):
         outputs: Any = network.apply(variables, inputs)
@@ -112,9 +116,15 @@ def maximize_activation(
 def smooth(x: Float[Array, "*batch time channel"], width: float) -> Float[Array, "*batch time channel"]:
     """Return means over time, weighted by a Gaussian of this standard deviation in steps, cut off at the ends.
 
+    The width 0 leaves the values as they are; a negative one raises an `InputError`.
+
     >>> smooth(jnp.ones((4, 1)), 2.0).ravel()
     Array([1., 1., 1., 1.], dtype=float32)
     """
+    if width < 0:
+        raise InputError(f"the standard deviation of a Gaussian is {width}; it must be at least 0")
+    if width == 0:
+        return x
     time = jnp.arange(x.shape[-2])
     weights = jax.nn.softmax(-((time[:, None] - time) ** 2) / (2 * width**2), axis=-1)
     return weights @ x

@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from seadlif_jax.utils.errors import InputError
+
 Numbers = np.ndarray | np.floating
 
 
@@ -76,12 +78,17 @@ def max_stable_a(neuron: str, tau_u: ArrayLike, tau_w: ArrayLike) -> Numbers:
       tau_u: membrane time constant.
       tau_w: adaptation time constant.
 
+    Raises:
+      InputError: the neuron is another one.
+
     Example:
       >>> [round(float(max_stable_a(neuron, 5, 60))) for neuron in ("ef_adlif", "se_adlif")]
       [65, 1204]
     """
     alpha, beta, gain = _coefficients(tau_u, tau_w, 1.0)
     bound_times_gain = {"ef_adlif": 1 - alpha * beta, "se_adlif": (1 + alpha) * (1 + beta)}
+    if neuron not in bound_times_gain:
+        raise InputError(f"there is no bound for {neuron!r}; choose one of {', '.join(bound_times_gain)}")
     return bound_times_gain[neuron] / gain
 
 

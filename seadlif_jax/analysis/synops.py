@@ -40,6 +40,7 @@ from jaxtyping import Array, Bool, Int, Num
 from seadlif_jax.inference.batching import masked_batches, unlabelled
 from seadlif_jax.inference.streaming import stream
 from seadlif_jax.nn import Network
+from seadlif_jax.nn.layer import Weights
 from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.progress import bar
 
@@ -153,10 +154,11 @@ def measure_costs(
         activity = counts if activity is None else jax.tree.map(np.add, activity, counts)
 
     states = jax.eval_shape(lambda: network.initial_state(1))
+    layers: Any = network.apply(variables, channels, method="as_layers")
     by_layer = []
-    for index, (name, state) in enumerate(zip(names, states, strict=True)):
+    for index, (name, layer, state) in enumerate(zip(names, layers, states, strict=True)):
         stored = {collection: tree[name] for collection, tree in variables.items() if name in tree}
-        costs = _memory(stored, state) | _operations(stored["params"], activity, index, samples * steps)
+        costs = _memory(stored, state) | _operations(layer.weights, activity, index, samples * steps)
         by_layer.append(_Totals(**costs))
     total = _Totals(*map(sum, zip(*by_layer, strict=True)))
     titles = [*(f"hidden {number}" for number in range(1, len(names))), "readout", "total"]
@@ -213,9 +215,9 @@ def _memory(stored: Mapping[str, Any], state: Any) -> dict[str, int]:
     }
 
 
-def _operations(params: Mapping[str, Any], activity: _Activity, index: int, executions: int) -> dict[str, int]:
+def _operations(of_layer: Weights, activity: _Activity, index: int, executions: int) -> dict[str, int]:
     """Return outputs and synaptic operations of a layer: each nonzero input meets all its nonzero weights."""
-    kernels = [np.asarray(params[name]) for name in ("kernel", "recurrent_kernel") if name in params]
+    kernels = [np.asarray(kernel) for kernel in (of_layer.kernel, of_layer.recurrent_kernel) if kernel is not None]
     fan_outs = [np.count_nonzero(kernel, axis=1) for kernel in kernels]
     received = [activity.feedforward[index], *activity.recurrent[index : index + 1]]
     products = list(zip(fan_outs, received, strict=False))  # without recurrence, only the first

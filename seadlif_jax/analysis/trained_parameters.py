@@ -51,15 +51,15 @@ def _parameters(model: TrainedModel, before: dict | None, after: dict) -> Iterat
     for number, layer in enumerate(model.network.layers):
         for stored, parameter in layer.neuron.named_parameters().items():
             bounds = parameter.bounds if parameter.initial == parameter.bounds else (-math.inf, math.inf)
-            name = TIME_CONSTANTS.get(stored, stored)
-            if stored in TIME_CONSTANTS:
-                bounds = getattr(layer.neuron, name)
+            name, tau = stored, getattr(layer.neuron, TIME_CONSTANTS.get(stored, ""), None)
+            if tau is not None:
+                name, bounds = TIME_CONSTANTS[stored], tau
             params = after[f"layers_{number}"][stored]
-            initial = None if before is None else _values(before[f"layers_{number}"][stored], stored, bounds)
+            initial = None if before is None else _values(before[f"layers_{number}"][stored], tau)
             low, high = map(float, bounds)
-            yield NeuronParameter(number + 1, name, (low, high), initial, _values(params, stored, bounds))
+            yield NeuronParameter(number + 1, name, (low, high), initial, _values(params, tau))
 
 
-def _values(params: Array, stored: str, bounds: Range) -> np.ndarray:
-    """Return the values of a parameter; one that is stored as a position in its range is converted."""
-    return np.asarray(interpolate(params, bounds) if stored in TIME_CONSTANTS else params)
+def _values(params: Array, tau: Range | None) -> np.ndarray:
+    """Return the values of a parameter, or the time constants whose positions in the range `tau` it has."""
+    return np.asarray(params if tau is None else interpolate(params, tau))
