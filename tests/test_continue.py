@@ -154,7 +154,7 @@ def test_every_member_of_a_sweep_starts_from_them(runs, tmp_path):
     assert results[0]["test"] == results[1]["test"]
     config = config_with(num_epochs=1, init_from=str(tmp_path / "sweep" / "members" / "1"))
     assert fit(config, tmp_path / "run")["best_epoch"] == 1
-    with pytest.raises(RunError, match="holds a sweep; pass member, "):
+    with pytest.raises(RunError, match=r"holds a sweep; choose one of its members 0\.\."):
         fit(config_with(init_from=str(tmp_path / "sweep")), tmp_path / "none")
 
 
@@ -271,6 +271,9 @@ def test_adding_that_is_killed_at_any_moment_goes_on(sweeps, tmp_path, monkeypat
         with pytest.raises(Killed):
             fit(sweep_with((0, 1, 2)), folder)
     after = contents(folder)
+    if moment == "training":
+        with pytest.raises(RunError, match=r"more members are being added .*, and are not finished: finish them first"):
+            fit(sweep_with((0, 1), num_epochs=2), folder)
     if moment in ("training", "config.json"):  # it is still the old sweep
         assert {path: after[path] for path in before} == before
     else:

@@ -117,6 +117,15 @@ def find_addition(workdir: str | Path, config: ConfigDict, members: Sequence[Mem
     return Addition(old, config, members, sources)
 
 
+def refuse_unfinished(folder: Path) -> None:
+    """Raise a `RunError` if members are being added to the sweep in a folder: it must not change before they are."""
+    if (folder / FOLDER / "new" / "config.json").exists():
+        raise RunError(
+            f"more members are being added to the sweep in {folder}, and are not finished: finish them first, by the "
+            f"command that adds them, or remove {folder / FOLDER}"
+        )
+
+
 def merge(addition: Addition, dataset: Dataset, setup: Setup, states: TrainState) -> None:
     """Merge the old and the new members into one sweep, and move it to its place.
 
