@@ -1,6 +1,7 @@
 """From a config to the objects that it describes: the task, the network, and its hyperparameters."""
 
 from collections.abc import Sequence
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +11,10 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from seadlif_jax import native
 from seadlif_jax.config import ConfigError, build_neuron, unknown_field
+from seadlif_jax.neurons import NEURONS
 from seadlif_jax.nn import BatchNorm, Execution, Hyperparameters, LeakyReadout, Network, RecurrentLayer
 from seadlif_jax.tasks import TASKS, Task
+from seadlif_jax.testing import check_step
 from seadlif_jax.utils.errors import SeadlifError
 from seadlif_jax.utils.modules import find_object, module_checksum
 
@@ -44,7 +47,21 @@ def find_task(config: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = (
     if not (isinstance(found.value, type) and issubclass(found.value, Task)):
         raise ConfigError(f"config.task = {config.task!r}: it must be a subclass of seadlif_jax.tasks.Task")
     is_own = not found.value.__module__.startswith("seadlif_jax.")
+    _check_names(found.value)
     return FoundTask(found.value, found.folder, module_checksum(found.module) if is_own else "")
+
+
+def _check_names(task_class: type[Task]) -> None:
+    """Raise a `ConfigError` unless the class has all attributes of a task, and they name its own metric."""
+    name = task_class.__name__
+    missing = [attribute for attribute in get_annotations(Task) if not hasattr(task_class, attribute)]
+    if missing:
+        raise ConfigError(f"config.task: {name} has no {missing[0]}; see seadlif_jax.tasks.Task")
+    known = ("loss", task_class.metric)
+    for attribute, metrics in (("selection", task_class.selection[:1]), ("curves", task_class.curves)):
+        for metric in metrics:
+            if metric not in known:
+                raise ConfigError(f"config.task: {name}.{attribute} names {metric!r}; its metrics are {known}")
 
 
 def build_task(config: ConfigDict | FrozenConfigDict) -> Task:
@@ -57,6 +74,16 @@ def build_task(config: ConfigDict | FrozenConfigDict) -> Task:
         if name not in config.loss:
             raise ConfigError(f"config.loss.{name}: missing; it is a field of config.task = {config.task!r}")
     return task_class.from_config(config)
+
+
+def check_own_neuron(config: ConfigDict | FrozenConfigDict) -> None:
+    """Raise a `ConfigError` if the step of a user's own neuron does not fit what layers expect of it."""
+    if config.model.neuron in NEURONS:
+        return
+    try:
+        check_step(build_neuron(config))
+    except (AssertionError, SeadlifError) as error:
+        raise ConfigError(f"config.model.neuron = {config.model.neuron!r}: {error}") from error
 
 
 def build_hyperparameters(config: ConfigDict | FrozenConfigDict) -> Hyperparameters:

@@ -29,7 +29,6 @@ def importers(folder, *packages):
 # From the top: a folder (or module) of the library imports only from those below it.
 LAYERS = (
     "cli",
-    "testing",
     "interop",
     "training",
     "audio",
@@ -43,6 +42,7 @@ LAYERS = (
     "data",
     "members",
     "build",
+    "testing",
     "tasks",
     "config",
     "parallel",

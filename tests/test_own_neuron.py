@@ -85,7 +85,7 @@ def test_its_numbers_are_those_of_its_class_and_not_of_the_config_file(folder):
     own = folder / "my_neuron.py"
     own.write_text(own.read_text().replace("tau_u: tuple = (5.0, 25.0)", "tau_u: tuple = (7.0, 9.0)"))
     model = load_run(train(folder)).config.model
-    assert (model.tau_u, model.surrogate.c) == ((7.0, 9.0), 0.4)
+    assert (model.tau_u, model.surrogate.c) == ((7.0, 9.0), 0.2)
 
 
 def test_numbers_on_the_command_line_come_before_those_of_its_class(folder):
@@ -138,3 +138,32 @@ def test_a_part_of_a_gradient_by_hand_is_refused():
 def test_a_negative_threshold_is_refused(neuron):
     with pytest.raises(SeadlifError, match=r"= -.*, but a threshold must be at least 0"):
         neuron.named_parameters()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("(current + self", "(current - state.z.mean() + self", "step is not elementwise"),
+        ("step(self, coefficients, state", "step(self, state, coefficients", r"step\(coefficients, .* fails \(.*Error"),
+        ('"k_d": (0.0, 1.0)', "", r"coefficients\(params\) with the parameters k_u fails \(KeyError: 'k_d'"),
+        ('"k_d": (', '"k_d": 0.5, "bias": (', "the parameter k_d is 0.5; it must be the pair"),
+        ('"k_d": (', '"bias": (', "bias is the name of weights of a layer; rename the parameter"),
+        ("    State = State\n", "", "the class has no State"),
+        ("output = property(lambda self: self.z)", "", "the State has no property output"),
+    ],
+)
+def test_a_fault_of_its_class_is_an_error_before_training(folder, before, after, message):
+    file = folder / "my_neuron.py"
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after))
+    with pytest.raises(SystemExit, match=f"config.model.*{message}"):
+        train(folder)
+    assert not (folder / "run").exists()
+
+
+def test_a_class_of_a_similar_name_is_suggested(folder):
+    file = folder / "my_neuron.py"
+    file.write_text(file.read_text().replace("class DendriticLIF", "class DendriticLif"))
+    with pytest.raises(SystemExit, match=r"module my_neuron has no DendriticLIF; did you mean DendriticLif\?"):
+        train(folder)

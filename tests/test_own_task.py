@@ -158,3 +158,21 @@ def test_a_module_that_cannot_be_imported_is_named(config, tmp_path):
         config.task, config.task_dir = "broken:Task", str(tmp_path)
     with pytest.raises(SeadlifError, match=r"config\.task = 'broken:Task': importing its module failed"):
         find_task(config)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('Selection("absolute_error"', 'Selection("mae"', "Regression.selection names 'mae'; its metrics are"),
+        ('curves = ("loss", "absolute_error")', 'curves = ("loss", "mae")', "Regression.curves names 'mae'"),
+        ('metric = "absolute_error"', 'metric = "mae"', "Regression.selection names 'absolute_error'; its metrics are"),
+        ("    variable_length = True\n", "", "Regression has no variable_length"),
+    ],
+)
+def test_a_fault_of_its_class_is_an_error_before_training(before, after, message, tmp_path):
+    text = (ROOT / "examples/own_task.py").read_text()
+    assert before in text
+    (tmp_path / "own_task.py").write_text(text.replace(before, after))
+    with pytest.raises(SystemExit, match=f"config.task: {message}"):
+        main(["train", f"--config={tmp_path / 'own_task.py'}", *SHORT, f"--workdir={tmp_path / 'run'}"])
+    assert not (tmp_path / "run").exists()

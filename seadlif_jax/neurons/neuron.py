@@ -124,10 +124,20 @@ class Neuron(struct.PyTreeNode):
         """Return the trained parameters of `parameters`, each as a `Parameter`.
 
         Raises:
-          SeadlifError: initial values are not within their bounds.
+          SeadlifError: a name is taken by the weights of a layer, a value is no pair, or initial values are not within
+            their bounds.
         """
         parameters = {}
         for name, value in self.parameters().items():
+            if name in WEIGHTS:
+                raise SeadlifError(
+                    f"{type(self).__name__}: {name} is the name of weights of a layer; rename the parameter"
+                )
+            if not isinstance(value, tuple):
+                raise SeadlifError(
+                    f"{type(self).__name__}: the parameter {name} is {value!r}; it must be the pair of numbers between "
+                    "which its values are, or a Parameter"
+                )
             initial, bounds = parameters[name] = value if isinstance(value, Parameter) else Parameter(value, value)
             numbers = (bounds[0], *initial, bounds[1])
             is_traced = any(isinstance(number, jax.core.Tracer) for number in numbers)
@@ -286,6 +296,7 @@ def _place(cls: type, name: str) -> int:
     return next(place for place, owner in enumerate(cls.__mro__) if name in vars(owner))
 
 
+WEIGHTS = ("kernel", "bias", "recurrent_kernel", "recurrent_bias", "norm_scale")  # of a layer, beside the parameters
 # What a subclass with a step of its own does not inherit: a gradient by hand; and what belongs to a step.
 GRADIENT = ("residual", "replay", "outputs", "backward")
 OF_STEP = ("initial_carry", "unpack", "pack", "constant_threshold")

@@ -4,6 +4,7 @@ Neither JAX nor anything large is imported here: processes that only read files 
 """
 
 import contextlib
+import difflib
 import hashlib
 import importlib
 import importlib.machinery
@@ -54,7 +55,9 @@ def find_object(name: str, folders: Sequence[Path], option: str) -> FoundObject:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise SeadlifError(f"{option} = {name!r}: importing its module failed ({reason})") from error
     if not hasattr(module, object_name):
-        raise SeadlifError(f"{option} = {name!r}: module {module_name} has no {object_name}")
+        similar = difflib.get_close_matches(object_name, vars(module), n=1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        raise SeadlifError(f"{option} = {name!r}: module {module_name} has no {object_name}{hint}")
     return FoundObject(getattr(module, object_name), module, folder)
 
 
