@@ -18,7 +18,7 @@ class DendriticLIF(Neuron):
     tau_u: tuple = (5.0, 25.0)
     tau_d: tuple = (60.0, 300.0)
     gain: float = 2.0
-    surrogate: Surrogate = Surrogate()
+    surrogate: Surrogate = Surrogate(c=0.2)  # with 0.4, as for our neurons, its gradients explode
     State = State
 
     def parameters(self):
