@@ -67,7 +67,20 @@ def test_mistakes_in_a_config_file_are_named(tmp_path, lines, variant, message):
     ("arguments", "message"),
     [
         ((), "--config is missing"),
-        (("--config=configs/none.py",), "configs/none.py [Errno 2] No such file or directory: 'configs/none.py'"),
+        (("--config=configs/none.py",), "error: there is no config file configs/none.py"),
+        (
+            (QUICK, "--config.model.recurrent=(False,True)"),
+            "config.model.recurrent = (False,True): on the command line",
+        ),
+        ((QUICK, "--config.model.q=(1.,2.)"), "error: config.model.q = (1.,2.): it must be a number"),
+        (
+            (QUICK, "--config.model.neuron=alif", "--config.sweep.neuron=('lif','alif')"),
+            "config.sweep.neuron: config.model.neuron cannot be swept",
+        ),
+        (
+            (QUICK, "--config.optimizer.learning_rate=0.1", "--config.sweep.optimizer.learning_rate=(0.1,)"),
+            "config.sweep.optimizer.learning_rate: unknown field; did you mean config.sweep.learning_rate?",
+        ),
         (("--config=configs/variants.py",), "no attribute 'get_config'"),
         (("--config=configs/bsd.py:qick",), "unknown variant 'qick'; known are neuron: se_adlif"),
         (("--config=configs/bsd.py:lif,ef_adlif",), "two values for neuron: lif and ef_adlif"),
@@ -79,10 +92,10 @@ def test_mistakes_in_a_config_file_are_named(tmp_path, lines, variant, message):
         ((QUICK, "--config.optimiser.learning_rate=1"), "did you mean config.optimizer.learning_rate?"),
         ((QUICK, "--config.data.num_sample=3"), "did you mean config.data.num_samples?"),
         ((QUICK, "--config.model.neuron.kind=lif"), "did you mean config.model.neuron?"),
-        ((QUICK, "--config.seed=one"), "--config.seed=one"),
+        ((QUICK, "--config.seed=one"), "config.seed = one: it must be a whole number"),
         ((QUICK, "--config.seed=-1"), "config.seed = -1: it must be a whole number in 0.."),
-        ((QUICK, "--config.num_epochs=2.5"), "--config.num_epochs=2.5"),
-        ((QUICK, "--config.model.recurrent=7"), "--config.model.recurrent=7"),
+        ((QUICK, "--config.num_epochs=2.5"), "config.num_epochs = 2.5: it must be a whole number"),
+        ((QUICK, "--config.model.recurrent=7"), "config.model.recurrent = 7: on the command line, it must be True"),
         (
             (QUICK, "--config.model.neuron=alif", "--config.model.train_rest=True"),
             "config.model.train_rest = True: not a setting of alif neurons",

@@ -372,3 +372,23 @@ def test_layers_without_neurons_or_inputs_are_refused(features, channels):
     for layer in (RecurrentLayer(features, LIF()), LeakyReadout(features)):
         with pytest.raises(InputError, match=f"a layer has {features} neurons and {channels} inputs"):
             layer.init(jax.random.key(0), jnp.ones((1, 1, channels)))
+
+
+@pytest.mark.usefixtures("as_for_users")
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (lambda: RecurrentLayer(SEAdLIF(), 32), "it takes a number of neurons, and a neuron such as SEAdLIF"),
+        (lambda: RecurrentLayer(32, SEAdLIF), "it takes a number of neurons, and a neuron such as SEAdLIF"),
+        (lambda: RecurrentLayer(32, batch_norm=True), "batch_norm = True: it must be a seadlif_jax.BatchNorm"),
+    ],
+)
+def test_arguments_of_another_type_are_refused(layer, message, inputs):
+    with pytest.raises(InputError, match=message):
+        layer().init(jax.random.key(0), inputs)
+
+
+def test_only_parameters_are_projected():
+    network, variables = build(LIF())
+    with pytest.raises(InputError, match=r'these are not variables\["params"\]: they hold constants, params'):
+        network.project(dict(sorted(variables.items())))

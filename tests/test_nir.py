@@ -102,3 +102,8 @@ def test_the_command_refuses_adaptive_networks_and_writes_them_on_request(finish
 def test_a_step_without_duration_is_refused(tmp_path):
     with pytest.raises(DeviceError, match=r"step_ms = 0.0: the duration of a step must be positive"):
         nir_file.write_nir((), tmp_path / "net.nir", step_ms=0.0)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DeviceError, match=r"net\.nir: there is no such file"):
+        nir_file.read_nir(tmp_path / "net.nir")

@@ -148,7 +148,7 @@ def test_of_a_sweep_one_must_be_chosen(tmp_path, tiny_config):
     tiny_config.num_epochs = 1
     tiny_config.sweep.learning_rate = (0.01, 1e6)
     fit(tiny_config, tmp_path)
-    with pytest.raises(RunError, match=r"holds a sweep; pass member, one of 0\.\.1"):
+    with pytest.raises(RunError, match=r"holds a sweep; choose one of its members 0\.\.1, by --member=1 or member=1"):
         seadlif_jax.load_run(tmp_path)
     with pytest.raises(RunError, match=r"holds a sweep; choose one of its members, such as .*members/0"):
         open_run(tmp_path, {})
@@ -224,3 +224,12 @@ def test_a_fork_of_a_process_that_has_used_jax_is_refused(finished_run, monkeypa
     for use in (lambda: trained.predict(inputs), lambda: trained.step(state, x), lambda: load_run(finished_run)):
         with pytest.raises(RuntimeError, match="a fork of one that has used JAX, and would hang; start workers by"):
             use()
+
+
+@pytest.mark.usefixtures("as_for_users")
+def test_a_state_of_another_number_of_streams_is_refused(trained, test_split):
+    for use, x in ((trained.step, test_split.inputs[:5, 0]), (trained.steps, test_split.inputs[:5])):
+        with pytest.raises(ValueError, match="the state has 1 streams, the inputs have 5"):
+            use(trained.initial_state(), x)
+        with pytest.raises(ValueError, match=r"the state is a ndarray; it must be that of initial_state\(batch\)"):
+            use(x, trained.initial_state(5))

@@ -49,9 +49,10 @@ def read_runs(folders: Sequence[Path], report: Callable[[str], None] = lambda re
             report(str(error))
     if not runs:
         raise RunError("none of these folders holds a run with a finished epoch")
-    scores = {run.score for run in runs}
-    if len(scores) > 1:
-        raise RunError(f"these runs cannot be compared: they have different metrics, {' and '.join(sorted(scores))}")
+    first = {run.score: run.name for run in reversed(runs)}
+    if len(first) > 1:
+        metrics = ", ".join(f"{score} in {name}" for score, name in first.items())
+        raise RunError(f"these runs cannot be compared: they have different metrics, {metrics}")
     return runs
 
 

@@ -18,6 +18,11 @@ WRONG_TYPE = re.compile(  # an error of ml_collections
     r"and cannot be casted to type <class '(\w+)'>"
 )
 
+MISSING_FILE = re.compile(r"(.*) \[Errno 2\] No such file or directory: '\1'", re.DOTALL)
+WRONG_NUMBER = re.compile(
+    r"flag --([\w.]+)=(.*): (?:could not convert string to (float)|invalid literal for int\(\)).*"
+)
+
 
 def parse_flags(
     argv: Sequence[str], check: Callable[[], None] = lambda: None, values: flags.FlagValues = flags.FLAGS
@@ -95,6 +100,13 @@ def _reason(error: Exception, argv: Sequence[str]) -> str:
     text = lines[-1] if "Traceback" in str(message) else " ".join(" ".join(lines).split())
     text = text.removeprefix(f"{ConfigError.__module__}.ConfigError: ")
     text = text.partition("Attempted [Relative path]: ")[2] or text
+    if missing := MISSING_FILE.fullmatch(text):
+        return f"there is no config file {missing[1]}"
+    if "Non-boolean argument to boolean flag" in text:
+        flag, _, value = text.partition(": ")[0].removeprefix("flag --").partition("=")
+        return f"{flag} = {value}: on the command line, it must be True or False"
+    if number := WRONG_NUMBER.fullmatch(text):
+        return f"{number[1]} = {number[2]}: it must be {'a number' if number[3] else 'a whole number'}"
     if "get_config() takes 0 positional arguments" in text:
         return "the config file has no variants; leave out the colon and what follows it"
     if kinds := WRONG_TYPE.search(text):
@@ -119,7 +131,10 @@ def _unknown_field(text: str, argv: Sequence[str]) -> str | None:
     if not key or not (is_field or "config is locked" in text):
         return None
     # The error has a part of the name, the command line all of it, unless the field is set in the config file.
-    whole = next((name for name in given if key[1] in name.split(".")), None)
+    having = sorted(
+        (name for name in given if key[1] in name.split(".")), key=CHECKS.__contains__
+    )  # unknown ones first
+    whole = having[0] if having else None
     if whole is None and "config is locked" in text:
         return (
             f"the config file sets {key[1]!r}, which is no field of the config: correct the name, or, for a field of "

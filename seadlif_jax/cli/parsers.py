@@ -58,7 +58,8 @@ def chosen_network(options: argparse.Namespace) -> tuple[TrainedModel, Path]:
     if options.pretrained is not None:
         return load_pretrained(options.pretrained), Path()
     workdir = workdir_path(options.workdir)
-    return load_run(workdir, options.member), workdir
+    trained, folder_of_member = load_run(workdir, options.member), workdir / "members" / str(options.member)
+    return trained, folder_of_member if folder_of_member.is_dir() else workdir
 
 
 def moved_data(options: argparse.Namespace) -> dict[str, str]:

@@ -49,6 +49,8 @@ def unknown_field(name: str, known: Iterable[str] = ()) -> ConfigError:
     """
     fields = list(dict.fromkeys((*CHECKS, *known)))
     section, _, last = name.rpartition(".")
+    if name.startswith("sweep."):  # its fields are in no further section
+        section = "sweep"
     fields.sort(key=lambda field: field.rpartition(".")[0] != section)  # those of the same section first
     fields.sort(key=lambda field: field.startswith("sweep.") and section != "sweep")
     by_last = {field.rpartition(".")[2]: field for field in reversed(fields)}

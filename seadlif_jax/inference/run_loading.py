@@ -43,7 +43,10 @@ def load_run(workdir: str | Path, member: int | None = None) -> TrainedModel:
     config = read_config(folder)
     members = expand_sweep(config)
     if member is None and is_sweep(config):
-        raise RunError(f"{folder} holds a sweep; pass member, one of 0..{len(members) - 1}")
+        last = len(members) - 1
+        raise RunError(
+            f"{folder} holds a sweep; choose one of its members 0..{last}, by --member={last} or member={last}"
+        )
     member = member or 0
     if not 0 <= member < len(members):
         raise RunError(f"{folder} has no member {member}; its members are 0..{len(members) - 1}")

@@ -136,7 +136,11 @@ class TrainedModel:
         The same up to rounding, as XLA always computes it; so a spike at the very threshold may differ.
 
         A network that forecasts is fed what the caller chooses, here in all steps.
+
+        Raises:
+          InputError: the state is none, or of another number of streams than `x`, or `x` has another shape.
         """
+        _check_state(state, x)
         if np.ndim(x) != 2 or np.shape(x)[1] != self.num_channels:
             raise InputError(f"x has shape {np.shape(x)}; it must be [batch, {self.num_channels} channels]")
         if not isinstance(x, jax.Array):  # which may be traced, and need not leave the device
@@ -146,6 +150,7 @@ class TrainedModel:
 
     def steps(self, state: tuple[Any, ...], inputs: Inputs) -> tuple[tuple[Any, ...], Float[Array, "batch time class"]]:
         """Advance a stream by several steps in one call, `(state, x_t..) -> (state, y_t..)`: faster than one by one."""
+        _check_state(state, inputs)
         inputs = self._checked(inputs)
         refuse_fork()
         return self._steps(self.variables, state, inputs)
@@ -334,3 +339,14 @@ def _converted(values: Any, name: str) -> np.ndarray:
     if problem:
         raise InputError(f"{name} are {problem}")
     return array.astype(jnp.result_type(float)) if array.dtype.itemsize > 4 else array
+
+
+def _check_state(state: Any, inputs: Any) -> None:
+    """Raise an `InputError` unless a state has a stream for each row of the inputs."""
+    leaves = jax.tree.leaves(state)
+    if not isinstance(state, tuple) or not leaves:
+        raise InputError(
+            f"the state is a {type(state).__name__}; it must be that of initial_state(batch), the first argument"
+        )
+    if len(leaves[0]) != len(inputs):
+        raise InputError(f"the state has {len(leaves[0])} streams, the inputs have {len(inputs)}: initial_state(batch)")

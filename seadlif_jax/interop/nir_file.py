@@ -62,8 +62,10 @@ def read_nir(path: Path) -> tuple[DeviceLayer, ...]:
     """Return the layers of a file of `write_nir`, exactly as they were written.
 
     Raises:
-      DeviceError: the file is damaged, or of another program.
+      DeviceError: the file is missing, damaged, or of another program.
     """
+    if not path.is_file():
+        raise DeviceError(f"{path}: there is no such file")
     try:
         graph = nir.read(path)
         dt = float(graph.metadata["dt"])

@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax.projections
 from jaxtyping import Array, Float, Key, Num
 
@@ -86,6 +87,13 @@ class _Neurons(nn.Module):
           neuron: replaces the layer's own; of the same class, with other, possibly traced, numbers.
           training_inputs: what `batch_norm` takes mean and variance from; None for the running ones.
         """
+        if not isinstance(self.features, int | np.integer) or not isinstance(self.neuron, Neuron):
+            raise InputError(
+                f"RecurrentLayer({self.features!r}, {self.neuron!r}): it takes a number of neurons, and a neuron such "
+                "as SEAdLIF()"
+            )
+        if not isinstance(self.batch_norm, BatchNorm | None):
+            raise InputError(f"batch_norm = {self.batch_norm!r}: it must be a seadlif_jax.BatchNorm, or None for none")
         _check_sizes(self.features, channels)
         if not 0 < self.output_features <= self.features:
             raise InputError(f"num_outputs = {self.num_outputs}: it must be in 1..{self.features}, the features")

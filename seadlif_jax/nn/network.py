@@ -154,12 +154,17 @@ class Network(nn.Module):
     def project(self, params: Mapping[str, Any], hyper: Hyperparameters | None = None) -> dict[str, Any]:
         """Return the parameters, moved back within the bounds that the layers declare; to be called after each update.
 
+        Raises:
+          InputError: these are no parameters of a network.
+
         Example:
           >>> network = Network(layers=(RecurrentLayer(1),), readout=LeakyReadout(2))
           >>> params = {"layers_0": {"a": jnp.array([1.5])}, "readout": {"bias": jnp.array([7.0])}}
           >>> network.project(params)["layers_0"]["a"].tolist()
           [1.0]
         """
+        if "readout" not in params:
+            raise InputError(f'these are not variables["params"]: they hold {", ".join(params) or "nothing"}')
         projected = dict(params)
         for index, layer in enumerate(self.layers):
             name = f"layers_{index}"
