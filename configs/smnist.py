@@ -67,4 +67,4 @@ def _set_permuted(config: ConfigDict) -> None:
     config.model.q = config.model.q / 2  # with more, EF-adLIF neurons of the shortest tau_w would be unstable
     config.model.tau_out = (300.0, 300.0)
     config.model.surrogate.c = 0.2  # with 0.4, gradients explode
-    config.optimizer.learning_rate = 0.03
+    config.optimizer.learning_rate = 0.015

@@ -55,7 +55,7 @@ def check_neuron(neuron: Neuron, tolerance: float = 1e-9) -> None:
 
 
 def check_step(neuron: Neuron) -> None:
-    """Raise an error that says what is wrong with a neuron's step, the part of `check_neuron` that takes no second.
+    """Raise an error that says what is wrong with a neuron's step, the part of `check_neuron` that takes a second.
 
     Raises:
       AssertionError: the step does not fit what layers expect of it.

@@ -131,10 +131,8 @@ def _unknown_field(text: str, argv: Sequence[str]) -> str | None:
     if not key or not (is_field or "config is locked" in text):
         return None
     # The error has a part of the name, the command line all of it, unless the field is set in the config file.
-    having = sorted(
-        (name for name in given if key[1] in name.split(".")), key=CHECKS.__contains__
-    )  # unknown ones first
-    whole = having[0] if having else None
+    having = [name for name in given if key[1] in name.split(".")]
+    whole = min(having, key=CHECKS.__contains__, default=None)  # one that is unknown, if there are others
     if whole is None and "config is locked" in text:
         return (
             f"the config file sets {key[1]!r}, which is no field of the config: correct the name, or, for a field of "

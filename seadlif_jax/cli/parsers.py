@@ -58,8 +58,9 @@ def chosen_network(options: argparse.Namespace) -> tuple[TrainedModel, Path]:
     if options.pretrained is not None:
         return load_pretrained(options.pretrained), Path()
     workdir = workdir_path(options.workdir)
-    trained, folder_of_member = load_run(workdir, options.member), workdir / "members" / str(options.member)
-    return trained, folder_of_member if folder_of_member.is_dir() else workdir
+    trained = load_run(workdir, options.member)
+    folder = workdir if options.member is None else workdir / "members" / str(options.member)
+    return trained, folder if folder.is_dir() else workdir  # before a sweep ends, it has no such folders
 
 
 def moved_data(options: argparse.Namespace) -> dict[str, str]:

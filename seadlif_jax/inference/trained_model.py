@@ -343,10 +343,10 @@ def _converted(values: Any, name: str) -> np.ndarray:
 
 def _check_state(state: Any, inputs: Any) -> None:
     """Raise an `InputError` unless a state has a stream for each row of the inputs."""
-    leaves = jax.tree.leaves(state)
-    if not isinstance(state, tuple) or not leaves:
+    if not isinstance(state, tuple):
         raise InputError(
             f"the state is a {type(state).__name__}; it must be that of initial_state(batch), the first argument"
         )
-    if len(leaves[0]) != len(inputs):
-        raise InputError(f"the state has {len(leaves[0])} streams, the inputs have {len(inputs)}: initial_state(batch)")
+    streams = len(jax.tree.leaves(state)[0])
+    if np.shape(inputs)[:1] != (streams,):
+        raise InputError(f"the state has {streams} streams, and the inputs have shape {np.shape(inputs)}")
