@@ -9,8 +9,10 @@ from seadlif_jax.inference import load_network
 from seadlif_jax.members import expand_sweep
 from seadlif_jax.runs.errors import RunError
 from seadlif_jax.runs.folder import RunFolder
+from seadlif_jax.tasks import Classification, Forecast
 from seadlif_jax.training import fit
 from seadlif_jax.training.report import describe_result
+from seadlif_jax.training.sweep import summarize
 from tests.helpers import is_drawn
 from tests.training_helpers import Killed, assert_close, assert_same_network, kill_at_save, rows_of
 
@@ -149,11 +151,33 @@ def test_a_sweep_whose_members_all_diverge_says_so(tmp_path, tiny_config, capsys
     tiny_config.sweep.learning_rate = (1e6, 2e6)
     result = fit(tiny_config, tmp_path)
     assert [member["diverged"] for member in result["members"]] == [1, 1]
-    assert describe_result(result)[0] == "learning_rate 1000000: no finished members  (1 seed, 1 diverged)"
+    assert (
+        describe_result(result, Classification(3))[0]
+        == "learning_rate 1000000: no finished members  (1 seed, 1 diverged)"
+    )
     for name in ("members.csv", "summary.csv", "sweep.png"):
         assert (tmp_path / name).exists()
     assert fit(tiny_config, tmp_path)["finished"] == result["finished"]
     assert len([line for line in capsys.readouterr().out.splitlines() if ": diverged; frozen" in line]) == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "protocol", "line"),
+    [
+        (Classification(3), "best epoch", "best validation accuracy: q 60"),
+        (Forecast(), "best epoch", "best validation loss: q 120"),
+        (Classification(3), "last epoch", None),
+    ],
+)
+def test_the_best_setting_is_named_by_what_selects_epochs(task, protocol, line):
+    results = [
+        {"varied": {"q": q, "seed": seed}, "diverged": None, "test": metrics, "validation": metrics}
+        for q, metrics in ((60.0, {"accuracy": 0.9, "loss": 0.5}), (120.0, {"accuracy": 0.8, "loss": 0.4}))
+        for seed in (0, 1)
+    ]
+    results.append({"varied": {"q": 240.0, "seed": 0}, "diverged": 3})
+    lines = describe_result({"summary": summarize(results), "protocol": protocol}, task)
+    assert [text for text in lines if text.startswith("best validation")] == ([line] if line else [])
 
 
 @pytest.mark.pictures

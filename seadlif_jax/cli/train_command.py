@@ -23,6 +23,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from seadlif_jax.build import build_task
 from seadlif_jax.cli.environment import prepare_jax
 from seadlif_jax.cli.errors import errors_in_one_line
 from seadlif_jax.cli.flags import ConfigFileParser, option, parse_flags
@@ -113,7 +114,8 @@ def main(arguments: Sequence[str]) -> None:
         with errors_in_one_line(f"the same command resumes the run in {workdir}"):
             config = normalize(values.config)
             validate(config)
-            result = fit(record_folders(config, folders), workdir)
+            config = record_folders(config, folders)
+            result = fit(config, workdir)
     if is_first_process():
-        print("\n".join(describe_result(result)))
+        print("\n".join(describe_result(result, build_task(config))))
         print(f"results and pictures: {workdir}")

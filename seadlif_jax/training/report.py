@@ -17,6 +17,7 @@ from seadlif_jax.reports.pictures import save_task_pictures
 from seadlif_jax.runs.checkpoint import Checkpoints
 from seadlif_jax.runs.files import write_table
 from seadlif_jax.runs.folder import RunFolder
+from seadlif_jax.tasks import Task
 from seadlif_jax.training.optimizer import as_single
 from seadlif_jax.training.setup import Setup
 from seadlif_jax.training.state import Position, TrainState
@@ -141,8 +142,13 @@ def _draw_member(
         say(f"warning: not all pictures of {path} could be drawn ({reason})")
 
 
-def describe_result(result: Mapping[str, Any]) -> list[str]:
-    """Return the lines that a command prints about the result of a run, or of a sweep."""
+def describe_result(result: Mapping[str, Any], task: Task) -> list[str]:
+    """Return the lines that a command prints about the result of a run, or of a sweep.
+
+    Of several settings, the best one is named: the one whose validation samples have the best mean of the metric that
+    selects the epoch, unless the network has been trained on them too.
+    """
+    metric, sign = task.selection
 
     def score(statistics: Mapping[str, float | None]) -> str:
         mean, std = statistics["mean"], statistics["std"]
@@ -161,6 +167,10 @@ def describe_result(result: Mapping[str, Any]) -> list[str]:
 
     if "summary" in result:
         lines = [line(setting) for setting in result["summary"]]
+        finished = [setting for setting in result["summary"] if metric in setting["validation"]]
+        if len(finished) > 1 and not result["protocol"].startswith("last epoch"):
+            best = max(finished, key=lambda setting: sign * setting["validation"][metric]["mean"])
+            lines.append(f"best validation {metric}: {describe_setting(best['setting'])}")
         return [*lines, f"(mean +- standard deviation over seeds; {result['protocol']})"]
     text = "  ".join(
         f"{name} {value:.4f}" for name, value in result["test"].items() if not name.startswith("spike_rate_")
