@@ -60,11 +60,11 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def _set_permuted(config: ConfigDict) -> None:
-    """Sets what permuted images need: they tell of the digit from the first pixel on, and of it alike to the last."""
+    """Sets what differs for permuted images, in which all parts of the sequence tell as much about the digit."""
     config.batch_size = 64
     config.data.answer_from = 0.0
     config.model.tau_w = (30.0, 1000.0)
-    config.model.q = config.model.q / 2  # with more, EF-adLIF neurons of the shortest tau_w would be unstable
+    config.model.q /= 2  # for EF-adLIF because of the shorter tau_w, with which some neurons would be unstable
     config.model.tau_out = (300.0, 300.0)
     config.model.surrogate.c = 0.2  # with 0.4, gradients explode
     config.optimizer.learning_rate = 0.015

@@ -47,21 +47,7 @@ def find_task(config: ConfigDict | FrozenConfigDict, folders: Sequence[Path] = (
     if not (isinstance(found.value, type) and issubclass(found.value, Task)):
         raise ConfigError(f"config.task = {config.task!r}: it must be a subclass of seadlif_jax.tasks.Task")
     is_own = not found.value.__module__.startswith("seadlif_jax.")
-    _check_names(found.value)
     return FoundTask(found.value, found.folder, module_checksum(found.module) if is_own else "")
-
-
-def _check_names(task_class: type[Task]) -> None:
-    """Raise a `ConfigError` unless the class has all attributes of a task, and they name its own metric."""
-    name = task_class.__name__
-    missing = [attribute for attribute in get_annotations(Task) if not hasattr(task_class, attribute)]
-    if missing:
-        raise ConfigError(f"config.task: {name} has no {missing[0]}; see seadlif_jax.tasks.Task")
-    known = ("loss", task_class.metric)
-    for attribute, metrics in (("selection", task_class.selection[:1]), ("curves", task_class.curves)):
-        for metric in metrics:
-            if metric not in known:
-                raise ConfigError(f"config.task: {name}.{attribute} names {metric!r}; its metrics are {known}")
 
 
 def build_task(config: ConfigDict | FrozenConfigDict) -> Task:
@@ -76,14 +62,30 @@ def build_task(config: ConfigDict | FrozenConfigDict) -> Task:
     return task_class.from_config(config)
 
 
-def check_own_neuron(config: ConfigDict | FrozenConfigDict) -> None:
-    """Raise a `ConfigError` if the step of a user's own neuron does not fit what layers expect of it."""
-    if config.model.neuron in NEURONS:
-        return
-    try:
-        check_step(build_neuron(config))
-    except (AssertionError, SeadlifError) as error:
-        raise ConfigError(f"config.model.neuron = {config.model.neuron!r}: {error}") from error
+def check_own_classes(config: ConfigDict | FrozenConfigDict) -> None:
+    """Raise a `ConfigError` if a task, or the step of a neuron, of the user's own is not what training expects."""
+    if config.task not in TASKS:
+        _check_names(build_task(config))
+    if config.model.neuron not in NEURONS:
+        try:
+            for width in set(config.model.hidden):
+                check_step(build_neuron(config), width)
+        except (AssertionError, SeadlifError) as error:
+            raise ConfigError(f"config.model.neuron = {config.model.neuron!r}: {error}") from error
+
+
+def _check_names(task: Task) -> None:
+    """Raise a `ConfigError` unless a task has all attributes, and these name metrics that it has."""
+    name = type(task).__name__
+    missing = [attribute for attribute in get_annotations(Task) if not hasattr(task, attribute)]
+    if missing:
+        raise ConfigError(f"config.task: {name} has no {missing[0]}; see seadlif_jax.tasks.Task")
+    for attribute, metrics in (("selection", task.selection[:1]), ("curves", task.curves)):
+        for metric in metrics:
+            if metric not in ("loss", task.metric) and not metric.startswith("spike_rate_"):
+                raise ConfigError(
+                    f"config.task: {name}.{attribute} names {metric!r}; it must be loss, {task.metric} or spike_rate_1"
+                )
 
 
 def build_hyperparameters(config: ConfigDict | FrozenConfigDict) -> Hyperparameters:

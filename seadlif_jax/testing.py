@@ -45,6 +45,7 @@ def check_neuron(neuron: Neuron, tolerance: float = 1e-9) -> None:
     """
     with jax.enable_x64(True):
         check_step(neuron)
+        _check_single_sample(neuron)
         _check_traced(neuron)
         layer = RecurrentLayer(FEATURES, neuron)
         inputs = jnp.asarray(np.random.default_rng(0).normal(0.5, 1, (BATCH, STEPS, CHANNELS)))
@@ -54,8 +55,12 @@ def check_neuron(neuron: Neuron, tolerance: float = 1e-9) -> None:
         _check_gradient(layer, params, inputs, tolerance)
 
 
-def check_step(neuron: Neuron) -> None:
-    """Raise an error that says what is wrong with a neuron's step, the part of `check_neuron` that takes a second.
+def check_step(neuron: Neuron, features: int = FEATURES) -> None:
+    """Raise an error that says what is wrong with a neuron's step: the first part of `check_neuron`.
+
+    Args:
+      neuron: the neuron.
+      features: number of neurons in the layer.
 
     Raises:
       AssertionError: the step does not fit what layers expect of it.
@@ -65,12 +70,8 @@ def check_step(neuron: Neuron) -> None:
       >>> from seadlif_jax import ALIF
       >>> check_step(ALIF())
     """
-    _check_value(neuron)
-    _check_step(neuron)
-
-
-def _check_value(neuron: Neuron) -> None:
     assert isinstance(neuron, Neuron), f"{neuron!r} is no instance of a subclass of Neuron"
+    assert hasattr(neuron, "State"), "the class has no State: a NamedTuple of arrays with a property output"
     try:
         hash(neuron)
     except TypeError as error:
@@ -79,32 +80,37 @@ def _check_value(neuron: Neuron) -> None:
         ) from None
     assert neuron == neuron.replace(), "a copy of the neuron is not equal to it"
 
+    coefficients, state, current = _start(neuron, features)
+    for _ in range(3):
+        after = _advanced(neuron, coefficients, state, current)
+        for what, of in (("type", jax.tree.structure), ("shapes", _shapes), ("types of numbers", _dtypes)):
+            assert of(after) == of(state), f"step changes the {what} of the state: from {of(state)} to {of(after)}"
+        state = after
+    assert hasattr(state, "output"), "the State has no property output: the values that the neurons send on"
+    assert state.output.shape == (BATCH, features), (
+        f"state.output has shape {state.output.shape}; it must have one value a neuron, {(BATCH, features)}"
+    )
+    _check_elementwise(neuron, coefficients, state, current)
 
-def _check_step(neuron: Neuron) -> None:
-    assert hasattr(neuron, "State"), "the class has no State: a NamedTuple of arrays with a property output"
+
+def _start(neuron: Neuron, features: int) -> tuple[Any, Any, Array]:
+    """Return coefficients of random parameters, the initial state, and a random current."""
     rng = np.random.default_rng(1)
     with _named("parameters()"):
         params = {
-            name: jnp.asarray(rng.uniform(float(parameter.initial[0]), float(parameter.initial[1]), FEATURES))
+            name: jnp.asarray(rng.uniform(float(parameter.initial[0]), float(parameter.initial[1]), features))
             for name, parameter in neuron.named_parameters().items()
         }
     with _named(f"coefficients(params) with the parameters {', '.join(params) or 'none'}"):
         coefficients = neuron.coefficients(params)
     with _named("initial_state(shape)"):
-        state = neuron.initial_state((BATCH, FEATURES))
-    current = jnp.asarray(rng.normal(1, 3, (BATCH, neuron.gates * FEATURES)))
-    for _ in range(3):
-        with _named("step(coefficients, state, current)"):
-            after = neuron.step(coefficients, state, current)
-        for what, of in (("type", jax.tree.structure), ("shapes", _shapes), ("types of numbers", _dtypes)):
-            assert of(after) == of(state), f"step changes the {what} of the state: from {of(state)} to {of(after)}"
-        state = after
-    assert hasattr(state, "output"), "the State has no property output: the values that the neurons send on"
-    assert state.output.shape == (BATCH, FEATURES), (
-        f"state.output has shape {state.output.shape}; it must have one value a neuron, {(BATCH, FEATURES)}"
-    )
-    _check_elementwise(neuron, coefficients, state, current)
-    _check_single_sample(neuron, coefficients, state, current)
+        state = neuron.initial_state((BATCH, features))
+    return coefficients, state, jnp.asarray(rng.normal(1, 3, (BATCH, neuron.gates * features)))
+
+
+def _advanced(neuron: Neuron, coefficients: Any, state: Any, current: Array) -> Any:
+    with _named("step(coefficients, state, current)"):
+        return neuron.step(coefficients, state, current)
 
 
 @contextlib.contextmanager
@@ -119,34 +125,43 @@ def _named(call: str) -> Iterator[None]:
         raise AssertionError(f"{call} fails ({reason})") from error
 
 
-def _check_single_sample(neuron: Neuron, coefficients: Any, state: Any, current: Array) -> None:
-    """Advance the first sample alone, in arrays without the axis of the batch, as the gradient does."""
+def _check_elementwise(neuron: Neuron, coefficients: Any, state: Any, current: Array) -> None:
+    """Change the first neuron of the first sample alone, one array of the state at a time, and look at all others."""
+    leaves, structure = jax.tree.flatten(state)
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state)]
+    changed = {"current": (state, current.at[0, :: current.shape[1] // neuron.gates].add(1))}
+    for index, name in enumerate(names):
+        if _is_by_neuron(leaves[index], state) and jnp.issubdtype(leaves[index].dtype, jnp.inexact):
+            others = [*leaves[:index], leaves[index].at[0, 0].add(1), *leaves[index + 1 :]]
+            changed[f"state{name}"] = (jax.tree.unflatten(structure, others), current)
+    expected = jax.tree.leaves(_advanced(neuron, coefficients, state, current))
+    for name, arguments in changed.items():
+        found = jax.tree.leaves(_advanced(neuron, coefficients, *arguments))
+        for one, two in zip(expected, found, strict=True):
+            if _is_by_neuron(one, state):
+                assert jnp.array_equal(one.at[0, 0].set(two[0, 0]), two, equal_nan=True), (
+                    f"step is not elementwise: the {name} of one neuron in one sample changes the state of others"
+                )
+
+
+def _is_by_neuron(leaf: Array, state: Any) -> bool:
+    """Return whether an array of a state has an entry, or several, for each neuron of each sample."""
+    return leaf.shape[:2] == state.output.shape and not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _check_single_sample(neuron: Neuron) -> None:
+    """Advance the first sample alone, in arrays without the axis of the batch, as the inherited gradient does."""
+    if type(neuron).backward is not Neuron.backward:
+        return
+    coefficients, state, current = _start(neuron, FEATURES)
     expected = neuron.step(coefficients, state, current)
     with _named("step for a single sample, arrays [neuron], whose axes count from the end, such as axis=-1,"):
         found = neuron.step(coefficients, jax.tree.map(lambda array: array[0], state), current[0])
     for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert one.shape == two[0].shape, f"step changes shapes for a single sample: {one.shape}, not {two[0].shape}"
-        assert jnp.allclose(one, two[0], rtol=1e-3, atol=1e-6, equal_nan=True), (
+        assert jnp.allclose(one, two[0], rtol=1e-9, atol=1e-9, equal_nan=True), (
             "step gives another state for a single sample, arrays [neuron], than for the same one in a batch"
         )
-
-
-def _check_elementwise(neuron: Neuron, coefficients: Any, state: Any, current: Array) -> None:
-    """Change one value of the first neuron of the first sample at a time, and look at the states of all others."""
-    is_first = (jnp.arange(BATCH)[:, None] == 0) & (jnp.arange(FEATURES) == 0)
-    expected = jax.tree.leaves(neuron.step(coefficients, state, current))
-    leaves, structure = jax.tree.flatten(state)
-    names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state)]
-    changed = {"current": (state, jnp.where(jnp.tile(is_first, neuron.gates), current + 1, current))}
-    for index, name in enumerate(names):
-        others = [jnp.where(is_first, leaf + 1, leaf) if k == index else leaf for k, leaf in enumerate(leaves)]
-        changed[f"state{name}"] = (jax.tree.unflatten(structure, others), current)
-    for name, arguments in changed.items():
-        found = jax.tree.leaves(neuron.step(coefficients, *arguments))
-        for one, two in zip(expected, found, strict=True):
-            assert jnp.array_equal(jnp.where(is_first, 0, one), jnp.where(is_first, 0, two), equal_nan=True), (
-                f"step is not elementwise: the {name} of one neuron in one sample changes the state of others"
-            )
 
 
 def _lively_params(layer: RecurrentLayer, inputs: Array) -> dict[str, Any]:

@@ -76,9 +76,10 @@ def x64():
 @pytest.fixture
 def as_for_users():
     """Without the check of annotated shapes, which only tests have, and which comes before that of the library."""
+    before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from seadlif_jax.cli import main
 from seadlif_jax.config import ConfigError
 from seadlif_jax.inference import evaluate, open_run
 from seadlif_jax.inference.evaluation import measure
-from seadlif_jax.tasks import Classification
+from seadlif_jax.tasks import Classification, Selection
 from seadlif_jax.training import fit
 from seadlif_jax.utils.errors import SeadlifError
 from tests.helpers import ROOT
@@ -163,9 +163,13 @@ def test_a_module_that_cannot_be_imported_is_named(config, tmp_path):
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ('Selection("absolute_error"', 'Selection("mae"', "Regression.selection names 'mae'; its metrics are"),
+        ('Selection("absolute_error"', 'Selection("mae"', "Regression.selection names 'mae'; it must be loss, abs"),
         ('curves = ("loss", "absolute_error")', 'curves = ("loss", "mae")', "Regression.curves names 'mae'"),
-        ('metric = "absolute_error"', 'metric = "mae"', "Regression.selection names 'absolute_error'; its metrics are"),
+        (
+            'metric = "absolute_error"',
+            'metric = "mae"',
+            "Regression.selection names 'absolute_error'; it must be loss, mae",
+        ),
         ("    variable_length = True\n", "", "Regression has no variable_length"),
     ],
 )
@@ -176,3 +180,17 @@ def test_a_fault_of_its_class_is_an_error_before_training(before, after, message
     with pytest.raises(SystemExit, match=f"config.task: {message}"):
         main(["train", f"--config={tmp_path / 'own_task.py'}", *SHORT, f"--workdir={tmp_path / 'run'}"])
     assert not (tmp_path / "run").exists()
+
+
+class Chosen(own_task.Regression):
+    """Attributes may be computed."""
+
+    @property
+    def selection(self):
+        return Selection("spike_rate_1", -1)
+
+
+def test_an_attribute_may_be_a_property(config, tmp_path):
+    with config.unlocked():
+        config.task = f"{__name__}:Chosen"
+    assert fit(config, tmp_path / "run")["best_epoch"] == 1

@@ -8,7 +8,7 @@ import pytest
 from flax import struct
 
 from seadlif_jax.neurons import LIF, NEURONS, Neuron, Parameter, Surrogate, SynapticLIF
-from seadlif_jax.testing import check_neuron
+from seadlif_jax.testing import check_neuron, check_step
 from tests.alif import ALIF
 
 SETTINGS = {"brf": {"dt": 0.2, "omega": (1.0, 3.0), "b_offset": (0.1, 1.0)}}  # spikes within some steps
@@ -163,3 +163,57 @@ def test_a_default_without_type_annotation_is_refused():
 
 def test_the_neuron_without_a_fault_passes():
     check_neuron(Own())
+
+
+class Compartments(Own):
+    """A state with several values a neuron."""
+
+    class State(NamedTuple):
+        u: jax.Array
+        d: jax.Array
+        z: jax.Array
+        output = property(lambda self: self.z)
+
+    def initial_state(self, shape):
+        return self.State(jnp.zeros(shape), jnp.zeros((*shape, 4)), jnp.zeros(shape))
+
+    def step(self, coefficients, state, current):
+        d = 0.9 * state.d + 0.1 * current[..., None]
+        after = super().step(coefficients, state, d.mean(-1))
+        return self.State(after.u, d, after.z)
+
+
+class Constants(Own):
+    """For a layer of eight neurons only."""
+
+    def step(self, coefficients, state, current):
+        return super().step(coefficients, state, current * jnp.linspace(1, 2, 8))
+
+
+class Refractory(Own):
+    """A state that is no number."""
+
+    class State(NamedTuple):
+        u: jax.Array
+        has_spiked: jax.Array
+        z: jax.Array
+        output = property(lambda self: self.z)
+
+    def initial_state(self, shape):
+        return self.State(jnp.zeros(shape), jnp.zeros(shape, bool), jnp.zeros(shape))
+
+    def step(self, coefficients, state, current):
+        after = super().step(coefficients, state, jnp.where(state.has_spiked, 0, current))
+        return self.State(after.u, after.z > 0, after.z)
+
+
+class Lists(Own):
+    def parameters(self):
+        return {"alpha": [0.5, 0.9]}
+
+
+@pytest.mark.parametrize(
+    ("neuron", "features"), [(Compartments(), 5), (Constants(), 8), (Refractory(), 5), (Lists(), 3)]
+)
+def test_unusual_neurons_may_be_trained(neuron, features):
+    check_step(neuron, features)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 import seadlif_jax
 from seadlif_jax.config import ConfigError
@@ -229,7 +230,18 @@ def test_a_fork_of_a_process_that_has_used_jax_is_refused(finished_run, monkeypa
 @pytest.mark.usefixtures("as_for_users")
 def test_a_state_of_another_number_of_streams_is_refused(trained, test_split):
     for use, x in ((trained.step, test_split.inputs[:5, 0]), (trained.steps, test_split.inputs[:5])):
-        with pytest.raises(ValueError, match=r"the state has 1 streams, and the inputs have shape \(5, "):
+        with pytest.raises(ValueError, match="the state has 1 streams, and the inputs have 5"):
             use(trained.initial_state(), x)
         with pytest.raises(ValueError, match=r"the state is a ndarray; it must be that of initial_state\(batch\)"):
             use(x, trained.initial_state(5))
+
+
+def test_a_step_is_exported_for_any_number_of_streams(trained):
+    (streams,) = export.symbolic_shape("streams")
+    state = jax.eval_shape(lambda: trained.initial_state(2))
+    state, x = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((streams, leaf.shape[1]), jnp.float32), (state, jnp.zeros((2, 10)))
+    )
+    exported = export.export(jax.jit(trained.step))(state, x)
+    expected = trained.step(trained.initial_state(3), jnp.ones((3, 10)))[1]
+    np.testing.assert_allclose(exported.call(trained.initial_state(3), jnp.ones((3, 10)))[1], expected, rtol=1e-6)

@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from seadlif_jax.nn import Network
 from seadlif_jax.utils.errors import InputError
 
+NARROW = 1e-6  # a width in steps at which neighbours have no weight
 NOISE_RANGE = (0.0, 0.1)  # low, and alike at all times
 
 
@@ -85,6 +86,8 @@ def maximize_activation(
     classes = network.readout.features
     if len(start) != classes:
         raise InputError(f"start has {len(start)} inputs; it must have one for each of the {classes} classes")
+    if smoothing < 0:
+        raise InputError(f"smoothing = {smoothing}: a standard deviation, it must be at least 0")
     step_mask = np.asarray(step_mask)
     if step_mask.dtype != bool or step_mask.shape != start.shape[1:2] or not step_mask.any():
         raise InputError(
@@ -116,17 +119,11 @@ def maximize_activation(
 def smooth(x: Float[Array, "*batch time channel"], width: float) -> Float[Array, "*batch time channel"]:
     """Return means over time, weighted by a Gaussian of this standard deviation in steps, cut off at the ends.
 
-    The width 0 leaves the values as they are; a negative one raises an `InputError`.
-
     >>> smooth(jnp.ones((4, 1)), 2.0).ravel()
     Array([1., 1., 1., 1.], dtype=float32)
     """
-    if width < 0:
-        raise InputError(f"the standard deviation of a Gaussian is {width}; it must be at least 0")
-    if width == 0:
-        return x
     time = jnp.arange(x.shape[-2])
-    weights = jax.nn.softmax(-((time[:, None] - time) ** 2) / (2 * width**2), axis=-1)
+    weights = jax.nn.softmax(-((time[:, None] - time) ** 2) / (2 * jnp.maximum(width, NARROW) ** 2), axis=-1)
     return weights @ x
 
 

@@ -49,7 +49,9 @@ def read_runs(folders: Sequence[Path], report: Callable[[str], None] = lambda re
             report(str(error))
     if not runs:
         raise RunError("none of these folders holds a run with a finished epoch")
-    first = {run.score: run.name for run in reversed(runs)}
+    first: dict[str, str] = {}
+    for run in runs:
+        first.setdefault(run.score, run.name)
     if len(first) > 1:
         metrics = ", ".join(f"{score} in {name}" for score, name in first.items())
         raise RunError(f"these runs cannot be compared: they have different metrics, {metrics}")

@@ -19,8 +19,9 @@ WRONG_TYPE = re.compile(  # an error of ml_collections
 )
 
 MISSING_FILE = re.compile(r"(.*) \[Errno 2\] No such file or directory: '\1'", re.DOTALL)
+WRONG_BOOLEAN = re.compile(r"flag --(config\.[\w.]+)=(.*): \('Non-boolean argument to boolean flag', .*")
 WRONG_NUMBER = re.compile(
-    r"flag --([\w.]+)=(.*): (?:could not convert string to (float)|invalid literal for int\(\)).*"
+    r"flag --(config\.[\w.]+)=(.*): (?:could not convert string to (float)|invalid literal for int\(\)).*"
 )
 
 
@@ -102,9 +103,8 @@ def _reason(error: Exception, argv: Sequence[str]) -> str:
     text = text.partition("Attempted [Relative path]: ")[2] or text
     if missing := MISSING_FILE.fullmatch(text):
         return f"there is no config file {missing[1]}"
-    if "Non-boolean argument to boolean flag" in text:
-        flag, _, value = text.partition(": ")[0].removeprefix("flag --").partition("=")
-        return f"{flag} = {value}: on the command line, it must be True or False"
+    if boolean := WRONG_BOOLEAN.fullmatch(text):
+        return f"{boolean[1]} = {boolean[2]}: on the command line, it must be True or False"
     if number := WRONG_NUMBER.fullmatch(text):
         return f"{number[1]} = {number[2]}: it must be {'a number' if number[3] else 'a whole number'}"
     if "get_config() takes 0 positional arguments" in text:

@@ -138,9 +138,10 @@ class TrainedModel:
         A network that forecasts is fed what the caller chooses, here in all steps.
 
         Raises:
-          InputError: the state is none, or of another number of streams than `x`, or `x` has another shape.
+          InputError: the state is not one of `initial_state`, or of another number of streams than `x`; or `x` has
+            another shape.
         """
-        _check_state(state, x)
+        _refuse_no_state(state)
         if np.ndim(x) != 2 or np.shape(x)[1] != self.num_channels:
             raise InputError(f"x has shape {np.shape(x)}; it must be [batch, {self.num_channels} channels]")
         if not isinstance(x, jax.Array):  # which may be traced, and need not leave the device
@@ -150,7 +151,7 @@ class TrainedModel:
 
     def steps(self, state: tuple[Any, ...], inputs: Inputs) -> tuple[tuple[Any, ...], Float[Array, "batch time class"]]:
         """Advance a stream by several steps in one call, `(state, x_t..) -> (state, y_t..)`: faster than one by one."""
-        _check_state(state, inputs)
+        _refuse_no_state(state)
         inputs = self._checked(inputs)
         refuse_fork()
         return self._steps(self.variables, state, inputs)
@@ -329,6 +330,9 @@ def trace_network(
 
 
 def _apply_step(network: Network, variables: Mapping[str, Any], state: Any, x: Num[Any, "batch channel"]) -> Any:
+    first = jax.tree.leaves(state)[0]  # compiled with the step: this is checked once for each shape
+    if first.shape[:1] != x.shape[:1]:
+        raise InputError(f"the state has {first.shape[0]} streams, and the inputs have {x.shape[0]}")
     return network.apply(variables, state, jnp.asarray(x), method="step")
 
 
@@ -341,12 +345,8 @@ def _converted(values: Any, name: str) -> np.ndarray:
     return array.astype(jnp.result_type(float)) if array.dtype.itemsize > 4 else array
 
 
-def _check_state(state: Any, inputs: Any) -> None:
-    """Raise an `InputError` unless a state has a stream for each row of the inputs."""
-    if not isinstance(state, tuple):
+def _refuse_no_state(state: Any) -> None:
+    if not isinstance(state, tuple | list):
         raise InputError(
             f"the state is a {type(state).__name__}; it must be that of initial_state(batch), the first argument"
         )
-    streams = len(jax.tree.leaves(state)[0])
-    if np.shape(inputs)[:1] != (streams,):
-        raise InputError(f"the state has {streams} streams, and the inputs have shape {np.shape(inputs)}")

@@ -64,7 +64,7 @@ def read_nir(path: Path) -> tuple[DeviceLayer, ...]:
     Raises:
       DeviceError: the file is missing, damaged, or of another program.
     """
-    if not path.is_file():
+    if not Path(path).is_file():
         raise DeviceError(f"{path}: there is no such file")
     try:
         graph = nir.read(path)

@@ -131,7 +131,8 @@ def _check_ranges(arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> Non
             kind = "tau_out_range" if layer == "out_layer" else f"{parameter[:5]}_range"
             low, high = _range(settings, kind)
             expected = low if parameter.endswith("min") else high
-            if bound != np.asarray(bound).dtype.type(expected):  # rounded as it is stored
+            dtype = np.result_type(bound, np.float32)
+            if bound != dtype.type(expected):  # rounded as it is stored
                 raise InputError(f"{name} is {float(bound)}, but the setting {kind} is {settings[kind]}")
 
 

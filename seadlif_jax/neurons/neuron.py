@@ -127,21 +127,23 @@ class Neuron(struct.PyTreeNode):
           SeadlifError: a name is taken by the weights of a layer, a value is no pair, or initial values are not within
             their bounds.
         """
-        parameters = {}
+        parameters: dict[str, Parameter] = {}
         for name, value in self.parameters().items():
             if name in WEIGHTS:
                 raise SeadlifError(
                     f"{type(self).__name__}: {name} is the name of weights of a layer; rename the parameter"
                 )
-            if not isinstance(value, tuple):
+            try:
+                low, high = value
+            except (TypeError, ValueError):
                 raise SeadlifError(
                     f"{type(self).__name__}: the parameter {name} is {value!r}; it must be the pair of numbers between "
                     "which its values are, or a Parameter"
-                )
-            initial, bounds = parameters[name] = value if isinstance(value, Parameter) else Parameter(value, value)
+                ) from None
+            pair = Parameter((low, high), (low, high))
+            initial, bounds = parameters[name] = value if isinstance(value, Parameter) else pair
             numbers = (bounds[0], *initial, bounds[1])
-            is_traced = any(isinstance(number, jax.core.Tracer) for number in numbers)
-            if not is_traced and sorted(map(float, numbers)) != list(map(float, numbers)):
+            if _are_known(*numbers) and sorted(map(float, numbers)) != list(map(float, numbers)):
                 raise SeadlifError(
                     f"{type(self).__name__}: the initial {name} of {initial[0]:.4g} to {initial[1]:.4g} is not within "
                     f"its bounds, {bounds[0]:.4g} to {bounds[1]:.4g}"
@@ -296,7 +298,7 @@ def _place(cls: type, name: str) -> int:
     return next(place for place, owner in enumerate(cls.__mro__) if name in vars(owner))
 
 
-WEIGHTS = ("kernel", "bias", "recurrent_kernel", "recurrent_bias", "norm_scale")  # of a layer, beside the parameters
+WEIGHTS = ("kernel", "bias", "recurrent_kernel")  # of a layer, beside the parameters
 # What a subclass with a step of its own does not inherit: a gradient by hand; and what belongs to a step.
 GRADIENT = ("residual", "replay", "outputs", "backward")
 OF_STEP = ("initial_carry", "unpack", "pack", "constant_threshold")
@@ -316,19 +318,26 @@ def _refuse_higher(primals: Any, tangents: Any) -> Any:
 def refuse_negative(neuron: Any, name: str) -> None:
     """Raise a `SeadlifError` for a negative threshold, above which the initial state already is."""
     value = getattr(neuron, name)
-    if isinstance(value, int | float) and value < 0:
+    if _are_known(value) and value < 0:
         raise SeadlifError(f"{type(neuron).__name__}: {name} = {value}, but a threshold must be at least 0")
 
 
 def refuse_nonpositive(owner: Any, *names: str) -> None:
     """Raise a `SeadlifError` for a range, such as one of time constants, that is not positive or not in order."""
     for name in names:
-        low, high = getattr(owner, name)
-        is_known = isinstance(low, int | float) and isinstance(high, int | float)  # not traced
-        if is_known and not 0 < low <= high:
+        values = getattr(owner, name)
+        if not isinstance(values, tuple | list) or not _are_known(*values):  # a number, in a subclass of the user's own
+            continue
+        low, high = values
+        if not 0 < low <= high:
             raise SeadlifError(
                 f"{type(owner).__name__}: {name} = ({low}, {high}), but it must be positive, the lower first"
             )
+
+
+def _are_known(*numbers: Any) -> bool:
+    """Return whether numbers are no traced ones."""
+    return not any(isinstance(number, jax.core.Tracer) for number in numbers)
 
 
 def before_each(first: Array, after: Array) -> Array:

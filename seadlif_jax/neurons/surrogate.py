@@ -97,6 +97,8 @@ SURROGATES: Mapping[str, Callable] = MappingProxyType(
 class Surrogate(struct.PyTreeNode):
     """The spike function `v -> H(v)`, with a surrogate gradient: a subclass may define another `derivative`.
 
+    In a subclass, fields that are no numbers are declared by `flax.struct.field(pytree_node=False)`.
+
     Attributes:
       shape: a name in `SURROGATES`.
       slope: steepness, in 1 / (units of the membrane potential). May be traced.

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from seadlif_jax.build import build_task, check_engine, check_own_neuron, choose_engine
+from seadlif_jax.build import build_task, check_engine, check_own_classes, choose_engine
 from seadlif_jax.config import MAY_MOVE, flatten, is_sweep, normalize, validate
 from seadlif_jax.data.in_memory import LOADER
 from seadlif_jax.data.loader import record_folders
@@ -105,7 +105,7 @@ def fit(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None)
 
     if not addition:
         extension.refuse_unfinished(folder.path)
-    check_own_neuron(config)
+    check_own_classes(config)
     check_engine(config)
     start = None if addition else warm_start.load_start(folder, members)
     dataset = load_dataset(config, dataset)

@@ -146,7 +146,7 @@ def describe_result(result: Mapping[str, Any], task: Task) -> list[str]:
     """Return the lines that a command prints about the result of a run, or of a sweep.
 
     Of several settings, the best one is named: the one whose validation samples have the best mean of the metric that
-    selects the epoch, unless the network has been trained on them too.
+    selects the epoch, unless the network has been trained on them too, or a seed has diverged.
     """
     metric, sign = task.selection
 
@@ -167,7 +167,11 @@ def describe_result(result: Mapping[str, Any], task: Task) -> list[str]:
 
     if "summary" in result:
         lines = [line(setting) for setting in result["summary"]]
-        finished = [setting for setting in result["summary"] if metric in setting["validation"]]
+        finished = [
+            setting
+            for setting in result["summary"]
+            if not setting["diverged"] and np.isfinite(setting["validation"][metric]["mean"])
+        ]
         if len(finished) > 1 and not result["protocol"].startswith("last epoch"):
             best = max(finished, key=lambda setting: sign * setting["validation"][metric]["mean"])
             lines.append(f"best validation {metric}: {describe_setting(best['setting'])}")
