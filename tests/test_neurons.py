@@ -25,7 +25,7 @@ from seadlif_jax.neurons import (
     decay,
     find_neuron,
 )
-from seadlif_jax.nn import LeakyReadout
+from seadlif_jax.nn import LeakyReadout, RecurrentLayer
 from seadlif_jax.utils.errors import SeadlifError
 
 RNG = np.random.default_rng(0)
@@ -201,3 +201,11 @@ def test_a_range_of_time_constants_that_is_not_positive_or_not_in_order_is_refus
 def test_the_time_constants_of_a_readout_are_checked_too():
     with pytest.raises(SeadlifError, match=r"LeakyReadout: tau = \(-3.0, 3.0\)"):
         LeakyReadout(2, tau=(-3.0, 3.0)).init(jax.random.key(0), jnp.ones((1, 1, 1)))
+
+
+@pytest.mark.parametrize("neuron", [LIF(), SEAdLIF(), SynapticLIF(), RadLIF(), SiLIF()])
+def test_hyperparameters_in_arrays_are_constants_of_a_compiled_function(neuron):
+    constants = jax.tree.map(lambda number: jnp.asarray(number, float), neuron)
+    layer = RecurrentLayer(3, constants)
+    outputs = jax.jit(lambda x: layer.init_with_output(jax.random.key(0), x)[0])(jnp.ones((1, 2, 4)))
+    assert outputs.shape == (1, 2, 3)

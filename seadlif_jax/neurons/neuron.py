@@ -318,7 +318,7 @@ def _refuse_higher(primals: Any, tangents: Any) -> Any:
 def refuse_negative(neuron: Any, name: str) -> None:
     """Raise a `SeadlifError` for a negative threshold, above which the initial state already is."""
     value = getattr(neuron, name)
-    if _are_known(value) and value < 0:
+    if _are_known(value) and float(value) < 0:
         raise SeadlifError(f"{type(neuron).__name__}: {name} = {value}, but a threshold must be at least 0")
 
 
@@ -328,7 +328,7 @@ def refuse_nonpositive(owner: Any, *names: str) -> None:
         values = getattr(owner, name)
         if not isinstance(values, tuple | list) or not _are_known(*values):  # a number, in a subclass of the user's own
             continue
-        low, high = values
+        low, high = map(float, values)
         if not 0 < low <= high:
             raise SeadlifError(
                 f"{type(owner).__name__}: {name} = ({low}, {high}), but it must be positive, the lower first"
@@ -336,7 +336,7 @@ def refuse_nonpositive(owner: Any, *names: str) -> None:
 
 
 def _are_known(*numbers: Any) -> bool:
-    """Return whether numbers are no traced ones."""
+    """Return whether numbers are no traced ones. Comparisons of arrays are traced; those of `float` of them are not."""
     return not any(isinstance(number, jax.core.Tracer) for number in numbers)
 
 
