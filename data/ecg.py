@@ -17,7 +17,7 @@ import scipy.io
 
 from seadlif_jax.data.dataset import LAST, DataError, Dataset, Split, check_protocol, draw_validation
 from seadlif_jax.data.probe import probe_file
-from seadlif_jax.utils.errors import storage_error
+from seadlif_jax.utils.errors import storage_error, with_type
 
 FOLDER = "QTDB"
 NUM_CHANNELS = 4
@@ -108,8 +108,7 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except Exception as error:  # scipy raises many types
         if reason := storage_error(error):
             raise DataError(f"{path} cannot be read at the moment ({reason}); try again") from error
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DataError(f"{path} is damaged or not the ECG file ({reason}). {REMEDY}") from error
+        raise DataError(f"{path} is damaged or not the ECG file ({with_type(error)}). {REMEDY}") from error
 
     def refuse(problem: str) -> DataError:
         return DataError(f"{path}: {problem}. {REMEDY}")

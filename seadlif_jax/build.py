@@ -67,9 +67,10 @@ def check_own_classes(config: ConfigDict | FrozenConfigDict) -> None:
     if config.task not in TASKS:
         _check_names(build_task(config))
     if config.model.neuron not in NEURONS:
+        neuron = build_neuron(config)
         try:
             for width in set(config.model.hidden):
-                check_step(build_neuron(config), width)
+                check_step(neuron, width)
         except (AssertionError, SeadlifError) as error:
             raise ConfigError(f"config.model.neuron = {config.model.neuron!r}: {error}") from error
 

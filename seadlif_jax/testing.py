@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 
 from seadlif_jax.neurons import Neuron
 from seadlif_jax.nn import Execution, RecurrentLayer
-from seadlif_jax.utils.errors import SeadlifError
+from seadlif_jax.utils.errors import SeadlifError, with_type
 
 BATCH, STEPS, CHANNELS, FEATURES = 3, 24, 4, 5
 SCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # of the weights, the first with which neurons spike
@@ -121,8 +121,7 @@ def _named(call: str) -> Iterator[None]:
     except (AssertionError, SeadlifError):
         raise
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise AssertionError(f"{call} fails ({reason})") from error
+        raise AssertionError(f"{call} fails ({with_type(error)})") from error
 
 
 def _check_elementwise(neuron: Neuron, coefficients: Any, state: Any, current: Array) -> None:

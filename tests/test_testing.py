@@ -165,22 +165,25 @@ def test_the_neuron_without_a_fault_passes():
     check_neuron(Own())
 
 
+class StateWithMemory(NamedTuple):
+    u: jax.Array
+    memory: jax.Array
+    z: jax.Array
+    output = property(lambda self: self.z)
+
+
 class Compartments(Own):
     """A state with several values a neuron."""
 
-    class State(NamedTuple):
-        u: jax.Array
-        d: jax.Array
-        z: jax.Array
-        output = property(lambda self: self.z)
+    State = StateWithMemory
 
     def initial_state(self, shape):
         return self.State(jnp.zeros(shape), jnp.zeros((*shape, 4)), jnp.zeros(shape))
 
     def step(self, coefficients, state, current):
-        d = 0.9 * state.d + 0.1 * current[..., None]
-        after = super().step(coefficients, state, d.mean(-1))
-        return self.State(after.u, d, after.z)
+        memory = 0.9 * state.memory + 0.1 * current[..., None]
+        after = super().step(coefficients, state, memory.mean(-1))
+        return self.State(after.u, memory, after.z)
 
 
 class Constants(Own):
@@ -193,17 +196,13 @@ class Constants(Own):
 class Refractory(Own):
     """A state that is no number."""
 
-    class State(NamedTuple):
-        u: jax.Array
-        has_spiked: jax.Array
-        z: jax.Array
-        output = property(lambda self: self.z)
+    State = StateWithMemory
 
     def initial_state(self, shape):
         return self.State(jnp.zeros(shape), jnp.zeros(shape, bool), jnp.zeros(shape))
 
     def step(self, coefficients, state, current):
-        after = super().step(coefficients, state, jnp.where(state.has_spiked, 0, current))
+        after = super().step(coefficients, state, jnp.where(state.memory, 0, current))
         return self.State(after.u, after.z > 0, after.z)
 
 

@@ -10,7 +10,7 @@ from typing import NoReturn
 from seadlif_jax.data.dataset import SPLITS
 from seadlif_jax.inference import TrainedModel, load_run
 from seadlif_jax.pretrained import NAMES, load_pretrained
-from seadlif_jax.runs.folder import RunError
+from seadlif_jax.runs.folder import RunError, path_of_member
 from seadlif_jax.utils.paths import local_path, workdir_path
 
 # Fields of `config.data` that may differ from the run's, named as in `seadlif train` and in the errors of loaders.
@@ -59,7 +59,7 @@ def chosen_network(options: argparse.Namespace) -> tuple[TrainedModel, Path]:
         return load_pretrained(options.pretrained), Path()
     workdir = workdir_path(options.workdir)
     trained = load_run(workdir, options.member)
-    folder = workdir if options.member is None else workdir / "members" / str(options.member)
+    folder = workdir if options.member is None else path_of_member(workdir, options.member)
     return trained, folder if folder.is_dir() else workdir  # before a sweep ends, it has no such folders
 
 

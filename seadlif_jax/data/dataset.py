@@ -52,6 +52,16 @@ class Dataset(NamedTuple):
     protocol: str
 
 
+def is_of_last_epoch(protocol: Any) -> bool:
+    """Return whether a protocol selects no epoch, and the network is trained on the validation samples too.
+
+    Example:
+      >>> is_of_last_epoch("last epoch, trained on all training samples")
+      True
+    """
+    return str(protocol).startswith("last epoch")
+
+
 def draw_samples(
     num_samples: int, fraction: float, seed: int, field: str = "fraction"
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from seadlif_jax.build import build_task
 from seadlif_jax.config import ConfigError, base_config, unknown_field
-from seadlif_jax.data.dataset import LAST, SPLITS, Dataset, Split
+from seadlif_jax.data.dataset import LAST, SPLITS, Dataset, Split, is_of_last_epoch
 from seadlif_jax.data.in_memory import LOADER
 from seadlif_jax.data.loader import find_loader
 from seadlif_jax.tasks import Task
@@ -133,8 +133,7 @@ def check_dataset(dataset: Dataset, config: ConfigDict) -> None:
             f"config.batch_size = {config.batch_size}: the train split has only {len(dataset.train.inputs)} samples, "
             "and training drops partial batches"
         )
-    is_last = str(dataset.protocol).startswith("last epoch")
-    if is_last != (config.data.validation == LAST):
+    if is_of_last_epoch(dataset.protocol) != (config.data.validation == LAST):
         raise DatasetError(
             f"config.data.validation = {config.data.validation!r}, but the protocol of {_source(config)} is "
             f"{dataset.protocol!r}: it must begin with 'last epoch' if, and only if, the validation is 'last'"

@@ -17,7 +17,7 @@ from seadlif_jax.native import NativeError
 from seadlif_jax.nn import Network
 from seadlif_jax.runs.checkpoint import Checkpoints, Variables
 from seadlif_jax.runs.errors import RunError
-from seadlif_jax.runs.folder import RunFolder, read_config
+from seadlif_jax.runs.folder import RunFolder, path_of_member, read_config
 from seadlif_jax.utils.paths import workdir_path
 from seadlif_jax.utils.processes import refuse_fork
 from seadlif_jax.utils.progress import say
@@ -111,7 +111,7 @@ def open_run(workdir: str | Path, moved: Mapping[str, str]) -> tuple[TrainedMode
     folder = workdir_path(workdir)
     config = read_config(folder)
     if is_sweep(config):
-        first = folder / "members" / "0"
+        first = path_of_member(folder, 0)
         hint = f"choose one of its members, such as {first}" if first.exists() else "its members are there at its end"
         raise RunError(f"{folder} holds a sweep; {hint}")
     model = load_run(folder)

@@ -133,15 +133,17 @@ class Neuron(struct.PyTreeNode):
                 raise SeadlifError(
                     f"{type(self).__name__}: {name} is the name of weights of a layer; rename the parameter"
                 )
-            try:
-                low, high = value
-            except (TypeError, ValueError):
-                raise SeadlifError(
-                    f"{type(self).__name__}: the parameter {name} is {value!r}; it must be the pair of numbers between "
-                    "which its values are, or a Parameter"
-                ) from None
-            pair = Parameter((low, high), (low, high))
-            initial, bounds = parameters[name] = value if isinstance(value, Parameter) else pair
+            if not isinstance(value, Parameter):
+                try:
+                    low, high = value
+                except (TypeError, ValueError):
+                    raise SeadlifError(
+                        f"{type(self).__name__}: the parameter {name} is {value!r}; it must be the pair of numbers "
+                        "between which its values are, or a Parameter"
+                    ) from None
+                value = Parameter((low, high), (low, high))
+            parameters[name] = value
+            initial, bounds = value
             numbers = (bounds[0], *initial, bounds[1])
             if _are_known(*numbers) and sorted(map(float, numbers)) != list(map(float, numbers)):
                 raise SeadlifError(

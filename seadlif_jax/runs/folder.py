@@ -56,6 +56,16 @@ def _first_process_only(method: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
+def path_of_member(folder: Path, number: int) -> Path:
+    """Return the path of the folder of a member, in that of a sweep.
+
+    Example:
+      >>> path_of_member(Path("runs/sweep"), 3).as_posix()
+      'runs/sweep/members/3'
+    """
+    return folder / "members" / str(number)
+
+
 class RunFolder:
     """Folder of one run, or of one sweep. Making one of these changes nothing on the disk.
 
@@ -87,7 +97,7 @@ class RunFolder:
 
     def member_path(self, number: int) -> Path:
         """Return the path of the folder of a member of a sweep."""
-        return self.path / "members" / str(number)
+        return path_of_member(self.path, number)
 
     def result(self) -> dict[str, Any] | None:
         """Return the result of a finished run; None if it is not finished, or is being given more epochs or members."""

@@ -10,6 +10,7 @@ import numpy as np
 from seadlif_jax import plots
 from seadlif_jax.build import build_hyperparameters, build_network, build_task
 from seadlif_jax.config import flatten, is_sweep
+from seadlif_jax.data.dataset import is_of_last_epoch
 from seadlif_jax.data.loading import Dataset
 from seadlif_jax.members import Member, describe_setting, format_value
 from seadlif_jax.parallel import broadcast, is_first_process, select_member, to_host
@@ -22,6 +23,7 @@ from seadlif_jax.training.optimizer import as_single
 from seadlif_jax.training.setup import Setup
 from seadlif_jax.training.state import Position, TrainState
 from seadlif_jax.training.sweep import summarize
+from seadlif_jax.utils.errors import with_type
 from seadlif_jax.utils.progress import bar, say
 
 CURVES = "curves.png"
@@ -138,8 +140,7 @@ def _draw_member(
         hyper = build_hyperparameters(member_folder.config)
         save_task_pictures(task, network, hyper, variables, dataset.test, config.data.step_ms, path)
     except Exception as error:  # such as of a user's own pictures: the result must not wait for their repair
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        say(f"warning: not all pictures of {path} could be drawn ({reason})")
+        say(f"warning: not all pictures of {path} could be drawn ({with_type(error)})")
 
 
 def describe_result(result: Mapping[str, Any], task: Task) -> list[str]:
@@ -172,7 +173,7 @@ def describe_result(result: Mapping[str, Any], task: Task) -> list[str]:
             for setting in result["summary"]
             if not setting["diverged"] and np.isfinite(setting["validation"][metric]["mean"])
         ]
-        if len(finished) > 1 and not result["protocol"].startswith("last epoch"):
+        if len(finished) > 1 and not is_of_last_epoch(result["protocol"]):
             best = max(finished, key=lambda setting: sign * setting["validation"][metric]["mean"])
             lines.append(f"best validation {metric}: {describe_setting(best['setting'])}")
         return [*lines, f"(mean +- standard deviation over seeds; {result['protocol']})"]

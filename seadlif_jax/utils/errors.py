@@ -44,6 +44,16 @@ class MissingPackageError(SeadlifError, ImportError):
     """A package of one of the extras is not installed."""
 
 
+def with_type(error: BaseException) -> str:
+    """Return the type and the message of an error in one line, for errors of code that is not this library's.
+
+    Example:
+      >>> with_type(KeyError("tau"))
+      "KeyError: 'tau'"
+    """
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def missing_package(error: ImportError) -> MissingPackageError | None:
     """Return the error to raise in place of a failed import, or None if no extra has the module.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from seadlif_jax.utils.errors import SeadlifError
+from seadlif_jax.utils.errors import SeadlifError, with_type
 
 
 class FoundObject(NamedTuple):
@@ -52,8 +52,7 @@ def find_object(name: str, folders: Sequence[Path], option: str) -> FoundObject:
             f"packages; put its file beside the config, or set {option}_dir to its folder"
         ) from error
     except Exception as error:  # code of the user's
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise SeadlifError(f"{option} = {name!r}: importing its module failed ({reason})") from error
+        raise SeadlifError(f"{option} = {name!r}: importing its module failed ({with_type(error)})") from error
     if not hasattr(module, object_name):
         similar = difflib.get_close_matches(object_name, vars(module), n=1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
